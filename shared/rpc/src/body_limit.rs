@@ -1,0 +1,108 @@
+//! Refuses a message that is too large from its 5-byte prefix, before it is read: tonic alone would
+//! answer OUT_OF_RANGE.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use tonic::{Status, body::Body};
+use types::Kind;
+
+use crate::{ErrorReason, status_with_reason};
+
+/// Largest request message: 4 MiB, gRPC's usual default.
+pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes before a message: one flag and its length (gRPC over HTTP/2, "Length-Prefixed-Message").
+const PREFIX: usize = 5;
+
+/// The same body, if its first message declares a size that may be sent.
+pub(crate) async fn check(mut body: Body) -> Result<Body, Status> {
+    let mut head: Vec<Bytes> = Vec::new();
+    let mut prefix = Vec::with_capacity(PREFIX);
+    while prefix.len() < PREFIX {
+        let Some(frame) = body.frame().await else { break };
+        let Ok(data) = frame?.into_data() else { break };
+        prefix.extend(data.iter().take(PREFIX - prefix.len()));
+        head.push(data);
+    }
+    if let [_, length @ ..] = prefix.as_slice()
+        && let Ok(length) = <[u8; 4]>::try_from(length)
+        && u32::from_be_bytes(length) as usize > MAX_MESSAGE_BYTES
+    {
+        let message = format!(
+            "the message has {} bytes, at most {MAX_MESSAGE_BYTES} are taken; send large data by file",
+            u32::from_be_bytes(length)
+        );
+        return Err(status_with_reason(Kind::Exhausted, ErrorReason::MessageTooLarge, message));
+    }
+    head.reverse();
+    Ok(Body::new(Prefixed { head, body }))
+}
+
+/// A body whose first chunks were read already; `head` holds them, the next one last.
+struct Prefixed {
+    head: Vec<Bytes>,
+    body: Body,
+}
+
+impl HttpBody for Prefixed {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Some(chunk) = self.head.pop() {
+            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        }
+        Poll::Ready(ready!(Pin::new(&mut self.body).poll_frame(cx)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.head.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = self.body.size_hint();
+        let read: u64 = self.head.iter().map(|chunk| chunk.remaining() as u64).sum();
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + read);
+        }
+        hint.set_lower(hint.lower() + read);
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(chunks: Vec<Vec<u8>>) -> Body {
+        let chunks = chunks.into_iter().map(|chunk| Ok::<_, Status>(Frame::data(Bytes::from(chunk))));
+        Body::new(http_body_util::StreamBody::new(futures_util::stream::iter(chunks)))
+    }
+
+    #[tokio::test]
+    async fn a_message_arrives_unchanged_however_it_is_cut() {
+        for chunks in [vec![vec![0, 0, 0], vec![0, 2, 7], vec![8]], vec![vec![0, 0, 0, 0, 2, 7, 8]], vec![]] {
+            let whole: Vec<u8> = chunks.concat();
+            let checked = check(body(chunks)).await.unwrap();
+            assert_eq!(checked.collect().await.unwrap().to_bytes(), whole);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_above_the_limit_is_refused_from_its_prefix_alone() {
+        let [a, b, c, d] = u32::try_from(MAX_MESSAGE_BYTES).unwrap().to_be_bytes();
+        assert!(check(body(vec![vec![0, a, b, c, d]])).await.is_ok());
+        let [a, b, c, d] = u32::try_from(MAX_MESSAGE_BYTES + 1).unwrap().to_be_bytes();
+        let refused = check(body(vec![vec![0, a], vec![b, c, d]])).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+    }
+}

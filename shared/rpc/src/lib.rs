@@ -1,0 +1,32 @@
+//! Everything gRPC that the services share: links, the stack around every service, Status, tokens, pages.
+//!
+//! No business rule belongs here, and nothing here may know one service from another, except the one
+//! table of who may use which RPC.
+
+mod access;
+mod body_limit;
+mod call;
+mod deadline;
+mod link;
+mod page;
+mod server;
+mod stack;
+mod status;
+mod token;
+mod trace;
+
+pub use access::{Access, access_of};
+pub use body_limit::MAX_MESSAGE_BYTES;
+pub use call::{Call, Outgoing};
+pub use link::{Link, local, remote};
+pub use page::{Page, PageError, PageKey};
+pub use server::{Bound, Readiness, ServeError, ServerOptions, bind, serve};
+pub use stack::{Gate, StackOptions, stack};
+pub use status::{
+    Details, FieldViolation, ServiceError, error_response, reason_of, status, status_with_reason,
+};
+pub use token::{CALLER_HEADER, TokenKey};
+pub use trace::current_trace_id;
+
+/// The generated enum of reasons, under a shorter path.
+pub use proto::types::v1::ErrorReason;

@@ -1,0 +1,88 @@
+//! A service to call, whether it runs in this process or another. The caller cannot tell.
+
+use std::{collections::HashSet, convert::Infallible, net::SocketAddr, time::Duration};
+
+use http::{Request, Response};
+use tonic::{
+    body::Body,
+    transport::{Channel, Endpoint, channel::Change},
+};
+use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
+
+/// A service to call: give it to a generated client.
+pub type Link = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
+
+/// How long a connection attempt may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a peer's name is looked up again: replicas come and go.
+const RESOLVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A link to a service in this process.
+pub fn local<S>(service: S) -> Link
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    BoxCloneSyncService::new(ServiceExt::<Request<Body>>::map_err(service, |never| match never {}))
+}
+
+/// A link to a service elsewhere, such as `http://executor:7703`. Connects on first use. A host name
+/// is looked up again and again, and calls are spread over all its addresses; an address is one peer.
+/// Must be called inside a tokio runtime.
+pub fn remote(peer: &str) -> Result<Link, tonic::transport::Error> {
+    let endpoint = tune(Endpoint::from_shared(peer.to_owned())?);
+    let uri = endpoint.uri().clone();
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let channel = if host.parse::<std::net::IpAddr>().is_ok() {
+        endpoint.connect_lazy()
+    } else {
+        balanced(host, uri.port_u16().unwrap_or(80))
+    };
+    Ok(BoxCloneSyncService::new(ServiceExt::<Request<Body>>::map_err(channel, BoxError::from)))
+}
+
+fn tune(endpoint: Endpoint) -> Endpoint {
+    endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(5))
+        .keep_alive_while_idle(true)
+}
+
+/// A channel over every address of a name, kept up to date until the channel is dropped.
+fn balanced(host: String, port: u16) -> Channel {
+    let (channel, changes) = Channel::balance_channel::<SocketAddr>(16);
+    tokio::spawn(async move {
+        let mut known: HashSet<SocketAddr> = HashSet::new();
+        loop {
+            // A name that cannot be resolved now keeps the addresses it had.
+            if let Ok(found) = tokio::net::lookup_host((host.as_str(), port)).await {
+                let found: HashSet<SocketAddr> = found.collect();
+                for change in differences(&known, &found) {
+                    if changes.send(change).await.is_err() {
+                        return;
+                    }
+                }
+                known = found;
+            }
+            tokio::select! {
+                () = changes.closed() => return,
+                () = tokio::time::sleep(RESOLVE_INTERVAL) => {}
+            }
+        }
+    });
+    channel
+}
+
+fn differences(
+    known: &HashSet<SocketAddr>,
+    found: &HashSet<SocketAddr>,
+) -> Vec<Change<SocketAddr, Endpoint>> {
+    let gone = known.difference(found).map(|address| Change::Remove(*address));
+    let new = found.difference(known).filter_map(|address| {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
+        Some(Change::Insert(*address, tune(endpoint)))
+    });
+    gone.chain(new).collect()
+}

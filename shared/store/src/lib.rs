@@ -1,0 +1,15 @@
+//! Access to PostgreSQL: pool, migrations, outbox, and the private cluster of a developer's machine.
+//!
+//! No table of a service is known here; a service's SQL lives in its own `store.rs`.
+
+mod database;
+mod error;
+mod local;
+mod migrate;
+mod outbox;
+
+pub use database::Database;
+pub use error::Error;
+pub use local::{LocalCluster, LocalError, LocalOptions, User, unprivileged_user, user_can_reach};
+pub use migrate::{MigrateError, Schema};
+pub use outbox::{DeliveryFailed, Outbox};

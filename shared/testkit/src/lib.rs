@@ -1,0 +1,50 @@
+//! What tests need: a real PostgreSQL, one database a test. For development only; nothing here may be
+//! linked into the binary.
+#![allow(clippy::expect_used, clippy::missing_panics_doc, reason = "a test that cannot start must fail")]
+
+use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+
+use secrecy::SecretString;
+use store::{Database, LocalCluster, LocalOptions, Schema};
+use tokio::sync::OnceCell;
+
+/// The cluster of this test binary; it ends with the process.
+struct Cluster {
+    cluster: LocalCluster,
+    _directory: tempfile::TempDir,
+}
+
+static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+
+async fn cluster() -> &'static LocalCluster {
+    let start = || async {
+        let directory = tempfile::Builder::new()
+            .prefix("toolcrib-test-")
+            .permissions(Permissions::from_mode(0o755))
+            .tempdir()
+            .expect("a temporary folder");
+        let options = LocalOptions { directory: directory.path().join("postgres"), fsync: false };
+        let cluster = LocalCluster::start(&options)
+            .await
+            .expect("PostgreSQL starts; run `make setup` if it is missing");
+        Cluster { cluster, _directory: directory }
+    };
+    &CLUSTER.get_or_init(start).await.cluster
+}
+
+/// URL of a new, empty database.
+pub async fn database_url() -> SecretString {
+    let name = format!("test_{}", types::new_id().simple());
+    let cluster = cluster().await;
+    cluster.create_database(&name, "template0").await.expect("a new database");
+    cluster.url(&name)
+}
+
+/// A new database with these schemas in it.
+pub async fn database(schemas: &[Schema]) -> Database {
+    let database = Database::new(&database_url().await, 8).expect("the URL is well-formed");
+    for schema in schemas {
+        schema.migrate(database.pool().expect("just made")).await.expect("migrations run");
+    }
+    database
+}

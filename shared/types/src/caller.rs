@@ -1,0 +1,84 @@
+//! Who calls. Made by the edge from a verified credential; never from anything a client may write itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::UnknownWord;
+
+/// The authenticated team and agent behind a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    /// The tenant: every row and every query has it.
+    pub team: String,
+    /// The agent's name, unique in the team.
+    pub agent: String,
+    /// The agent's specialization, such as `Researcher`; may be empty.
+    pub specialization: String,
+    /// What the agent may do with the suite itself.
+    pub role: Role,
+    /// Id of the API key that was presented; empty for a service's own calls.
+    pub key_id: String,
+    /// The service that calls, on its own behalf or the agent's; `None` for a call from outside.
+    pub service: Option<String>,
+}
+
+impl Caller {
+    /// The same caller, with a service of the suite speaking on its behalf.
+    #[must_use]
+    pub fn through(&self, service: &str) -> Self {
+        Self { service: Some(service.to_owned()), ..self.clone() }
+    }
+
+    /// A service of the suite that speaks for itself, for every team.
+    pub fn service(service: &str) -> Self {
+        Self {
+            team: String::new(),
+            agent: String::new(),
+            specialization: String::new(),
+            role: Role::Agent,
+            key_id: String::new(),
+            service: Some(service.to_owned()),
+        }
+    }
+
+    /// Whether a service of the suite made this call.
+    pub fn is_service(&self) -> bool {
+        self.service.is_some()
+    }
+}
+
+/// What a caller may do with the suite itself; each role includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Selects and calls tools.
+    Agent,
+    /// Reads every trail of the team.
+    Auditor,
+    /// Registers tools and servers.
+    Operator,
+    /// Grants and keys.
+    Admin,
+}
+
+impl Role {
+    /// Every role, weakest first.
+    pub const ALL: [Self; 4] = [Self::Agent, Self::Auditor, Self::Operator, Self::Admin];
+
+    /// The role's name, as stored and printed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Auditor => "auditor",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        Self::ALL.into_iter().find(|role| role.as_str() == word).ok_or_else(|| UnknownWord::new("role", word))
+    }
+}

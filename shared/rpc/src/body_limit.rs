@@ -21,7 +21,7 @@ pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 const PREFIX: usize = 5;
 
 /// The same body, if its first message declares a size that may be sent.
-pub(crate) async fn check(mut body: Body) -> Result<Body, Status> {
+pub async fn check(mut body: Body) -> Result<Body, Status> {
     let mut head: Vec<Bytes> = Vec::new();
     let mut prefix = Vec::with_capacity(PREFIX);
     while prefix.len() < PREFIX {

@@ -8,6 +8,7 @@ mod body_limit;
 mod call;
 mod deadline;
 mod link;
+mod observe;
 mod page;
 mod server;
 mod stack;
@@ -16,17 +17,18 @@ mod token;
 mod trace;
 
 pub use access::{Access, access_of};
-pub use body_limit::MAX_MESSAGE_BYTES;
+pub use body_limit::{MAX_MESSAGE_BYTES, check as check_message_size};
 pub use call::{Call, Outgoing};
 pub use link::{Link, local, remote};
+pub use observe::Observer;
 pub use page::{Page, PageError, PageKey};
 pub use server::{Bound, Readiness, ServeError, ServerOptions, bind, serve};
-pub use stack::{Gate, StackOptions, stack};
+pub use stack::{StackOptions, stack, unknown_method};
 pub use status::{
-    Details, FieldViolation, ServiceError, error_response, reason_of, status, status_with_reason,
+    Details, FieldViolation, ServiceError, error_response, kind_of, reason_of, status, status_with_reason,
 };
 pub use token::{CALLER_HEADER, TokenKey};
-pub use trace::current_trace_id;
+pub use trace::{current_trace_id, inject_headers};
 
 /// The generated enum of reasons, under a shorter path.
 pub use proto::types::v1::ErrorReason;

@@ -4,13 +4,14 @@ use std::{collections::HashSet, convert::Infallible, net::SocketAddr, time::Dura
 
 use http::{Request, Response};
 use tonic::{
+    Status,
     body::Body,
     transport::{Channel, Endpoint, channel::Change},
 };
-use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
+use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
-/// A service to call: give it to a generated client.
-pub type Link = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
+/// A service to call: give it to a generated client. A failure to reach it is a Status, such as UNAVAILABLE.
+pub type Link = BoxCloneSyncService<Request<Body>, Response<Body>, Status>;
 
 /// How long a connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,7 +39,7 @@ pub fn remote(peer: &str) -> Result<Link, tonic::transport::Error> {
     } else {
         balanced(host, uri.port_u16().unwrap_or(80))
     };
-    Ok(BoxCloneSyncService::new(ServiceExt::<Request<Body>>::map_err(channel, BoxError::from)))
+    Ok(BoxCloneSyncService::new(ServiceExt::<Request<Body>>::map_err(channel, |error| Status::from_error(error.into()))))
 }
 
 fn tune(endpoint: Endpoint) -> Endpoint {

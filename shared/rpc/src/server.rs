@@ -90,7 +90,7 @@ where
     let fallback = service_fn(move |request: http::Request<axum::body::Body>| {
         let link = link.clone();
         let answer = link.oneshot(request.map(tonic::body::Body::new));
-        answer.map(|answer| Ok::<_, Infallible>(answer.unwrap_or_else(|error| link_failed(&error))))
+        answer.map(|answer| Ok::<_, Infallible>(answer.unwrap_or_else(crate::error_response)))
     });
     let router = routes.prepare().into_axum_router().fallback_service(fallback);
     let incoming = TcpIncoming::from(bound.listener).with_nodelay(Some(true));
@@ -111,12 +111,4 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-}
-
-fn link_failed(error: &tower::BoxError) -> http::Response<tonic::body::Body> {
-    crate::error_response(crate::status_with_reason(
-        types::Kind::Unavailable,
-        crate::ErrorReason::ServiceUnavailable,
-        format!("the service cannot be reached: {error}"),
-    ))
 }

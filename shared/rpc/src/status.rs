@@ -74,6 +74,22 @@ pub fn reason_of(status: &Status) -> Option<ErrorReason> {
     ErrorReason::from_str_name(&format!("ERROR_REASON_{}", info.reason))
 }
 
+/// The kind of failure that a Status of another service stands for.
+pub fn kind_of(status: &Status) -> Kind {
+    match status.code() {
+        Code::InvalidArgument | Code::OutOfRange => Kind::Invalid,
+        Code::Unauthenticated => Kind::Unauthenticated,
+        Code::PermissionDenied => Kind::Denied,
+        Code::NotFound => Kind::NotFound,
+        Code::AlreadyExists => Kind::AlreadyExists,
+        Code::FailedPrecondition | Code::Aborted => Kind::Precondition,
+        Code::ResourceExhausted => Kind::Exhausted,
+        Code::Unavailable => Kind::Unavailable,
+        Code::DeadlineExceeded | Code::Cancelled => Kind::Deadline,
+        Code::Ok | Code::Unknown | Code::Unimplemented | Code::Internal | Code::DataLoss => Kind::Internal,
+    }
+}
+
 /// A trailers-only response, with an ErrorInfo added where the Status has none.
 pub fn error_response(status: Status) -> http::Response<tonic::body::Body> {
     with_info(status).into_http()

@@ -22,6 +22,16 @@ impl Extractor for Headers<'_> {
     }
 }
 
+impl Injector for HeadersMut<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        if let (Ok(key), Ok(value)) = (http::HeaderName::try_from(key), http::HeaderValue::try_from(value)) {
+            self.0.insert(key, value);
+        }
+    }
+}
+
+struct HeadersMut<'a>(&'a mut HeaderMap);
+
 struct Metadata<'a>(&'a mut MetadataMap);
 
 impl Injector for Metadata<'_> {
@@ -59,6 +69,12 @@ pub(crate) fn inject(metadata: &mut MetadataMap) {
     global::get_text_map_propagator(|propagator| {
         propagator.inject_context(&context, &mut Metadata(metadata))
     });
+}
+
+/// Writes the current span's context into the headers of a request that is passed on.
+pub fn inject_headers(headers: &mut HeaderMap) {
+    let context = Span::current().context();
+    global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut HeadersMut(headers)));
 }
 
 /// Trace id of the current span, 32 hex digits; empty when nothing traces.

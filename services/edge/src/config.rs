@@ -1,0 +1,27 @@
+//! The settings of the edge, under `[edge]`.
+
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+
+/// Settings of the edge; the embedded `default.toml` has a value for each.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Origins whose pages may call from a browser, such as `https://console.example.com`.
+    pub cors_origins: Vec<String>,
+}
+
+impl Config {
+    /// Every fault of the settings.
+    pub fn validate(&self) -> Vec<String> {
+        let unsound = |origin: &&String| {
+            let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+            rest.is_none_or(|host| host.is_empty() || host.contains('/'))
+        };
+        let fault = |origin: &String| format!("edge.cors_origins: {origin:?} is no origin (scheme://host[:port])");
+        self.cors_origins.iter().filter(unsound).map(fault).collect()
+    }
+}

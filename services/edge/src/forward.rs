@@ -1,0 +1,84 @@
+//! One call through the edge: route, authenticate, check the size, strip what only we may say, say it, pass on.
+
+use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
+use rpc::{CALLER_HEADER, ErrorReason, Link, Observer};
+use tonic::{Status, body::Body};
+use tower::ServiceExt;
+use types::Kind;
+
+use crate::{Parts, authenticate::Authenticator};
+
+/// Headers with this prefix are the suite's own; none is taken from outside.
+const OWN_PREFIX: &str = "x-toolcrib-";
+
+/// Passes calls on.
+pub(crate) struct Forwarder {
+    pub authenticator: Authenticator,
+    pub parts: Parts,
+    pub observer: Observer,
+}
+
+impl Forwarder {
+    pub(crate) async fn observe(&self, request: Request<Body>) -> Response<Body> {
+        self.observer.observe(request, |request| self.forward(request)).await
+    }
+
+    async fn forward(&self, request: Request<Body>) -> Result<Response<Body>, Box<Status>> {
+        let link = self.route(request.uri().path())?;
+        let caller = self.authenticator.caller(request.headers()).await?;
+        let token = self.parts.key.mint(&caller).ok().and_then(|token| HeaderValue::try_from(token).ok());
+        let token = token.ok_or_else(internal)?;
+        let (mut parts, body) = request.into_parts();
+        let body = rpc::check_message_size(body).await.map_err(Box::new)?;
+        strip(&mut parts.headers);
+        parts.headers.insert(CALLER_HEADER, token);
+        rpc::inject_headers(&mut parts.headers);
+        link.oneshot(Request::from_parts(parts, body)).await.map_err(Box::new)
+    }
+
+    /// The service of a path, such as `/toolcrib.audit.v1.AuditService/QueryTrail`.
+    fn route(&self, path: &str) -> Result<Link, Box<Status>> {
+        let unknown = || rpc::unknown_method(path);
+        rpc::access_of(path).ok_or_else(unknown)?;
+        let package = path.strip_prefix("/toolcrib.").and_then(|rest| rest.split('.').next());
+        let link = match package.unwrap_or_default() {
+            "registry" => &self.parts.registry,
+            "selector" => &self.parts.selector,
+            "executor" => &self.parts.executor,
+            "permissions" => &self.parts.permissions,
+            "audit" => &self.parts.audit,
+            _ => return Err(unknown()),
+        };
+        Ok(link.clone())
+    }
+}
+
+/// Takes out what a client may not say, and the key, which goes no further than here.
+fn strip(headers: &mut HeaderMap) {
+    let own: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with(OWN_PREFIX)).cloned().collect();
+    for name in own {
+        headers.remove(name);
+    }
+    headers.remove(AUTHORIZATION);
+    headers.remove("x-api-key");
+}
+
+fn internal() -> Box<Status> {
+    Box::new(rpc::status_with_reason(Kind::Internal, ErrorReason::Internal, "internal error"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forged_caller_and_the_key_do_not_pass() {
+        let mut headers = HeaderMap::new();
+        for name in [CALLER_HEADER, "x-toolcrib-anything", "authorization", "x-api-key", "grpc-timeout"] {
+            headers.append(name, "x".parse().unwrap());
+            headers.append(name, "y".parse().unwrap());
+        }
+        strip(&mut headers);
+        assert_eq!(headers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>(), ["grpc-timeout"]);
+    }
+}

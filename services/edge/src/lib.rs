@@ -1,0 +1,60 @@
+//! The edge: the one address that the outside calls.
+//!
+//! `forward.rs` is the story: size, route, authenticate, strip, mint, pass on. It never decodes a message,
+//! so it knows no request or response type but those of authentication.
+
+mod authenticate;
+mod config;
+mod forward;
+
+use std::{convert::Infallible, sync::Arc};
+
+use http::{HeaderName, HeaderValue, Method, Request};
+use rpc::{Link, Observer, Outgoing, TokenKey};
+use tonic::body::Body;
+use tower::{Layer, service_fn};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+pub use config::Config;
+
+/// Where the edge sends calls.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The registry service.
+    pub registry: Link,
+    /// The selector service.
+    pub selector: Link,
+    /// The executor service.
+    pub executor: Link,
+    /// The permissions service; it also says who a key belongs to.
+    pub permissions: Link,
+    /// The audit service.
+    pub audit: Link,
+    /// Signs caller tokens.
+    pub key: TokenKey,
+}
+
+/// The edge as a link to serve: gRPC, and gRPC-Web with CORS for browsers.
+pub fn start(config: &Config, parts: Parts) -> Link {
+    let outgoing = Outgoing::new("edge", parts.key.clone());
+    let authenticator = authenticate::Authenticator::new(parts.permissions.clone(), outgoing);
+    let forwarder = Arc::new(forward::Forwarder { authenticator, parts, observer: Observer::new() });
+    let service = service_fn(move |request: Request<Body>| {
+        let forwarder = Arc::clone(&forwarder);
+        async move { Ok::<_, Infallible>(forwarder.observe(request).await) }
+    });
+    let web = tonic_web::GrpcWebLayer::new().layer(service);
+    rpc::local(tower::ServiceBuilder::new().map_response(|r: http::Response<_>| r.map(Body::new)).service(cors(config).layer(web)))
+}
+
+/// Browsers of the configured origins may call; without any, none may.
+fn cors(config: &Config) -> CorsLayer {
+    let origins: Vec<HeaderValue> = config.cors_origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    let exposed = ["grpc-status", "grpc-message", "grpc-status-details-bin"].map(HeaderName::from_static);
+    let allowed = ["authorization", "content-type", "grpc-timeout", "traceparent", "x-grpc-web", "x-user-agent"];
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::POST])
+        .allow_headers(allowed.map(HeaderName::from_static))
+        .expose_headers(exposed)
+}

@@ -1,0 +1,118 @@
+//! The settings of the executor service, under `[executor]`.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+/// Settings of the executor service; the embedded `default.toml` has a value for each that is not optional.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where it listens when not every role runs in one process.
+    pub listen: SocketAddr,
+    /// Folder under which each team and task has its workspace.
+    pub workspace_root: PathBuf,
+    /// Largest result that is taken from a tool, in bytes of JSON text.
+    pub max_result_bytes: usize,
+    /// How often this process says that it lives, in milliseconds.
+    pub heartbeat_interval_ms: u64,
+    /// After how long a silent process is taken for dead and its executions are closed, in milliseconds.
+    pub lease_timeout_ms: u64,
+    /// Age of the oldest undelivered audit event above which new calls are refused, in seconds.
+    pub audit_backlog_max_age_s: u64,
+    /// The Python sandbox.
+    pub sandbox: SandboxConfig,
+    /// What HTTP tools may do.
+    pub http: HttpConfig,
+    /// The web search tools.
+    pub web_search: WebSearchConfig,
+}
+
+/// Settings of the Python sandbox, under `[executor.sandbox]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SandboxConfig {
+    /// The Python with pandas that programs run on: a virtual environment's `bin/python`.
+    pub python: PathBuf,
+    /// Folder for the programs' own folders, each deleted after its run.
+    pub work_root: PathBuf,
+    /// Memory of one program, in bytes.
+    pub memory_bytes: u64,
+    /// Programs that run at once; others wait.
+    pub max_concurrent: usize,
+}
+
+/// What HTTP tools may do, under `[executor.http]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Whether `http_request` may reach loopback and private addresses. Registered HTTP tools say it themselves.
+    pub allow_private_network: bool,
+    /// Largest response body that is read, in bytes.
+    pub max_response_bytes: usize,
+}
+
+/// Keys of the search providers, under `[executor.web_search]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebSearchConfig {
+    /// Brave Search API key.
+    pub brave_api_key: Option<SecretString>,
+    /// Address of Brave's web search.
+    pub brave_url: String,
+    /// Google Programmable Search key.
+    pub google_api_key: Option<SecretString>,
+    /// Google Programmable Search engine id (`cx`).
+    pub google_engine_id: Option<String>,
+    /// Address of Google's search.
+    pub google_url: String,
+}
+
+impl Config {
+    /// Every fault of the settings.
+    pub fn validate(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut check = |sound: bool, fault: &str| {
+            if !sound {
+                faults.push(format!("executor.{fault}"));
+            }
+        };
+        check(!self.workspace_root.as_os_str().is_empty(), "workspace_root must be a folder");
+        check(
+            (1_024..=4 << 20).contains(&self.max_result_bytes),
+            "max_result_bytes must be 1024 to 4194304, the largest message",
+        );
+        check(
+            (100..=60_000).contains(&self.heartbeat_interval_ms),
+            "heartbeat_interval_ms must be 100 to 60000",
+        );
+        check(
+            self.lease_timeout_ms >= 3 * self.heartbeat_interval_ms,
+            "lease_timeout_ms must be at least three heartbeats, so that a lost one does not kill",
+        );
+        check(self.audit_backlog_max_age_s >= 5, "audit_backlog_max_age_s must be at least 5");
+        check(self.sandbox.memory_bytes >= 16 << 20, "sandbox.memory_bytes must be at least 16777216");
+        check((1..=256).contains(&self.sandbox.max_concurrent), "sandbox.max_concurrent must be 1 to 256");
+        check(self.http.max_response_bytes >= 1_024, "http.max_response_bytes must be at least 1024");
+        for (name, url) in
+            [("brave_url", &self.web_search.brave_url), ("google_url", &self.web_search.google_url)]
+        {
+            let sound = url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+            check(sound, &format!("web_search.{name} must be an http or https address"));
+        }
+        faults
+    }
+
+    pub(crate) fn heartbeat_interval(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_interval_ms)
+    }
+
+    pub(crate) fn lease_timeout(&self) -> Duration {
+        Duration::from_millis(self.lease_timeout_ms)
+    }
+
+    pub(crate) fn audit_backlog_max_age(&self) -> Duration {
+        Duration::from_secs(self.audit_backlog_max_age_s)
+    }
+}

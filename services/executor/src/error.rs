@@ -1,0 +1,209 @@
+//! What the executor refuses, and why. A tool's own failure is no error here: it is an execution's end.
+
+use std::time::Duration;
+
+use ::rpc::{Details, ErrorReason, FieldViolation, PageError, ServiceError};
+use types::Kind;
+
+use crate::validate::Violation;
+
+/// A request that the executor cannot fulfil.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Fields are wrong.
+    #[error("invalid request")]
+    Invalid(Vec<FieldViolation>),
+    /// The arguments break the tool's input schema.
+    #[error("the arguments of {tool} are not valid")]
+    Arguments {
+        /// The tool.
+        tool: String,
+        /// Every place where they do.
+        violations: Vec<Violation>,
+    },
+    /// No such tool.
+    #[error("no tool {name}")]
+    ToolNotFound {
+        /// As asked for.
+        name: String,
+        /// Names like it.
+        nearest: Vec<String>,
+    },
+    /// The tool may not be called now.
+    #[error("tool {tool} is {status}")]
+    ToolUnavailable {
+        /// The tool.
+        tool: String,
+        /// Its status.
+        status: &'static str,
+    },
+    /// The permissions service said no.
+    #[error("denied: {message}")]
+    Denied {
+        /// Why.
+        reason: ErrorReason,
+        /// For people.
+        message: String,
+        /// The limit that is used up, and when it resets.
+        quota: Option<(String, Duration)>,
+    },
+    /// The request id was used with another body.
+    #[error("request_id {0:?} was used before with another body")]
+    RequestIdReused(String),
+    /// No such execution.
+    #[error("no execution {0}")]
+    NotFound(String),
+    /// The service is stopping.
+    #[error("the service is stopping")]
+    ShuttingDown,
+    /// Audit events wait too long.
+    #[error("audit events wait since {0:?}")]
+    AuditBacklog(Duration),
+    /// The caller's deadline passed; the call goes on.
+    #[error("the deadline passed while the tool runs")]
+    Deadline {
+        /// The execution to look at later.
+        execution_id: String,
+    },
+    /// Another service cannot be reached, or failed.
+    #[error("{service} failed: {status}")]
+    Peer {
+        /// The service.
+        service: &'static str,
+        /// Its answer.
+        status: String,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A fault of our own.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Error {
+    pub(crate) fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::Invalid(vec![FieldViolation { field: field.into(), description: description.into() }])
+    }
+}
+
+impl From<PageError> for Error {
+    fn from(error: PageError) -> Self {
+        let field = match error {
+            PageError::Size(_) => "page_size",
+            PageError::Token => "page_token",
+        };
+        Self::invalid(field, error.to_string())
+    }
+}
+
+impl ServiceError for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Invalid(_) | Self::Arguments { .. } => Kind::Invalid,
+            Self::ToolNotFound { .. } | Self::NotFound(_) => Kind::NotFound,
+            Self::ToolUnavailable { .. } | Self::RequestIdReused(_) => Kind::Precondition,
+            Self::Denied { reason: ErrorReason::QuotaExhausted, .. } => Kind::Exhausted,
+            Self::Denied { .. } => Kind::Denied,
+            Self::ShuttingDown | Self::AuditBacklog(_) | Self::Peer { .. } => Kind::Unavailable,
+            Self::Deadline { .. } => Kind::Deadline,
+            Self::Store(error) => error.kind(),
+            Self::Internal(_) => Kind::Internal,
+        }
+    }
+
+    fn reason(&self) -> ErrorReason {
+        match self {
+            Self::Invalid(_) => ErrorReason::InvalidRequest,
+            Self::Arguments { .. } => ErrorReason::InvalidArguments,
+            Self::ToolNotFound { .. } => ErrorReason::ToolNotFound,
+            Self::ToolUnavailable { .. } => ErrorReason::ToolUnavailable,
+            Self::Denied { reason, .. } => *reason,
+            Self::RequestIdReused(_) => ErrorReason::RequestIdReused,
+            Self::NotFound(_) => ErrorReason::NotFound,
+            Self::ShuttingDown => ErrorReason::ShuttingDown,
+            Self::AuditBacklog(_) => ErrorReason::AuditBacklog,
+            Self::Deadline { .. } => ErrorReason::DeadlineExceeded,
+            Self::Peer { .. } => ErrorReason::ServiceUnavailable,
+            Self::Store(store::Error::Unavailable(_)) => ErrorReason::StoreUnavailable,
+            Self::Store(store::Error::Conflict { .. } | store::Error::Failed(_)) | Self::Internal(_) => {
+                ErrorReason::Internal
+            }
+        }
+    }
+
+    fn public_message(&self) -> String {
+        match self {
+            Self::Invalid(violations) => {
+                let first = violations.first();
+                first.map_or_else(|| self.to_string(), |v| format!("invalid {}: {}", v.field, v.description))
+            }
+            Self::Arguments { tool, violations } => {
+                let first = violations.first();
+                let first = first.map(|v| format!(": {} {}", v.place(), v.message)).unwrap_or_default();
+                format!("the arguments of {tool} break its input schema{first}")
+            }
+            Self::ToolNotFound { name, nearest } if nearest.is_empty() => {
+                format!("there is no tool {name:?}; ListTools shows what there is")
+            }
+            Self::ToolNotFound { name, nearest } => {
+                format!("there is no tool {name:?}; did you mean {}?", nearest.join(", "))
+            }
+            Self::ToolUnavailable { tool, status } => {
+                format!("tool {tool} is {status}; an operator can enable it with SetToolStatus")
+            }
+            Self::Denied { message, .. } => message.clone(),
+            Self::RequestIdReused(_) => format!("{self}; choose a new one for a new request"),
+            Self::NotFound(_) => self.to_string(),
+            Self::ShuttingDown => "the service is stopping; try again".into(),
+            Self::AuditBacklog(age) => {
+                format!("audit events have waited {}s; new calls are refused until they are delivered", age.as_secs())
+            }
+            Self::Deadline { execution_id } => {
+                format!("the tool still runs; its end will be on execution {execution_id} (GetExecution)")
+            }
+            Self::Peer { service, .. } => format!("the {service} service cannot be reached; try again"),
+            Self::Store(store::Error::Unavailable(_)) => "the database cannot be reached; try again".into(),
+            Self::Store(store::Error::Conflict { .. } | store::Error::Failed(_)) | Self::Internal(_) => {
+                "internal error".into()
+            }
+        }
+    }
+
+    fn details(&self) -> Details {
+        let mut details = Details::default();
+        match self {
+            Self::Invalid(violations) => details.violations.clone_from(violations),
+            Self::Arguments { violations, .. } => {
+                details.violations = violations.iter().map(Violation::field_violation).collect();
+            }
+            Self::Denied { quota: Some((subject, reset)), message, .. } => {
+                details.quota = Some((subject.clone(), message.clone()));
+                details.retry_after = Some(*reset);
+            }
+            Self::ToolNotFound { nearest, .. } if !nearest.is_empty() => {
+                details.metadata.insert("nearest".into(), nearest.join(","));
+            }
+            Self::ToolUnavailable { tool, status } => {
+                let kind = "TOOL_STATUS".to_owned();
+                details.precondition = Some((kind, tool.clone(), format!("the tool is {status}")));
+            }
+            Self::RequestIdReused(id) => {
+                let description = "the id belongs to another body".to_owned();
+                details.precondition = Some(("REQUEST_ID".to_owned(), id.clone(), description));
+            }
+            Self::Deadline { execution_id } => {
+                details.metadata.insert("execution_id".into(), execution_id.clone());
+            }
+            Self::ShuttingDown | Self::AuditBacklog(_) | Self::Peer { .. } => {
+                details.retry_after = Some(Duration::from_secs(1));
+            }
+            Self::Denied { .. }
+            | Self::ToolNotFound { .. }
+            | Self::NotFound(_)
+            | Self::Store(_)
+            | Self::Internal(_) => {}
+        }
+        details
+    }
+}

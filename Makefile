@@ -1,0 +1,39 @@
+# The project's commands. A recipe has at most three lines; what needs more is a script in scripts/.
+
+# Queries are checked against the checked-in .sqlx, not against whatever database DATABASE_URL names.
+export SQLX_OFFLINE ?= true
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-clients lint k8s-check setup sqlx-prepare
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## start toolcrib on this machine, database and all; Ctrl-C stops it
+	@scripts/setup run
+	@cargo build --locked -p node
+	@cargo run --quiet --locked -p node -- up
+
+# One build for both: built by itself, the binary would have its dependencies compiled a second time, because
+# the tests switch on more of their features.
+test: ## run every test, against a PostgreSQL and MCP servers of its own
+	@scripts/setup test
+	cargo build --locked --workspace --all-targets
+	cargo test --locked --workspace
+
+test-clients: ## test a running toolcrib with the Python and the Go client
+	@scripts/test-clients
+
+lint: ## check format, clippy, contracts, dependencies, scripts and house rules
+	@scripts/setup lint
+	@scripts/lint
+
+k8s-check: ## check the Kubernetes manifests without a cluster
+	@scripts/k8s-check
+
+setup: ## install what the commands above need and this machine lacks
+	@scripts/setup test lint
+
+sqlx-prepare: ## write .sqlx anew, after a query or a migration has changed
+	@scripts/setup run
+	@scripts/sqlx-prepare

@@ -1,0 +1,203 @@
+//! `toolcrib call`: runs one tool and shows what it gave.
+
+use clap::Args;
+use proto::executor::v1::{ExecuteRequest, ExecuteResponse, Execution, ExecutionStatus, execute_request};
+use serde_json::{Map, Value};
+
+use super::{
+    arguments::{self, Piece},
+    client::Client,
+    error::Error,
+    executions, files, human, json,
+    output::Output,
+    tools,
+    words::word,
+};
+
+/// Seconds to wait when --timeout is not given: the longest run of a tool and a little more.
+pub const TIMEOUT_S: u64 = 310;
+
+/// The call.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  toolcrib call file_operations operation=write path=notes.txt content=@notes.txt
+  toolcrib call python_sandbox code=@script.py
+  toolcrib call time.get_current_time timezone=Europe/Athens
+  toolcrib call user_by_id --json '{\"id\": 9007199254740993}'
+  echo '{\"id\": 7}' | toolcrib call user_by_id @-
+
+Exit code: 0 succeeded, 1 the tool failed, 2 refused, 3 toolcrib cannot be reached.")]
+pub struct CallArgs {
+    /// Name of the tool, or id of one version
+    tool: String,
+    /// key=value typed by the tool's schema, key:=json, key=@file, or a whole object from @file or @-
+    #[arg(value_name = "ARGUMENT")]
+    arguments: Vec<String>,
+    /// The arguments as one JSON object; key=value adds to it
+    #[arg(long, value_name = "OBJECT")]
+    json: Option<String>,
+    /// The same id and arguments get the first answer again instead of a second run
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+    /// The task that the call belongs to
+    #[arg(long, value_name = "TASK_ID")]
+    task: Option<String>,
+    /// The selection that the call follows
+    #[arg(long, value_name = "ID")]
+    selection: Option<String>,
+    /// Shortens the tool's own timeout
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(1..))]
+    timeout_ms: Option<i64>,
+}
+
+/// Runs the command.
+pub async fn run(args: CallArgs, client: &Client, output: &mut Output) -> Result<(), Error> {
+    let arguments_json = arguments_of(&args, client).await?;
+    let request = ExecuteRequest {
+        tool: args.tool,
+        input: Some(execute_request::Input::ArgumentsJson(arguments_json)),
+        request_id: args.request_id.unwrap_or_default(),
+        task_id: args.task.unwrap_or_default(),
+        timeout_ms: args.timeout_ms.unwrap_or_default(),
+        selection_id: args.selection.unwrap_or_default(),
+    };
+    let answer: ExecuteResponse = client.executor().execute(request).await?.into_inner();
+    let Some(execution) = &answer.execution else { return Err(Error::incomplete("execution")) };
+    if output.is_json() {
+        output.json(&json::of(&answer)?)?;
+    } else {
+        tell(execution, answer.replayed, output)?;
+    }
+    if execution.status == ExecutionStatus::Succeeded as i32 { Ok(()) } else { Err(Error::Failed) }
+}
+
+async fn arguments_of(args: &CallArgs, client: &Client) -> Result<String, Error> {
+    let mut pieces: Vec<Piece> = args.json.iter().cloned().map(Piece::Whole).collect();
+    for word in &args.arguments {
+        pieces.push(arguments::piece(word, &mut files::read).map_err(Error::Usage)?);
+    }
+    let mut schema = Value::Null;
+    if arguments::need_schema(&pieces) {
+        let definition = tools::get(&args.tool, None, client).await?.definition.unwrap_or_default();
+        schema = serde_json::from_str(&definition.input_schema_json).unwrap_or_default();
+    }
+    arguments::object(&pieces, &schema).map_err(Error::Usage)
+}
+
+fn tell(execution: &Execution, replayed: bool, output: &mut Output) -> Result<(), Error> {
+    let told = told(&execution.result_json);
+    if !told.out.is_empty() {
+        output.untrusted(&told.out)?;
+        output.flush()?;
+    }
+    for beside in [&told.err, &told.rest].into_iter().filter(|text| !text.is_empty()) {
+        output.note(beside.trim_end_matches('\n'))?;
+    }
+    if let Some(error) = &execution.error {
+        output.aside(|style| executions::error_text(error, style))?;
+    }
+    output.note(&closing(execution, replayed))
+}
+
+/// A result in the parts that people read.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Told {
+    out: String,
+    err: String,
+    rest: String,
+}
+
+fn told(result_json: &str) -> Told {
+    let out = json::pretty(result_json);
+    match serde_json::from_str(result_json) {
+        Err(_) | Ok(Value::Null) => Told::default(),
+        Ok(Value::String(text)) => Told { out: text, ..Told::default() },
+        Ok(Value::Object(mut fields)) => match (printed(&mut fields), texts(&fields)) {
+            (Some(told), _) => told,
+            (None, Some(texts)) => Told { out: texts, ..Told::default() },
+            (None, None) => Told { out, ..Told::default() },
+        },
+        Ok(_) => Told { out, ..Told::default() },
+    }
+}
+
+/// What a program printed, and beside it all else that says something.
+fn printed(fields: &mut Map<String, Value>) -> Option<Told> {
+    let out = fields.get("stdout")?.as_str()?.to_owned();
+    let err = fields.get("stderr").and_then(Value::as_str).unwrap_or_default().to_owned();
+    fields.retain(|key, value| key != "stdout" && key != "stderr" && says_something(value));
+    let rest = if fields.is_empty() {
+        String::new()
+    } else {
+        json::pretty(&Value::Object(fields.clone()).to_string())
+    };
+    Some(Told { out, err, rest })
+}
+
+fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Bool(true) => true,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+    }
+}
+
+/// The text of an MCP result that is nothing but text.
+fn texts(fields: &Map<String, Value>) -> Option<String> {
+    let is_only_content = fields.iter().all(|(key, value)| key == "content" || !says_something(value));
+    let items = fields.get("content")?.as_array().filter(|items| is_only_content && !items.is_empty())?;
+    let texts: Option<Vec<&str>> = items.iter().map(|item| item["text"].as_str()).collect();
+    Some(texts?.join("\n"))
+}
+
+fn closing(execution: &Execution, replayed: bool) -> String {
+    let mut parts = vec![
+        word::<ExecutionStatus>(execution.status),
+        human::duration(execution.duration_ms),
+        human::cost(execution.cost_micro_usd),
+        execution.id.clone(),
+    ];
+    if replayed {
+        parts.push("the recorded answer of an earlier call".into());
+    }
+    parts.join(" · ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_printed_is_shown_as_it_printed_it() {
+        let told =
+            told(r#"{"stdout":"42\n","stderr":"warn\n","exit_code":0,"files":["a.png"],"value":null}"#);
+        assert_eq!((told.out.as_str(), told.err.as_str()), ("42\n", "warn\n"));
+        assert_eq!(told.rest, "{\n  \"files\": [\n    \"a.png\"\n  ]\n}");
+    }
+
+    #[test]
+    fn texts_are_shown_as_text_and_all_else_as_json_without_losing_a_digit() {
+        assert_eq!(told(r#"{"content":[{"type":"text","text":"hi"}],"isError":false}"#).out, "hi");
+        let structured = r#"{"content":[{"text":"hi"}],"structured":{"id":1}}"#;
+        assert_eq!(told(structured).out, json::pretty(structured));
+        assert_eq!(told(r#""plain""#).out, "plain");
+        assert_eq!(told(r#"{"n":900719925474099312345}"#).out, "{\n  \"n\": 900719925474099312345\n}");
+        assert_eq!(told(""), Told::default());
+    }
+
+    #[test]
+    fn the_closing_line_tells_status_duration_cost_and_id() {
+        let execution = Execution {
+            id: "e-1".into(),
+            status: ExecutionStatus::TimedOut as i32,
+            duration_ms: 1_240.0,
+            cost_micro_usd: 500,
+            ..Execution::default()
+        };
+        assert_eq!(closing(&execution, false), "timed_out · 1.2s · $0.0005 · e-1");
+        assert!(closing(&execution, true).ends_with("earlier call"));
+    }
+}

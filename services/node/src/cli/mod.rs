@@ -1,0 +1,234 @@
+//! The command line: what can be asked of `toolcrib`, and who answers.
+//!
+//! Commands of the server side go to the modules of this crate; commands of the client side go over one
+//! connection to the edge, through the published contracts alone, so that whatever the command line can do,
+//! a program in any language can do too. No business rule belongs here.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to its terminal")]
+
+mod agents;
+mod arguments;
+mod audit;
+mod call;
+mod client;
+mod error;
+mod executions;
+mod files;
+mod grants;
+mod health;
+mod help;
+mod human;
+mod json;
+mod keys;
+mod output;
+mod select;
+mod servers;
+mod table;
+mod tools;
+mod whoami;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::{Args, FromArgMatches, Parser, Subcommand, builder::PossibleValuesParser};
+
+use client::{Client, ClientArgs, Target};
+use error::Error;
+use output::Output;
+
+/// What one process can be, besides `all`.
+const ROLES: [&str; 7] = ["all", "edge", "registry", "selector", "executor", "permissions", "audit"];
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "toolcrib",
+    version,
+    about = "Registers, selects, runs, permits and audits the tools of AI agents"
+)]
+struct Cli {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start everything on this machine, with a database of its own
+    Up(UpArgs),
+    /// Serve one role, several or all, with a database that is there
+    Serve(ServeArgs),
+    /// Bring the database's schema up to date
+    Migrate(MigrateArgs),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// The catalog: list, show, register, enable and disable tools
+    #[command(subcommand)]
+    Tools(tools::Command),
+    /// MCP servers whose tools are in the catalog
+    #[command(subcommand)]
+    Servers(servers::Command),
+    /// Ask which tool fits a task
+    Select(select::SelectArgs),
+    /// Run a tool
+    Call(Box<call::CallArgs>),
+    /// What ran, and how it ended
+    #[command(subcommand)]
+    Executions(executions::Command),
+    /// The trail of what was asked, decided and done
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Who may call which tool
+    #[command(subcommand)]
+    Grants(grants::Command),
+    /// The members of your team
+    #[command(subcommand)]
+    Agents(agents::Command),
+    /// The API keys that agents present
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Who the server takes you for
+    Whoami,
+    /// Whether every service serves
+    Health,
+}
+
+/// `toolcrib up`.
+#[derive(Debug, Clone, Args)]
+pub struct UpArgs {
+    /// Folder for database, keys and workspaces [default: .data, or one that the database's user can reach]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where the edge listens [default: 127.0.0.1:7700]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Configuration file, over the defaults
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// `toolcrib serve`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  toolcrib serve --config /etc/toolcrib.toml --roles all
+  toolcrib serve --config /etc/toolcrib.toml --roles executor,permissions")]
+pub struct ServeArgs {
+    /// What this process is; joined by commas [default: the configuration's roles]
+    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(ROLES))]
+    pub roles: Vec<String>,
+    /// Configuration file, over the defaults
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// `toolcrib migrate`.
+#[derive(Debug, Clone, Args)]
+pub struct MigrateArgs {
+    /// Configuration file, over the defaults
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Create this team too, with an admin and its first API key, unless it is there
+    #[arg(long, value_name = "TEAM")]
+    pub bootstrap: Option<String>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum ConfigCommand {
+    /// Check the configuration and tell every fault at once
+    Check(ConfigArgs),
+}
+
+/// `toolcrib config check`.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigArgs {
+    /// Configuration file, over the defaults
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Check what these roles need; joined by commas [default: the configuration's roles]
+    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(ROLES))]
+    pub roles: Vec<String>,
+}
+
+/// Runs what the command line says.
+pub fn main() -> ExitCode {
+    let matches = help::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match cli.command {
+        Command::Config(ConfigCommand::Check(args)) => told(crate::config::check(args)),
+        Command::Up(args) => {
+            told(server_runtime().and_then(|runtime| runtime.block_on(crate::up::run(args))))
+        }
+        Command::Serve(args) => {
+            told(server_runtime().and_then(|runtime| runtime.block_on(crate::serve::run(args))))
+        }
+        Command::Migrate(args) => {
+            told(server_runtime().and_then(|runtime| runtime.block_on(crate::serve::migrate(args))))
+        }
+        asked => run_client(asked, &cli.client),
+    }
+}
+
+fn server_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// Prints a line to standard output: what was asked for.
+pub fn say(line: &str) {
+    println!("{line}");
+}
+
+/// Prints a line to standard error: what is told besides.
+pub fn warn(line: &str) {
+    eprintln!("{line}");
+}
+
+fn told(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command of the client side and gives its exit code.
+fn run_client(command: Command, args: &ClientArgs) -> ExitCode {
+    let default_timeout_s = matches!(command, Command::Call(_)).then_some(call::TIMEOUT_S);
+    let target = Target::find(args, default_timeout_s);
+    let mut output = Output::standard(args.output);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(ask(command, &target, &mut output)),
+        Err(error) => Err(Error::Fault(error.into())),
+    };
+    let Err(error) = done.and_then(|()| output.flush()) else { return ExitCode::SUCCESS };
+    if let Some(report) = error.report(&target.context()) {
+        // Nobody is left to be told when this fails.
+        let _ = output.report(&report);
+    }
+    ExitCode::from(error.exit_code())
+}
+
+async fn ask(command: Command, target: &Target, output: &mut Output) -> Result<(), Error> {
+    let client: &Client = &target.connect().await?;
+    match command {
+        Command::Tools(command) => tools::run(command, client, output).await,
+        Command::Servers(command) => servers::run(command, client, output).await,
+        Command::Select(args) => select::run(args, client, output).await,
+        Command::Call(args) => call::run(*args, client, output).await,
+        Command::Executions(command) => executions::run(command, client, output).await,
+        Command::Audit(command) => audit::run(command, client, output).await,
+        Command::Grants(command) => grants::run(command, client, output).await,
+        Command::Agents(command) => agents::run(command, client, output).await,
+        Command::Keys(command) => keys::run(command, client, output).await,
+        Command::Whoami => whoami::run(&target.address, client, output).await,
+        Command::Health => health::run(client, output).await,
+        Command::Up(_) | Command::Serve(_) | Command::Migrate(_) | Command::Config(_) => {
+            Err(Error::usage("this command needs no connection"))
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The data folder of `toolcrib up`: database, secrets, key, workspaces. The command line finds it again.
+
+use std::{
+    fs, io,
+    io::Write,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use rand::Rng;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+
+/// Where the folder is when the checkout cannot be reached by the database's user.
+const ELSEWHERE: &str = "/var/lib/toolcrib";
+
+/// The folder that `up` uses without `--data`: `.data` here, or one under /var/lib where the unprivileged
+/// user that runs the database cannot reach this folder, as under a private home.
+pub fn locate() -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+    match store::unprivileged_user() {
+        Ok(Some(user)) if !store::user_can_reach(&user, &here) => {
+            let digest = types::digest_bytes(here.as_os_str().as_encoded_bytes());
+            Path::new(ELSEWHERE).join(format!("data-{}", &digest[..12]))
+        }
+        _ => here.join(".data"),
+    }
+}
+
+/// The data folder, open for this process.
+#[derive(Debug, Clone)]
+pub struct Data(PathBuf);
+
+/// Secrets of one private installation.
+#[derive(Serialize, Deserialize)]
+struct Secrets {
+    caller_token_key: String,
+    api_key_pepper: String,
+}
+
+impl Data {
+    /// Makes the folder if it is not there. Others may pass through it to what they own, and list nothing.
+    pub fn open(folder: &Path) -> anyhow::Result<Self> {
+        let made = || {
+            fs::create_dir_all(folder)?;
+            let folder = folder.canonicalize()?;
+            fs::set_permissions(&folder, fs::Permissions::from_mode(0o711))?;
+            Ok::<_, io::Error>(folder)
+        };
+        made().map(Self).with_context(|| format!("the data folder {} cannot be made", folder.display()))
+    }
+
+    /// A path inside.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// The folder itself.
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
+    /// Caller token key and API key pepper, made on the first call and kept.
+    pub fn secrets(&self) -> anyhow::Result<(SecretString, SecretString)> {
+        let file = self.path("secrets.json");
+        let secrets: Secrets = match fs::read_to_string(&file) {
+            Ok(text) => serde_json::from_str(&text)
+                .with_context(|| format!("{} is damaged; without it no kept key is valid", file.display()))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let secrets = Secrets { caller_token_key: random_hex(), api_key_pepper: random_hex() };
+                self.write_private("secrets.json", &serde_json::to_string(&secrets)?)?;
+                secrets
+            }
+            Err(error) => return Err(error).with_context(|| format!("{} cannot be read", file.display())),
+        };
+        Ok((secrets.caller_token_key.into(), secrets.api_key_pepper.into()))
+    }
+
+    /// The kept API key, if there is one.
+    pub fn key(&self) -> Option<SecretString> {
+        let key = fs::read_to_string(self.path("dev.key")).ok()?;
+        Some(key.trim().to_owned().into())
+    }
+
+    /// Keeps the API key, readable for this user alone.
+    pub fn keep_key(&self, key: &SecretString) -> anyhow::Result<()> {
+        self.write_private("dev.key", &format!("{}\n", key.expose_secret()))
+    }
+
+    /// Says where the edge listens; the command line reads it.
+    pub fn publish_address(&self, address: std::net::SocketAddr) -> anyhow::Result<()> {
+        self.write_private("edge.address", &address.to_string())
+    }
+
+    /// Takes the address back when the edge is gone.
+    pub fn withdraw_address(&self) {
+        // Gone already is as good.
+        let _ = fs::remove_file(self.path("edge.address"));
+    }
+
+    /// Writes beside and renames: a reader sees the old file or the whole new one.
+    fn write_private(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        let temporary = self.path(&format!(".{name}.new"));
+        let write = || {
+            let _ = fs::remove_file(&temporary);
+            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&temporary, self.path(name))
+        };
+        write().with_context(|| format!("{} cannot be written", self.path(name).display()))
+    }
+}
+
+/// 32 random bytes from the operating system's generator, as hex.
+fn random_hex() -> String {
+    let mut bytes = [0_u8; 32];
+    rand::rng().fill_bytes(&mut bytes);
+    hex::encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_made_once_and_for_this_user_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = Data::open(&folder.path().join("data")).unwrap();
+        let (token, pepper) = data.secrets().unwrap();
+        let again = data.secrets().unwrap();
+        assert_eq!(token.expose_secret(), again.0.expose_secret());
+        assert_ne!(token.expose_secret(), pepper.expose_secret());
+        assert_eq!(token.expose_secret().len(), 64);
+        let mode = fs::metadata(data.path("secrets.json")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::write(data.path("secrets.json"), "{").unwrap();
+        assert!(data.secrets().unwrap_err().to_string().contains("damaged"));
+    }
+}

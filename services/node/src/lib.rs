@@ -1,0 +1,10 @@
+//! The node: one process of toolcrib, from its settings to its end. `wire.rs` puts the services together;
+//! `cli/` is the command line. No business rule belongs here.
+
+pub mod cli;
+pub mod config;
+pub mod data;
+mod health;
+pub mod serve;
+pub mod up;
+pub mod wire;

@@ -1,0 +1,316 @@
+//! One process from its roles: each enabled role is linked in process, each other one by its address.
+//! The only place that knows which service calls which.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use anyhow::Context;
+use catalog::Catalog;
+use rpc::{Bound, Link, Outgoing, PageKey, Readiness, ServerOptions, StackOptions, TokenKey};
+use secrecy::SecretString;
+use store::{Database, Schema};
+use tokio::task::JoinSet;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::service::Routes;
+
+use crate::{
+    config::{Role, Roles, Settings},
+    health,
+};
+
+/// How long a start waits for the database.
+const DATABASE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// A running process.
+#[derive(Debug)]
+pub struct Node {
+    /// Where each served role listens.
+    pub addresses: BTreeMap<Role, SocketAddr>,
+    servers: JoinSet<Result<(), rpc::ServeError>>,
+    database: Option<Database>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// The schemas of all services.
+pub fn schemas() -> [Schema; 5] {
+    [audit::schema(), executor::schema(), permissions::schema(), registry::schema(), selector::schema()]
+}
+
+/// Starts the roles: ports first, then the database, then each service, then serving.
+pub async fn start(settings: &Settings, roles: &Roles) -> anyhow::Result<Node> {
+    let mut bound = bind(settings, roles).await?;
+    let parts = Parts::new(settings, roles).await?;
+    let links = parts.links(settings, roles).await?;
+    let mut node = Node {
+        addresses: bound.iter().map(|(role, bound)| (*role, bound.address)).collect(),
+        servers: JoinSet::new(),
+        database: parts.database.clone(),
+        tasks: parts.tasks.clone(),
+        stop: parts.stop.clone(),
+    };
+    for (role, link) in links {
+        let Some(bound) = bound.remove(&role) else { continue };
+        let options = ServerOptions {
+            accept_http1: role == Role::Edge,
+            max_connection_age: std::time::Duration::from_secs(settings.server.max_connection_age_s),
+        };
+        let (readiness, server) = rpc::serve(bound, link, &options, parts.stop.clone().cancelled_owned())?;
+        report_health(settings, roles, role, readiness, &parts).await?;
+        node.servers.spawn(server);
+    }
+    Ok(node)
+}
+
+impl Node {
+    /// Resolves when a server ends by itself, which none should.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        match self.servers.join_next().await {
+            Some(Ok(Err(error))) => error.into(),
+            Some(Err(error)) => error.into(),
+            Some(Ok(Ok(()))) => anyhow::anyhow!("a server ended"),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops: no new calls, those under way end and are recorded, events are delivered, connections close.
+    pub async fn stop(mut self, patience: std::time::Duration) {
+        self.stop.cancel();
+        self.tasks.close();
+        let ended = async {
+            self.tasks.wait().await;
+            while self.servers.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout(patience, ended).await.is_err() {
+            tracing::warn!("calls were cut off by the end of the process; the next start closes them as unknown");
+        }
+        if let Some(database) = self.database {
+            // Connections that are cut off need not be waited for.
+            let _ = tokio::time::timeout(std::time::Duration::from_secs(2), database.close()).await;
+        }
+    }
+}
+
+/// A port for every role that needs one: all in one process, only the edge does.
+async fn bind(settings: &Settings, roles: &Roles) -> anyhow::Result<BTreeMap<Role, Bound>> {
+    let mut bound = BTreeMap::new();
+    for role in &roles.0 {
+        if roles.is_all() && *role != Role::Edge {
+            continue;
+        }
+        let address = match role {
+            Role::Edge => settings.edge.listen,
+            Role::Registry => settings.registry.listen,
+            Role::Selector => settings.selector.listen,
+            Role::Executor => settings.executor.listen,
+            Role::Permissions => settings.permissions.listen,
+            Role::Audit => settings.audit.listen,
+        };
+        bound.insert(*role, rpc::bind(address).await?);
+    }
+    Ok(bound)
+}
+
+/// What the services of one process share.
+struct Parts {
+    database: Option<Database>,
+    key: TokenKey,
+    pages: PageKey,
+    stack: StackOptions,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Parts {
+    async fn new(settings: &Settings, roles: &Roles) -> anyhow::Result<Self> {
+        let secret = settings.security.caller_token_key.as_ref().context("security.caller_token_key is not set")?;
+        let key = TokenKey::new(secret);
+        let database = match roles.0.iter().any(|role| *role != Role::Edge) {
+            true => Some(database(settings, roles).await?),
+            false => None,
+        };
+        let stack =
+            StackOptions { key: key.clone(), max_concurrent_requests: settings.server.max_concurrent_requests };
+        let pages = PageKey::new(secret);
+        Ok(Self { database, key, pages, stack, tasks: TaskTracker::new(), stop: CancellationToken::new() })
+    }
+
+    fn database(&self) -> anyhow::Result<Database> {
+        self.database.clone().context("database.url is not set")
+    }
+
+    /// Starts the services in the order in which they need each other, and gives the links to serve.
+    async fn links(&self, settings: &Settings, roles: &Roles) -> anyhow::Result<BTreeMap<Role, Link>> {
+        let mut served = BTreeMap::new();
+        let mut link = |role: Role, peer: &str, routes: Option<Routes>| -> anyhow::Result<Link> {
+            let Some(routes) = routes else { return remote(role, peer) };
+            let link = rpc::stack(routes, self.stack.clone());
+            served.insert(role, link.clone());
+            Ok(link)
+        };
+        let peers = &settings.peers;
+        let audit = link(Role::Audit, &peers.audit, self.audit(settings, roles)?)?;
+        let permissions = link(Role::Permissions, &peers.permissions, self.permissions(settings, roles)?)?;
+        let registry = link(Role::Registry, &peers.registry, self.registry(settings, roles)?)?;
+        let catalog = (roles.has(Role::Selector) || roles.has(Role::Executor)).then(|| self.catalog(&registry));
+        let selector = self.selector(settings, roles, catalog.as_ref(), &permissions).await?;
+        let selector = link(Role::Selector, &peers.selector, selector)?;
+        let executor = match catalog.filter(|_| roles.has(Role::Executor)) {
+            None => None,
+            Some(catalog) => Some(executor::start(
+                &settings.executor,
+                executor::Parts {
+                    database: self.database()?,
+                    pages: self.pages.clone(),
+                    catalog,
+                    registry: registry.clone(),
+                    permissions: permissions.clone(),
+                    audit: audit.clone(),
+                    selector: selector.clone(),
+                    outgoing: Outgoing::new("executor", self.key.clone()),
+                    stop: self.stop.clone(),
+                    tasks: self.tasks.clone(),
+                },
+            )?),
+        };
+        let executor = link(Role::Executor, &peers.executor, executor)?;
+        if roles.has(Role::Edge) {
+            let parts =
+                edge::Parts { registry, selector, executor, permissions, audit, key: self.key.clone() };
+            served.insert(Role::Edge, edge::start(&settings.edge, parts));
+        }
+        Ok(served)
+    }
+
+    fn audit(&self, settings: &Settings, roles: &Roles) -> anyhow::Result<Option<Routes>> {
+        if !roles.has(Role::Audit) {
+            return Ok(None);
+        }
+        let parts = audit::Parts {
+            database: self.database()?,
+            pages: self.pages.clone(),
+            stop: self.stop.clone(),
+            tasks: self.tasks.clone(),
+        };
+        Ok(Some(audit::start(&settings.audit, parts)))
+    }
+
+    fn permissions(&self, settings: &Settings, roles: &Roles) -> anyhow::Result<Option<Routes>> {
+        if !roles.has(Role::Permissions) {
+            return Ok(None);
+        }
+        let parts = permissions::Parts {
+            database: self.database()?,
+            pages: self.pages.clone(),
+            api_key_pepper: pepper(settings)?,
+            environment: settings.security.environment.clone(),
+            stop: self.stop.clone(),
+            tasks: self.tasks.clone(),
+        };
+        Ok(Some(permissions::start(&settings.permissions, parts)?))
+    }
+
+    fn registry(&self, settings: &Settings, roles: &Roles) -> anyhow::Result<Option<Routes>> {
+        if !roles.has(Role::Registry) {
+            return Ok(None);
+        }
+        let parts = registry::Parts {
+            database: self.database()?,
+            pages: self.pages.clone(),
+            stop: self.stop.clone(),
+            tasks: self.tasks.clone(),
+        };
+        Ok(Some(registry::start(&settings.registry, parts)))
+    }
+
+    async fn selector(
+        &self,
+        settings: &Settings,
+        roles: &Roles,
+        catalog: Option<&Catalog>,
+        permissions: &Link,
+    ) -> anyhow::Result<Option<Routes>> {
+        let Some(catalog) = catalog.filter(|_| roles.has(Role::Selector)) else { return Ok(None) };
+        let parts = selector::Parts {
+            database: self.database()?,
+            catalog: catalog.clone(),
+            permissions: permissions.clone(),
+            outgoing: Outgoing::new("selector", self.key.clone()),
+            stop: self.stop.clone(),
+            tasks: self.tasks.clone(),
+        };
+        Ok(Some(selector::start(&settings.selector, parts).await?))
+    }
+
+    /// One copy of the catalog for all services of this process that need it.
+    fn catalog(&self, registry: &Link) -> Catalog {
+        let outgoing = Outgoing::new("catalog", self.key.clone());
+        let (catalog, feed) = Catalog::new(registry.clone(), outgoing, self.stop.clone());
+        self.tasks.spawn(feed);
+        catalog
+    }
+}
+
+/// The pepper of API keys.
+pub(crate) fn pepper(settings: &Settings) -> anyhow::Result<SecretString> {
+    settings.security.api_key_pepper.clone().context("security.api_key_pepper is not set")
+}
+
+/// The database, there and with schemas of this program's version.
+async fn database(settings: &Settings, roles: &Roles) -> anyhow::Result<Database> {
+    let url = settings.database.url.as_ref().context("database.url is not set")?;
+    let database = Database::new(url, settings.database.max_connections).context("database.url is not a URL")?;
+    database.wait_until_up(DATABASE_PATIENCE).await.context("the database does not answer")?;
+    for schema in schemas() {
+        if roles.0.iter().any(|role| role.as_str() == schema.name()) {
+            schema.check(database.pool()?).await?;
+        }
+    }
+    Ok(database)
+}
+
+fn remote(role: Role, peer: &str) -> anyhow::Result<Link> {
+    rpc::remote(peer).with_context(|| format!("peers.{} is not an address", role.as_str()))
+}
+
+/// What health says on this port: "" while the process lives, a service while it can serve.
+async fn report_health(
+    settings: &Settings,
+    roles: &Roles,
+    port: Role,
+    readiness: Readiness,
+    parts: &Parts,
+) -> anyhow::Result<()> {
+    readiness.set("", true).await;
+    for (role, service) in services() {
+        let readiness = readiness.clone();
+        if roles.has(role) && (role == port || port == Role::Edge) {
+            let up = parts.database()?.watch();
+            parts.tasks.spawn(health::follow_database(readiness, service, up, parts.stop.clone()));
+        } else if port == Role::Edge {
+            let peer = peer(settings, role).to_owned();
+            parts.tasks.spawn(health::follow_peer(readiness, service, peer, parts.stop.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn services() -> [(Role, &'static str); 5] {
+    [
+        (Role::Registry, registry::SERVICE),
+        (Role::Selector, selector::SERVICE),
+        (Role::Executor, executor::SERVICE),
+        (Role::Permissions, permissions::SERVICE),
+        (Role::Audit, audit::SERVICE),
+    ]
+}
+
+fn peer(settings: &Settings, role: Role) -> &str {
+    match role {
+        Role::Edge => "",
+        Role::Registry => &settings.peers.registry,
+        Role::Selector => &settings.peers.selector,
+        Role::Executor => &settings.peers.executor,
+        Role::Permissions => &settings.peers.permissions,
+        Role::Audit => &settings.peers.audit,
+    }
+}

@@ -1,0 +1,255 @@
+//! The platform's Cedar policies: parsed, validated strictly and checked for their annotations at start,
+//! then asked about one call under one grant. Anything that cannot be evaluated denies; nothing here may
+//! turn a fault into a permission.
+
+use std::collections::HashMap;
+
+use ::rpc::ErrorReason;
+use cedar_policy::{
+    Authorizer, Context, Decision, Effect as PolicyEffect, Entities, Entity, EntityId, EntityTypeName,
+    EntityUid, Policy, PolicyId, PolicySet, Request, RestrictedExpression as Value, Schema, ValidationMode,
+    Validator,
+};
+use chrono::{DateTime, Utc};
+use types::{Effect, Sensitivity};
+
+use crate::{Error, store::GrantRow};
+
+const POLICIES: &str = include_str!("../policies/platform.cedar");
+const SCHEMA: &str = include_str!("../policies/platform.cedarschema");
+
+/// The agent that would call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AgentFacts {
+    pub team: String,
+    pub name: String,
+    pub specialization: String,
+    pub disabled: bool,
+}
+
+/// The tool that would be called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ToolFacts {
+    pub name: String,
+    pub effect: Effect,
+    pub sensitivity: Sensitivity,
+}
+
+/// What the policies say to one call under one grant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub allowed: bool,
+    /// Why not, in no order; empty when allowed.
+    pub reasons: Vec<ErrorReason>,
+    /// Ids of the policies that decided, sorted.
+    pub policies: Vec<String>,
+}
+
+/// The call's two sides, ready to be asked about under any number of grants.
+pub(crate) struct Subject {
+    agent: EntityUid,
+    tool: EntityUid,
+    entities: Entities,
+}
+
+/// The policies, ready to decide.
+pub(crate) struct Policies {
+    authorizer: Authorizer,
+    set: PolicySet,
+    schema: Schema,
+    reasons: HashMap<PolicyId, ErrorReason>,
+    agent: EntityTypeName,
+    tool: EntityTypeName,
+    call: EntityUid,
+}
+
+impl Policies {
+    /// The platform's own.
+    pub(crate) fn load() -> Result<Self, Error> {
+        Self::parse(SCHEMA, POLICIES)
+    }
+
+    fn parse(schema: &str, policies: &str) -> Result<Self, Error> {
+        let (schema, _) = Schema::from_cedarschema_str(schema).map_err(fault)?;
+        let parsed: PolicySet = policies.parse().map_err(fault)?;
+        let mut reasons = HashMap::new();
+        let mut set = PolicySet::new();
+        for policy in parsed.policies() {
+            let (policy, reason) = annotated(policy)?;
+            reasons.insert(policy.id().clone(), reason);
+            set.add(policy).map_err(fault)?;
+        }
+        let checked = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
+        if !checked.validation_passed_without_warnings() {
+            let warnings = checked.validation_warnings().map(ToString::to_string);
+            let faults: Vec<_> =
+                checked.validation_errors().map(ToString::to_string).chain(warnings).collect();
+            return Err(Error::Policies(faults.join("; ")));
+        }
+        Ok(Self {
+            authorizer: Authorizer::new(),
+            set,
+            schema,
+            reasons,
+            agent: "Agent".parse().map_err(fault)?,
+            tool: "Tool".parse().map_err(fault)?,
+            call: r#"Action::"call""#.parse().map_err(fault)?,
+        })
+    }
+
+    /// Both sides of a call. `None` when they do not fit the schema: then the call is denied.
+    pub(crate) fn subject(&self, agent: &AgentFacts, tool: &ToolFacts) -> Option<Subject> {
+        let agent_id = uid(&self.agent, &format!("{}/{}", agent.team, agent.name));
+        let tool_id = uid(&self.tool, &tool.name);
+        let agent_attributes = [
+            ("team", text(&agent.team)),
+            ("name", text(&agent.name)),
+            ("specialization", text(&agent.specialization)),
+            ("disabled", Value::new_bool(agent.disabled)),
+        ];
+        let tool_attributes = [
+            ("name", text(&tool.name)),
+            ("effect", text(tool.effect.as_str())),
+            ("sensitivity", Value::new_long(tool.sensitivity as i64)),
+        ];
+        let entity = |id, attributes: Vec<(&str, Value)>| {
+            let attributes = attributes.into_iter().map(|(name, value)| (name.to_owned(), value));
+            Entity::new_with_tags(id, attributes, [], []).map_err(|error| log(&error)).ok()
+        };
+        self.checked(entity(agent_id, agent_attributes.into())?, entity(tool_id, tool_attributes.into())?)
+    }
+
+    fn checked(&self, agent: Entity, tool: Entity) -> Option<Subject> {
+        let (agent_id, tool_id) = (agent.uid(), tool.uid());
+        let entities = Entities::from_entities([agent, tool], Some(&self.schema));
+        let entities = entities.map_err(|error| log(&error)).ok()?;
+        Some(Subject { agent: agent_id, tool: tool_id, entities })
+    }
+
+    /// What the policies say when the call is made under this grant, of which `used` places are taken.
+    /// Without a grant nothing permits, but it may still be told what forbids.
+    pub(crate) fn ask(
+        &self,
+        subject: &Subject,
+        grant: Option<&GrantRow>,
+        used: i64,
+        now: DateTime<Utc>,
+    ) -> Verdict {
+        match context(grant, used, now) {
+            Ok(context) => self.answer(subject, context),
+            Err(error) => {
+                log(&error);
+                unevaluated()
+            }
+        }
+    }
+
+    fn answer(&self, subject: &Subject, context: Context) -> Verdict {
+        let (agent, tool) = (subject.agent.clone(), subject.tool.clone());
+        let request = match Request::new(agent, self.call.clone(), tool, context, Some(&self.schema)) {
+            Ok(request) => request,
+            Err(error) => {
+                log(&error);
+                return unevaluated();
+            }
+        };
+        let response = self.authorizer.is_authorized(&request, &self.set, &subject.entities);
+        // Cedar skips a policy that errs, a forbid too; here an error denies.
+        if let Some(error) = response.diagnostics().errors().next() {
+            log(error);
+            return unevaluated();
+        }
+        let decisive: Vec<&PolicyId> = response.diagnostics().reason().collect();
+        let mut policies: Vec<String> = decisive.iter().map(ToString::to_string).collect();
+        policies.sort_unstable();
+        match response.decision() {
+            Decision::Allow => Verdict { allowed: true, reasons: Vec::new(), policies },
+            Decision::Deny if decisive.is_empty() => {
+                Verdict { allowed: false, reasons: vec![ErrorReason::NoGrant], policies }
+            }
+            Decision::Deny => {
+                let reason = |id: &&PolicyId| self.reasons.get(*id).copied().unwrap_or(ErrorReason::Internal);
+                Verdict { allowed: false, reasons: decisive.iter().map(reason).collect(), policies }
+            }
+        }
+    }
+}
+
+/// The policy under the id that it names itself, and the reason that it gives.
+fn annotated(policy: &Policy) -> Result<(Policy, ErrorReason), Error> {
+    let missing = |what: &str| Error::Policies(format!("policy has no @{what}: {policy}"));
+    let id = policy.annotation("id").filter(|id| !id.is_empty()).ok_or_else(|| missing("id"))?;
+    let name = policy.annotation("reason").ok_or_else(|| missing("reason"))?;
+    let reason = ErrorReason::from_str_name(&format!("ERROR_REASON_{name}"))
+        .ok_or_else(|| Error::Policies(format!("policy {id} has the unknown @reason {name:?}")))?;
+    if policy.effect() == PolicyEffect::Permit && reason != ErrorReason::NoGrant {
+        return Err(Error::Policies(format!("policy {id} permits; its @reason must be NO_GRANT")));
+    }
+    Ok((policy.new_id(PolicyId::new(id)), reason))
+}
+
+fn context(
+    grant: Option<&GrantRow>,
+    used: i64,
+    now: DateTime<Utc>,
+) -> Result<Context, Box<dyn std::error::Error>> {
+    let (kind, holder) = match grant {
+        Some(GrantRow { agent_id: Some(agent), .. }) => ("agent", agent.as_str()),
+        Some(GrantRow { specialization: Some(specialization), .. }) => {
+            ("specialization", specialization.as_str())
+        }
+        Some(_) | None => ("none", ""),
+    };
+    let limit = grant.map_or(0, |grant| grant.max_per_hour);
+    let record = |fields: Vec<(&str, Value)>| {
+        Value::new_record(fields.into_iter().map(|(name, value)| (name.to_owned(), value)))
+    };
+    let expire_time = grant.and_then(|grant| grant.expire_time);
+    let facts = record(vec![
+        ("team", text(grant.map_or("", |grant| &grant.team_id))),
+        ("kind", text(kind)),
+        ("holder", text(holder)),
+        ("tool", text(grant.map_or("", |grant| &grant.tool_name))),
+        ("readOnly", Value::new_bool(grant.is_some_and(|grant| grant.read_only))),
+        ("maxSensitivity", Value::new_long(grant.map_or(i64::MAX, max_sensitivity))),
+        ("expireTime", Value::new_long(expire_time.map_or(i64::MAX, |at| at.timestamp_micros()))),
+    ])?;
+    let quota = record(vec![
+        ("limited", Value::new_bool(limit > 0)),
+        ("limit", Value::new_long(limit)),
+        ("used", Value::new_long(used)),
+    ])?;
+    let now = Value::new_long(now.timestamp_micros());
+    Ok(Context::from_pairs([("now".into(), now), ("grant".into(), facts), ("quota".into(), quota)])?)
+}
+
+/// The highest level that a grant admits; a word that is not known admits nothing.
+fn max_sensitivity(grant: &GrantRow) -> i64 {
+    match &grant.max_sensitivity {
+        None => i64::MAX,
+        Some(word) => word.parse().map_or(-1, |level: Sensitivity| level as i64),
+    }
+}
+
+fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
+}
+
+fn unevaluated() -> Verdict {
+    Verdict { allowed: false, reasons: vec![ErrorReason::Internal], policies: Vec::new() }
+}
+
+fn text(value: &str) -> Value {
+    Value::new_string(value.to_owned())
+}
+
+fn fault(error: impl std::fmt::Display) -> Error {
+    Error::Policies(error.to_string())
+}
+
+fn log(error: &(impl std::fmt::Display + ?Sized)) {
+    tracing::error!(%error, "policies cannot be evaluated; the call is denied");
+}
+
+#[cfg(test)]
+mod tests;

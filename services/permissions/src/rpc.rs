@@ -1,0 +1,327 @@
+//! The gRPC face of the permissions service: parse, call the use case, map. The one mapping of a grant,
+//! a decision and an agent. An API key is read and written here and never formatted.
+
+use std::time::Duration;
+
+use ::rpc::{Call, ErrorReason, PageKey, status};
+use ::store::Database;
+use chrono::{DateTime, SubsecRound, Utc};
+use proto::{
+    permissions::v1::{
+        self as wire, AuthenticateApiKeyRequest, AuthenticateApiKeyResponse, AuthorizeRequest,
+        AuthorizeResponse, BatchAuthorizeRequest, BatchAuthorizeResponse, CreateAgentRequest,
+        CreateAgentResponse, GrantPermissionRequest, GrantPermissionResponse, IssueApiKeyRequest,
+        IssueApiKeyResponse, ListGrantsRequest, ListGrantsResponse, RevokeApiKeyRequest,
+        RevokeApiKeyResponse, RevokePermissionRequest, RevokePermissionResponse, SettleReservationRequest,
+        SettleReservationResponse, ToolDecision, WhoAmIRequest, WhoAmIResponse, grant,
+        permissions_service_server::PermissionsService,
+    },
+    types::v1::{Effect, Sensitivity},
+};
+use secrecy::{ExposeSecret, SecretString};
+use tonic::{Request, Response, Status};
+use types::{Caller, Role};
+use uuid::Uuid;
+
+use crate::{
+    Error, Keys,
+    authenticate::authenticate,
+    authorize::{Asked, Decision, Desk},
+    batch_authorize::batch_authorize,
+    create_agent::create_agent,
+    grant_permission::{Grantee, NewGrant, grant_permission, revoke_permission},
+    issue_key::{issue_key, revoke_key},
+    list_grants::list_grants,
+    names,
+    policies::{Policies, ToolFacts},
+    settle::settle,
+    store::{AgentRow, GrantFilter, ListedGrant},
+};
+
+pub(crate) struct Service {
+    pub database: Database,
+    pub policies: Policies,
+    pub keys: Keys,
+    pub pages: PageKey,
+    pub reservation_ttl: Duration,
+}
+
+#[tonic::async_trait]
+impl PermissionsService for Service {
+    async fn authorize(
+        &self,
+        request: Request<AuthorizeRequest>,
+    ) -> Result<Response<AuthorizeResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let asked = asked(caller, request.into_inner()).map_err(|error| status(&error))?;
+        let (database, policies) = (&self.database, &self.policies);
+        let desk = Desk { database, policies, reservation_ttl: self.reservation_ttl };
+        let decision = desk.authorize(&asked, now()).await.map_err(|error| status(&error))?;
+        Ok(Response::new(authorize_response(decision)))
+    }
+
+    async fn batch_authorize(
+        &self,
+        request: Request<BatchAuthorizeRequest>,
+    ) -> Result<Response<BatchAuthorizeResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let tools: Vec<ToolFacts> = request.into_inner().tools.into_iter().map(tool_facts).collect();
+        let (database, policies) = (&self.database, &self.policies);
+        let answers = batch_authorize(database, policies, &caller.team, &caller.agent, &tools, now())
+            .await
+            .map_err(|error| status(&error))?;
+        let decisions =
+            answers.into_iter().map(|why| ToolDecision { allowed: why.is_none(), reason: reason_name(why) });
+        Ok(Response::new(BatchAuthorizeResponse { decisions: decisions.collect() }))
+    }
+
+    async fn settle_reservation(
+        &self,
+        request: Request<SettleReservationRequest>,
+    ) -> Result<Response<SettleReservationResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let request = request.into_inner();
+        let decision = id("decision_id", &request.decision_id).map_err(|error| status(&error))?;
+        settle(&self.database, &caller.team, decision, request.committed)
+            .await
+            .map_err(|error| status(&error))?;
+        Ok(Response::new(SettleReservationResponse {}))
+    }
+
+    async fn grant_permission(
+        &self,
+        request: Request<GrantPermissionRequest>,
+    ) -> Result<Response<GrantPermissionResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let new = new_grant(request.into_inner()).map_err(|error| status(&error))?;
+        let made =
+            grant_permission(&self.database, &caller, new, now()).await.map_err(|error| status(&error))?;
+        let revision = made.revision;
+        Ok(Response::new(GrantPermissionResponse { grant: Some(grant(made)), revision }))
+    }
+
+    async fn revoke_permission(
+        &self,
+        request: Request<RevokePermissionRequest>,
+    ) -> Result<Response<RevokePermissionResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let named = id("grant_id", &request.into_inner().grant_id).map_err(|error| status(&error))?;
+        let revoked = revoke_permission(&self.database, &caller.team, named, now())
+            .await
+            .map_err(|error| status(&error))?;
+        let revision = revoked.revision;
+        Ok(Response::new(RevokePermissionResponse { grant: Some(grant(revoked)), revision }))
+    }
+
+    async fn list_grants(
+        &self,
+        request: Request<ListGrantsRequest>,
+    ) -> Result<Response<ListGrantsResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let request = request.into_inner();
+        let page = (request.page_size, request.page_token.as_str());
+        let listed = list_grants(&self.database, &self.pages, &caller, grant_filter(&request), page, now());
+        let (grants, next_page_token) = listed.await.map_err(|error| status(&error))?;
+        let grants = grants.into_iter().map(grant).collect();
+        Ok(Response::new(ListGrantsResponse { grants, next_page_token }))
+    }
+
+    async fn create_agent(
+        &self,
+        request: Request<CreateAgentRequest>,
+    ) -> Result<Response<CreateAgentResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let asked = request.into_inner().agent.unwrap_or_default();
+        let role = Option::<Role>::from(asked.role()).unwrap_or(Role::Agent);
+        let wanted = (asked.id.as_str(), asked.specialization.as_str(), role);
+        let made = create_agent(&self.database, &caller.team, wanted, now())
+            .await
+            .map_err(|error| status(&error))?;
+        Ok(Response::new(CreateAgentResponse { agent: Some(agent(made)) }))
+    }
+
+    async fn issue_api_key(
+        &self,
+        request: Request<IssueApiKeyRequest>,
+    ) -> Result<Response<IssueApiKeyResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let request = request.into_inner();
+        let owner = (caller.team.as_str(), request.agent_id.as_str());
+        let issued = issue_key(&self.database, &self.keys, owner, request.ttl_s, &caller.agent, now()).await;
+        let issued = issued.map_err(|error| status(&error))?;
+        Ok(Response::new(IssueApiKeyResponse {
+            api_key: issued.key.expose_secret().to_owned(),
+            key_id: issued.key_id,
+            expire_time: issued.expire_time.map(timestamp),
+        }))
+    }
+
+    async fn revoke_api_key(
+        &self,
+        request: Request<RevokeApiKeyRequest>,
+    ) -> Result<Response<RevokeApiKeyResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let key_id = request.into_inner().key_id;
+        revoke_key(&self.database, &caller.team, &key_id, now()).await.map_err(|error| status(&error))?;
+        Ok(Response::new(RevokeApiKeyResponse {}))
+    }
+
+    async fn authenticate_api_key(
+        &self,
+        request: Request<AuthenticateApiKeyRequest>,
+    ) -> Result<Response<AuthenticateApiKeyResponse>, Status> {
+        let key = SecretString::from(request.into_inner().api_key);
+        let owner =
+            authenticate(&self.database, &self.keys, &key, now()).await.map_err(|error| status(&error))?;
+        Ok(Response::new(AuthenticateApiKeyResponse {
+            team_id: owner.team,
+            agent_id: owner.agent,
+            specialization: owner.specialization,
+            role: wire::Role::from(owner.role).into(),
+            key_id: owner.key_id,
+        }))
+    }
+
+    async fn who_am_i(&self, request: Request<WhoAmIRequest>) -> Result<Response<WhoAmIResponse>, Status> {
+        let caller = caller_of(&request)?;
+        Ok(Response::new(WhoAmIResponse {
+            team_id: caller.team,
+            agent_id: caller.agent,
+            specialization: caller.specialization,
+            role: wire::Role::from(caller.role).into(),
+        }))
+    }
+}
+
+fn caller_of<T>(request: &Request<T>) -> Result<Caller, Status> {
+    Call::of(request).map(|call| call.caller).map_err(|status| *status)
+}
+
+fn asked(caller: Caller, request: AuthorizeRequest) -> Result<Asked, Error> {
+    names::tool("tool_name", &request.tool_name)?;
+    names::digest("tool_digest", &request.tool_digest)?;
+    names::digest("arguments_digest", &request.arguments_digest)?;
+    let (effect, sensitivity) = (request.effect(), request.sensitivity());
+    Ok(Asked {
+        team: caller.team,
+        agent: caller.agent,
+        execution_id: id("execution_id", &request.execution_id)?,
+        tool: tool(request.tool_name, effect, sensitivity),
+        tool_digest: request.tool_digest,
+        arguments_digest: request.arguments_digest,
+    })
+}
+
+fn tool_facts(facts: wire::ToolFacts) -> ToolFacts {
+    let (effect, sensitivity) = (facts.effect(), facts.sensitivity());
+    tool(facts.tool_name, effect, sensitivity)
+}
+
+/// What is not said of a tool is taken as `types.proto` says.
+fn tool(name: String, effect: Effect, sensitivity: Sensitivity) -> ToolFacts {
+    ToolFacts {
+        name,
+        effect: Option::<types::Effect>::from(effect).unwrap_or(types::Effect::SideEffect),
+        sensitivity: Option::<types::Sensitivity>::from(sensitivity).unwrap_or(types::Sensitivity::Internal),
+    }
+}
+
+fn authorize_response(decision: Decision) -> AuthorizeResponse {
+    AuthorizeResponse {
+        allowed: decision.reason.is_none(),
+        reason: reason_name(decision.reason),
+        message: decision.message,
+        decision_id: decision.id.to_string(),
+        grant_id: decision.grant_id.map(|id| id.to_string()).unwrap_or_default(),
+        policy_ids: decision.policies,
+        quota: decision.quota.map(|quota| wire::Quota {
+            limit: quota.limit,
+            used: quota.used,
+            reset_time: Some(timestamp(quota.reset_time)),
+        }),
+        reserved: decision.reserved,
+    }
+}
+
+/// `ERROR_REASON_NO_GRANT` is told as `NO_GRANT`.
+fn reason_name(reason: Option<ErrorReason>) -> String {
+    reason.map_or("", |reason| reason.as_str_name().trim_start_matches("ERROR_REASON_")).to_owned()
+}
+
+fn new_grant(request: GrantPermissionRequest) -> Result<NewGrant, Error> {
+    let asked = request.grant.unwrap_or_default();
+    let max_sensitivity = Option::<types::Sensitivity>::from(asked.max_sensitivity());
+    let expire_time = asked.expire_time.map(|at| time("grant.expire_time", at)).transpose()?;
+    Ok(NewGrant {
+        grantee: asked.grantee.map(|grantee| match grantee {
+            grant::Grantee::AgentId(agent) => Grantee::Agent(agent),
+            grant::Grantee::Specialization(specialization) => Grantee::Specialization(specialization),
+        }),
+        tool_name: asked.tool_name,
+        max_per_hour: asked.max_per_hour,
+        read_only: asked.read_only,
+        max_sensitivity,
+        expire_time,
+    })
+}
+
+fn grant_filter(request: &ListGrantsRequest) -> GrantFilter {
+    let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
+    GrantFilter {
+        agent_id: text(&request.agent_id),
+        specialization: text(&request.specialization),
+        tool_name: text(&request.tool_name),
+        include_revoked: request.include_revoked,
+        ..GrantFilter::default()
+    }
+}
+
+fn grant(listed: ListedGrant) -> wire::Grant {
+    let row = listed.grant;
+    let level = row.max_sensitivity.and_then(|word| word.parse::<types::Sensitivity>().ok());
+    let specialization = row.specialization.map(grant::Grantee::Specialization);
+    wire::Grant {
+        id: row.grant_id.to_string(),
+        grantee: row.agent_id.map(grant::Grantee::AgentId).or(specialization),
+        tool_name: row.tool_name,
+        max_per_hour: row.max_per_hour,
+        read_only: row.read_only,
+        max_sensitivity: level.map(Sensitivity::from).unwrap_or_default().into(),
+        expire_time: row.expire_time.map(timestamp),
+        create_time: Some(timestamp(row.create_time)),
+        created_by: row.created_by,
+        revoke_time: row.revoke_time.map(timestamp),
+        used_this_hour: listed.used,
+    }
+}
+
+fn agent(row: AgentRow) -> wire::Agent {
+    wire::Agent {
+        id: row.agent_id,
+        specialization: row.specialization,
+        role: row.role.parse::<Role>().map(wire::Role::from).unwrap_or_default().into(),
+        create_time: Some(timestamp(row.create_time)),
+    }
+}
+
+fn id(field: &str, text: &str) -> Result<Uuid, Error> {
+    text.parse().map_err(|_| Error::invalid(field, "is not set or not a UUID"))
+}
+
+fn time(field: &str, at: prost_types::Timestamp) -> Result<DateTime<Utc>, Error> {
+    u32::try_from(at.nanos)
+        .ok()
+        .and_then(|nanos| DateTime::from_timestamp(at.seconds, nanos))
+        .map(|at| at.trunc_subsecs(6))
+        .ok_or_else(|| Error::invalid(field, "is not a time"))
+}
+
+/// Now, as exact as the database keeps it: what is answered first is what is read later.
+fn now() -> DateTime<Utc> {
+    Utc::now().trunc_subsecs(6)
+}
+
+fn timestamp(at: DateTime<Utc>) -> prost_types::Timestamp {
+    let nanos = i32::try_from(at.timestamp_subsec_nanos()).unwrap_or(0);
+    prost_types::Timestamp { seconds: at.timestamp(), nanos }
+}

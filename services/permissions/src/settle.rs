@@ -1,0 +1,74 @@
+//! Ends reservations: at the outcome of their call, or when no outcome came in time. A place is given
+//! back once at most.
+
+use std::time::Duration;
+
+use ::store::Database;
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{Error, store};
+
+/// Most reservations that one sweep ends in one transaction.
+const BATCH: i64 = 1_000;
+/// How long ended reservations and past windows are remembered.
+const KEPT: TimeDelta = TimeDelta::hours(48);
+/// How often what is older is deleted.
+const PURGE_INTERVAL: Duration = Duration::from_hours(1);
+
+/// Ends the reservation of a decision. When the call was not made, its place is given back.
+pub(crate) async fn settle(
+    database: &Database,
+    team: &str,
+    decision: Uuid,
+    committed: bool,
+) -> Result<(), Error> {
+    if store::reservation_settle(database.pool()?, team, decision, committed).await? {
+        return Ok(());
+    }
+    let hint = "only a decision that says `reserved` is settled, and only within two days";
+    Err(Error::NotFound { what: "reservation", name: decision.to_string(), hint })
+}
+
+/// Gives back the places of reservations past their time and tells how many there were.
+pub(crate) async fn sweep(database: &Database, now: DateTime<Utc>) -> Result<u64, Error> {
+    let mut all = 0;
+    loop {
+        let expired = store::reservations_expire(database.pool()?, now, BATCH).await?;
+        all += expired.unsigned_abs();
+        if expired < BATCH {
+            return Ok(all);
+        }
+    }
+}
+
+/// Deletes what is no longer needed.
+pub(crate) async fn purge(database: &Database, now: DateTime<Utc>) -> Result<(), Error> {
+    Ok(store::past_delete(database.pool()?, now - KEPT).await?)
+}
+
+/// Sweeps and purges until told to stop.
+pub(crate) async fn keep_swept(database: Database, interval: Duration, stop: CancellationToken) {
+    let mut purged: Option<Instant> = None;
+    loop {
+        match sweep(&database, Utc::now()).await {
+            Ok(0) => {}
+            Ok(count) => {
+                tracing::info!(count, "reservations were never settled; their places are given back");
+            }
+            Err(error) => tracing::warn!(%error, "reservations cannot be swept; tried again later"),
+        }
+        if purged.is_none_or(|last| last.elapsed() >= PURGE_INTERVAL) {
+            match purge(&database, Utc::now()).await {
+                Ok(()) => purged = Some(Instant::now()),
+                Err(error) => tracing::warn!(%error, "past windows cannot be deleted; tried again later"),
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}

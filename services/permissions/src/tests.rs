@@ -1,0 +1,116 @@
+//! The service against a real PostgreSQL: limits under concurrency, reservations, keys and grants.
+
+mod authorize;
+mod grants;
+mod keys;
+mod service;
+
+use std::time::Duration;
+
+use ::rpc::ErrorReason;
+use ::store::Database;
+use chrono::{DateTime, TimeDelta, Utc};
+use types::{Caller, Effect, Role, Sensitivity};
+use uuid::Uuid;
+
+use crate::{
+    Error,
+    authorize::{Asked, Decision, Desk},
+    create_agent::create_agent,
+    grant_permission::{Grantee, NewGrant, grant_permission},
+    policies::{Policies, ToolFacts},
+    store::{self, ListedGrant},
+};
+
+const TTL: Duration = Duration::from_mins(15);
+
+/// Half past noon of a day.
+fn noon() -> DateTime<Utc> {
+    "2026-11-22T12:30:00Z".parse().unwrap()
+}
+
+fn caller(agent: &str, role: Role) -> Caller {
+    Caller { team: "t".into(), agent: agent.into(), role, service: None, ..Caller::service("x") }
+}
+
+/// A database with team `t`: `root` (admin), `scout` and `second` (Researcher) and `writer` (none).
+async fn team() -> Database {
+    let database = testkit::database(&[crate::schema()]).await;
+    people(&database, "t").await;
+    database
+}
+
+async fn people(database: &Database, team: &str) {
+    let root = store::AgentRow {
+        agent_id: "root".into(),
+        specialization: String::new(),
+        role: "admin".into(),
+        disabled: false,
+        create_time: noon(),
+    };
+    store::team_bootstrap(database.pool().unwrap(), team, &root, &[]).await.unwrap();
+    for (name, specialization) in [("scout", "Researcher"), ("second", "Researcher"), ("writer", "")] {
+        create_agent(database, team, (name, specialization, Role::Agent), noon()).await.unwrap();
+    }
+}
+
+fn new_grant(grantee: Grantee, max_per_hour: i64) -> NewGrant {
+    NewGrant {
+        grantee: Some(grantee),
+        tool_name: "python_sandbox".into(),
+        max_per_hour,
+        read_only: false,
+        max_sensitivity: None,
+        expire_time: None,
+    }
+}
+
+fn to_agent(name: &str) -> Grantee {
+    Grantee::Agent(name.into())
+}
+
+fn to_researchers() -> Grantee {
+    Grantee::Specialization("Researcher".into())
+}
+
+async fn grant(database: &Database, grantee: Grantee, max_per_hour: i64) -> ListedGrant {
+    let root = caller("root", Role::Admin);
+    grant_permission(database, &root, new_grant(grantee, max_per_hour), noon()).await.unwrap()
+}
+
+fn asked(agent: &str) -> Asked {
+    Asked {
+        team: "t".into(),
+        agent: agent.into(),
+        tool: ToolFacts {
+            name: "python_sandbox".into(),
+            effect: Effect::SideEffect,
+            sensitivity: Sensitivity::Internal,
+        },
+        tool_digest: "d".into(),
+        arguments_digest: "a".into(),
+        execution_id: types::new_id(),
+    }
+}
+
+async fn authorize(database: &Database, asked: &Asked, now: DateTime<Utc>) -> Result<Decision, Error> {
+    let policies = Policies::load().unwrap();
+    Desk { database, policies: &policies, reservation_ttl: TTL }.authorize(asked, now).await
+}
+
+async fn reason(database: &Database, asked: &Asked, now: DateTime<Utc>) -> Option<ErrorReason> {
+    authorize(database, asked, now).await.unwrap().reason
+}
+
+async fn used(database: &Database, grant: &ListedGrant, now: DateTime<Utc>) -> i64 {
+    let window = crate::authorize::window_start(now);
+    store::counter_get(database.pool().unwrap(), "t", grant.grant.grant_id, window).await
+}
+
+fn hour() -> TimeDelta {
+    TimeDelta::hours(1)
+}
+
+fn random() -> Uuid {
+    types::new_id()
+}

@@ -1,0 +1,147 @@
+//! The service as others see it: behind the stack, through the generated client.
+
+use ::rpc::{Link, Outgoing, PageKey, StackOptions, TokenKey, reason_of, stack};
+use proto::{
+    permissions::v1::{
+        self as wire, AuthenticateApiKeyRequest, AuthorizeRequest, BatchAuthorizeRequest, CreateAgentRequest,
+        GrantPermissionRequest, IssueApiKeyRequest, SettleReservationRequest, WhoAmIRequest,
+        permissions_service_client::PermissionsServiceClient,
+    },
+    types::v1 as words,
+};
+use secrecy::SecretString;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Code, Request};
+
+use super::*;
+use crate::{Config, Parts};
+
+struct Suite {
+    client: PermissionsServiceClient<Link>,
+    key: TokenKey,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Suite {
+    fn start(database: Database) -> Self {
+        let secret = SecretString::from("s".repeat(32));
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let parts = Parts {
+            database,
+            pages: PageKey::new(&secret),
+            api_key_pepper: secret.clone(),
+            environment: "dev".into(),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        };
+        let config =
+            Config { listen: ([127, 0, 0, 1], 0).into(), reservation_ttl_s: 900, sweep_interval_s: 30 };
+        let routes = crate::start(&config, parts).unwrap();
+        let key = TokenKey::new(&secret);
+        let link = stack(routes, StackOptions { key: key.clone(), max_concurrent_requests: 8 });
+        Self { client: PermissionsServiceClient::new(link), key, stop, tasks }
+    }
+
+    /// A request of an agent itself.
+    fn as_agent<T>(&self, caller: &Caller, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let token = self.key.mint(caller).unwrap().parse().unwrap();
+        request.metadata_mut().insert(::rpc::CALLER_HEADER, token);
+        request
+    }
+
+    /// A request of the executor on an agent's behalf.
+    fn on_behalf<T>(&self, caller: &Caller, message: T) -> Request<T> {
+        Outgoing::new("executor", self.key.clone()).request(caller, Duration::from_secs(10), message)
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+fn authorize_request() -> AuthorizeRequest {
+    AuthorizeRequest {
+        tool_name: "python_sandbox".into(),
+        execution_id: random().to_string(),
+        effect: words::Effect::ReadOnly.into(),
+        ..AuthorizeRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_decided_reserved_and_settled_over_grpc() {
+    let suite = Suite::start(team().await);
+    let mut client = suite.client.clone();
+    let (root, scout) = (caller("root", Role::Admin), caller("scout", Role::Agent));
+    let denied = client.authorize(suite.on_behalf(&scout, authorize_request())).await.unwrap().into_inner();
+    assert_eq!((denied.allowed, denied.reason.as_str(), denied.reserved), (false, "NO_GRANT", false));
+    let new = wire::Grant {
+        grantee: Some(wire::grant::Grantee::Specialization("Researcher".into())),
+        tool_name: "python_sandbox".into(),
+        max_per_hour: 1,
+        read_only: true,
+        max_sensitivity: words::Sensitivity::Internal.into(),
+        ..wire::Grant::default()
+    };
+    let request = suite.as_agent(&root, GrantPermissionRequest { grant: Some(new.clone()) });
+    let made = client.grant_permission(request).await.unwrap().into_inner();
+    let grant = made.grant.unwrap();
+    assert_eq!((&grant.grantee, grant.read_only, grant.max_per_hour), (&new.grantee, true, 1));
+    assert_eq!((grant.max_sensitivity(), grant.created_by.as_str()), (words::Sensitivity::Internal, "root"));
+
+    // The token's specialization is empty: the agent's row is what counts.
+    let allowed = client.authorize(suite.on_behalf(&scout, authorize_request())).await.unwrap().into_inner();
+    assert_eq!((allowed.allowed, allowed.reason.as_str(), allowed.reserved), (true, "", true));
+    assert_eq!(
+        (allowed.grant_id, allowed.policy_ids),
+        (grant.id, vec!["grant-to-specialization".to_owned()])
+    );
+    let quota = allowed.quota.unwrap();
+    assert_eq!((quota.limit, quota.used), (1, 1));
+    let facts = wire::ToolFacts { tool_name: "python_sandbox".into(), ..wire::ToolFacts::default() };
+    let batch = suite.as_agent(&scout, BatchAuthorizeRequest { tools: vec![facts] });
+    let decisions = client.batch_authorize(batch).await.unwrap().into_inner().decisions;
+    // An effect that is not said is SIDE_EFFECT.
+    assert_eq!((decisions[0].allowed, decisions[0].reason.as_str()), (false, "READ_ONLY_GRANT"));
+    let settle = SettleReservationRequest { decision_id: allowed.decision_id, committed: false };
+    client.settle_reservation(suite.on_behalf(&scout, settle)).await.unwrap();
+    let again = client.authorize(suite.on_behalf(&scout, authorize_request())).await.unwrap().into_inner();
+    assert!(again.allowed);
+    suite.end().await;
+}
+
+#[tokio::test]
+async fn only_admins_make_agents_and_keys_and_only_services_authorize() {
+    let suite = Suite::start(team().await);
+    let mut client = suite.client.clone();
+    let (root, scout) = (caller("root", Role::Admin), caller("scout", Role::Operator));
+    let agent = wire::Agent { id: "new".into(), role: wire::Role::Admin.into(), ..wire::Agent::default() };
+    let request = CreateAgentRequest { agent: Some(agent) };
+    let refused = client.create_agent(suite.as_agent(&scout, request.clone())).await.unwrap_err();
+    assert_eq!(reason_of(&refused), Some(ErrorReason::RoleRequired));
+    let refused = client.authorize(suite.as_agent(&root, authorize_request())).await.unwrap_err();
+    assert_eq!(reason_of(&refused), Some(ErrorReason::RoleRequired));
+    let made = client.create_agent(suite.as_agent(&root, request)).await.unwrap().into_inner();
+    assert_eq!(made.agent.unwrap().role(), wire::Role::Admin);
+    let issue = IssueApiKeyRequest { agent_id: "new".into(), ttl_s: 0 };
+    let issued = client.issue_api_key(suite.as_agent(&root, issue)).await.unwrap().into_inner();
+    let present =
+        |api_key: String| suite.on_behalf(&Caller::service("edge"), AuthenticateApiKeyRequest { api_key });
+    let owner = client.authenticate_api_key(present(issued.api_key.clone())).await.unwrap().into_inner();
+    assert_eq!(
+        (owner.team_id.as_str(), owner.agent_id.as_str(), owner.role()),
+        ("t", "new", wire::Role::Admin)
+    );
+    let wrong = client.authenticate_api_key(present(format!("{}0", issued.api_key))).await.unwrap_err();
+    assert_eq!(
+        (wrong.code(), reason_of(&wrong)),
+        (Code::Unauthenticated, Some(ErrorReason::Unauthenticated))
+    );
+    let me = client.who_am_i(suite.as_agent(&scout, WhoAmIRequest {})).await.unwrap().into_inner();
+    assert_eq!((me.agent_id.as_str(), me.role()), ("scout", wire::Role::Operator));
+    suite.end().await;
+}

@@ -1,0 +1,169 @@
+//! The gRPC face of the registry: parse, call the use case, map.
+
+mod mapping;
+
+use std::{pin::Pin, time::Duration};
+
+use ::rpc::{Call, PageKey, ServiceError, status};
+use ::store::Database;
+use futures_util::{Stream, StreamExt};
+use proto::registry::v1::{
+    GetToolRequest, GetToolResponse, ListServersRequest, ListServersResponse, ListToolVersionsRequest,
+    ListToolVersionsResponse, ListToolsRequest, ListToolsResponse, RefreshServerRequest,
+    RefreshServerResponse, RegisterServerRequest, RegisterServerResponse, RegisterToolRequest,
+    RegisterToolResponse, RemoveServerRequest, RemoveServerResponse, SetToolStatusRequest,
+    SetToolStatusResponse, WatchToolsRequest, WatchToolsResponse, registry_service_server::RegistryService,
+};
+use tokio::sync::watch::Receiver;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+use types::Caller;
+
+use crate::{
+    Error, get, list, register,
+    servers::Servers,
+    set_status,
+    watch::{self, Options},
+};
+use mapping::View;
+
+pub(crate) struct Service {
+    pub database: Database,
+    pub pages: PageKey,
+    pub revision: Receiver<i64>,
+    pub heartbeat: Duration,
+    pub stop: CancellationToken,
+    pub servers: Servers,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+type Events = Pin<Box<dyn Stream<Item = Result<WatchToolsResponse, Status>> + Send>>;
+
+/// Who calls, for which team, and what the call still may take.
+fn caller<T>(request: &Request<T>) -> Result<Call, Status> {
+    let call = Call::of(request).map_err(|status| *status)?;
+    if call.caller.team.is_empty() {
+        let error = Error::invalid("caller", "a service must call on behalf of a team");
+        return Err(status(&error));
+    }
+    Ok(call)
+}
+
+fn answer<T>(result: Result<T, impl ServiceError>) -> Answer<T> {
+    result.map(Response::new).map_err(|error| status(&error))
+}
+
+#[tonic::async_trait]
+impl RegistryService for Service {
+    type WatchToolsStream = Events;
+
+    async fn register_tool(&self, request: Request<RegisterToolRequest>) -> Answer<RegisterToolResponse> {
+        let Caller { team, .. } = caller(&request)?.caller;
+        let registered = async {
+            let proposal = mapping::proposal(request.into_inner())?;
+            let (row, created) = register::register(&self.database, &team, proposal).await?;
+            Ok::<_, Error>(RegisterToolResponse { tool: Some(View::Full.tool(&row)?), created })
+        };
+        answer(registered.await)
+    }
+
+    async fn get_tool(&self, request: Request<GetToolRequest>) -> Answer<GetToolResponse> {
+        let caller = caller(&request)?.caller;
+        let found = async {
+            let key = mapping::key(request.into_inner())?;
+            let row = get::get(&self.database, &caller.team, key).await?;
+            Ok::<_, Error>(GetToolResponse { tool: Some(View::of(&caller).tool(&row)?) })
+        };
+        answer(found.await)
+    }
+
+    async fn list_tools(&self, request: Request<ListToolsRequest>) -> Answer<ListToolsResponse> {
+        let caller = caller(&request)?.caller;
+        let request = request.into_inner();
+        let listed = async {
+            let filter = mapping::filter(&request)?;
+            let page = (request.page_size, request.page_token.as_str());
+            let (rows, next_page_token) =
+                list::list(&self.database, &self.pages, &caller.team, &filter, page).await?;
+            Ok::<_, Error>(ListToolsResponse { tools: View::of(&caller).tools(&rows)?, next_page_token })
+        };
+        answer(listed.await)
+    }
+
+    async fn list_tool_versions(
+        &self,
+        request: Request<ListToolVersionsRequest>,
+    ) -> Answer<ListToolVersionsResponse> {
+        let caller = caller(&request)?.caller;
+        let name = request.into_inner().name;
+        let listed = async {
+            let rows = list::versions(&self.database, &caller.team, &name).await?;
+            Ok::<_, Error>(ListToolVersionsResponse { tools: View::of(&caller).tools(&rows)? })
+        };
+        answer(listed.await)
+    }
+
+    async fn set_tool_status(&self, request: Request<SetToolStatusRequest>) -> Answer<SetToolStatusResponse> {
+        let Caller { team, .. } = caller(&request)?.caller;
+        let request = request.into_inner();
+        let set = async {
+            let wanted = mapping::status(request.status())?;
+            let row = set_status::set_status(&self.database, &team, &request.name, wanted).await?;
+            Ok::<_, Error>(SetToolStatusResponse { tool: Some(View::Full.tool(&row)?) })
+        };
+        answer(set.await)
+    }
+
+    async fn watch_tools(&self, request: Request<WatchToolsRequest>) -> Answer<Events> {
+        let caller = Call::of(&request).map_err(|status| *status)?.caller;
+        // A service that speaks for itself sees every team; nobody else is without one.
+        let sees_all = caller.is_service() && caller.team.is_empty();
+        let view = View::of(&caller);
+        let events = watch::watch(Options {
+            database: self.database.clone(),
+            revision: self.revision.clone(),
+            team: (!sees_all).then_some(caller.team),
+            heartbeat: self.heartbeat,
+            stop: self.stop.clone(),
+        });
+        let responses = events
+            .map(move |event| event.and_then(|event| view.event(event)).map_err(|error| status(&error)));
+        Ok(Response::new(Box::pin(responses)))
+    }
+
+    async fn register_server(
+        &self,
+        request: Request<RegisterServerRequest>,
+    ) -> Answer<RegisterServerResponse> {
+        let call = caller(&request)?;
+        let registered = async {
+            let new = mapping::new_server(request.into_inner())?;
+            let (server, tools) = self.servers.register(&call.caller.team, new, call.time_left()).await?;
+            let server = Some(mapping::server(server));
+            Ok::<_, Error>(RegisterServerResponse { server, tools: View::Full.tools(&tools)? })
+        };
+        answer(registered.await)
+    }
+
+    async fn list_servers(&self, request: Request<ListServersRequest>) -> Answer<ListServersResponse> {
+        let Caller { team, .. } = caller(&request)?.caller;
+        let listed = self.servers.list(&team).await;
+        let response = listed
+            .map(|rows| ListServersResponse { servers: rows.into_iter().map(mapping::server).collect() });
+        answer(response)
+    }
+
+    async fn refresh_server(&self, request: Request<RefreshServerRequest>) -> Answer<RefreshServerResponse> {
+        let call = caller(&request)?;
+        let name = request.into_inner().name;
+        let refreshed = self.servers.refresh(&call.caller.team, &name, call.time_left()).await;
+        answer(refreshed.map(|row| RefreshServerResponse { server: Some(mapping::server(row)) }))
+    }
+
+    async fn remove_server(&self, request: Request<RemoveServerRequest>) -> Answer<RemoveServerResponse> {
+        let Caller { team, .. } = caller(&request)?.caller;
+        let removed = self.servers.remove(&team, &request.into_inner().name).await;
+        let count = |disabled| i32::try_from(disabled).unwrap_or(i32::MAX);
+        answer(removed.map(|disabled| RemoveServerResponse { tools_disabled: count(disabled) }))
+    }
+}

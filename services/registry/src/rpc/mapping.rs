@@ -1,0 +1,347 @@
+//! The one mapping between the contract and the domain. Decides nothing.
+
+use ::rpc::FieldViolation;
+use chrono::{DateTime, Utc};
+use prost_types::{ListValue, Struct, value::Kind};
+use proto::{
+    registry::v1::{
+        self as wire, GetToolRequest, ListToolsRequest, RegisterServerRequest, RegisterToolRequest,
+        WatchToolsResponse, get_tool_request::Key as WireKey, watch_tools_response,
+    },
+    types::v1 as words,
+};
+use serde_json::{Map, Number, Value};
+use types::{Caller, Role};
+
+use crate::{
+    Error,
+    definition::{Binding, Builtin, Definition, Http, Mcp, Proposal},
+    get::Key,
+    servers::NewServer,
+    store::{Defaults, Filter, ServerRow, ServerState, ToolRow, ToolStatus},
+    watch::{Event, Step},
+};
+
+/// How much of a binding a caller is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum View {
+    /// Everything.
+    Full,
+    /// Without the values of headers and environment: they should hold no secret, but may.
+    Veiled,
+}
+
+impl View {
+    /// Operators and the suite's own services see everything.
+    pub(super) fn of(caller: &Caller) -> Self {
+        if caller.is_service() || caller.role >= Role::Operator { Self::Full } else { Self::Veiled }
+    }
+
+    pub(super) fn tool(self, row: &ToolRow) -> Result<wire::Tool, Error> {
+        let status = row.status.parse().map_or(wire::ToolStatus::Unspecified, |status| match status {
+            ToolStatus::Active => wire::ToolStatus::Active,
+            ToolStatus::Deprecated => wire::ToolStatus::Deprecated,
+            ToolStatus::Disabled => wire::ToolStatus::Disabled,
+        });
+        Ok(wire::Tool {
+            id: row.id.to_string(),
+            definition: Some(self.definition(row.definition()?)),
+            digest: row.digest.clone(),
+            status: status.into(),
+            create_time: Some(timestamp(row.create_time)),
+            revision: row.revision,
+            team_id: row.team_id.clone(),
+        })
+    }
+
+    pub(super) fn tools(self, rows: &[ToolRow]) -> Result<Vec<wire::Tool>, Error> {
+        rows.iter().map(|row| self.tool(row)).collect()
+    }
+
+    pub(super) fn event(self, event: Event) -> Result<WatchToolsResponse, Error> {
+        let step = match event.step {
+            Step::Upserted(row) => watch_tools_response::Event::Upserted(self.tool(&row)?),
+            Step::SnapshotEnd(tool_count) => {
+                watch_tools_response::Event::SnapshotEnd(wire::SnapshotEnd { tool_count })
+            }
+            Step::Heartbeat => watch_tools_response::Event::Heartbeat(wire::Heartbeat {}),
+        };
+        Ok(WatchToolsResponse { event: Some(step), revision: event.revision })
+    }
+
+    fn definition(self, definition: Definition) -> wire::ToolDefinition {
+        wire::ToolDefinition {
+            name: definition.name,
+            version: definition.version,
+            title: definition.title,
+            description: definition.description,
+            category: words::Category::from(definition.category).into(),
+            capabilities: definition.capabilities,
+            effect: words::Effect::from(definition.effect).into(),
+            sensitivity: words::Sensitivity::from(definition.sensitivity).into(),
+            input_schema_json: definition.input_schema,
+            output_schema_json: definition.output_schema,
+            binding: Some(self.binding(definition.binding)),
+            provider: definition.provider,
+            timeout_ms: definition.timeout_ms,
+            rate_limit_per_minute: definition.rate_limit_per_minute,
+            cost_micro_usd: definition.cost_micro_usd,
+            labels: definition.labels.into_iter().collect(),
+        }
+    }
+
+    fn binding(self, binding: Binding) -> wire::Binding {
+        let kind = match binding {
+            Binding::Builtin(Builtin { name }) => wire::binding::Kind::Builtin(wire::BuiltinBinding { name }),
+            Binding::Http(http) => wire::binding::Kind::Http(wire::HttpBinding {
+                method: http.method,
+                url: http.url,
+                headers: self.values(http.headers),
+                query_arguments: http.query_arguments,
+                body_json: http.body_json,
+                allow_private_network: http.allow_private_network,
+            }),
+            Binding::Mcp(Mcp { server, tool, transport }) => {
+                let transport = Some(self.transport(transport));
+                wire::binding::Kind::Mcp(wire::McpBinding { server, tool, transport })
+            }
+        };
+        wire::Binding { kind: Some(kind) }
+    }
+
+    fn transport(self, transport: mcp::Transport) -> wire::McpTransport {
+        let kind = match transport {
+            mcp::Transport::Stdio { command, args, env } => {
+                wire::mcp_transport::Kind::Stdio(wire::StdioTransport {
+                    command,
+                    args,
+                    env: self.values(env),
+                })
+            }
+            mcp::Transport::Http { url, headers } => {
+                wire::mcp_transport::Kind::Http(wire::HttpTransport { url, headers: self.values(headers) })
+            }
+        };
+        wire::McpTransport { kind: Some(kind) }
+    }
+
+    fn values<M: FromIterator<(String, String)>>(
+        self,
+        values: std::collections::BTreeMap<String, String>,
+    ) -> M {
+        let shown = |value| if self == Self::Full { value } else { String::new() };
+        values.into_iter().map(|(name, value)| (name, shown(value))).collect()
+    }
+}
+
+/// The proposal of a request. Words that are not known are refused at once: a tool must not become less
+/// guarded because this version does not know the word for it.
+pub(super) fn proposal(request: RegisterToolRequest) -> Result<Proposal, Error> {
+    let definition = request.definition.unwrap_or_default();
+    let mut found = Vec::new();
+    let mut add = |field: &str, description: &str| {
+        found.push(FieldViolation { field: field.into(), description: description.into() });
+    };
+    let category = words::Category::try_from(definition.category);
+    let effect = words::Effect::try_from(definition.effect);
+    let sensitivity = words::Sensitivity::try_from(definition.sensitivity);
+    for (field, is_known) in [
+        ("definition.category", category.is_ok()),
+        ("definition.effect", effect.is_ok()),
+        ("definition.sensitivity", sensitivity.is_ok()),
+    ] {
+        if !is_known {
+            add(field, "is a number that the contract does not define");
+        }
+    }
+    let mut schema = |text: String, person: Option<Struct>, field: &str| match person {
+        Some(_) if !text.is_empty() => {
+            add(field, "cannot be given together with its JSON text");
+            text
+        }
+        Some(schema) => object(schema).to_string(),
+        None => text,
+    };
+    let input_schema = schema(definition.input_schema_json, request.input_schema, "input_schema");
+    let output_schema = schema(definition.output_schema_json, request.output_schema, "output_schema");
+    if !found.is_empty() {
+        return Err(Error::Invalid(found));
+    }
+    Ok(Proposal {
+        name: definition.name,
+        version: definition.version,
+        title: definition.title,
+        description: definition.description,
+        category: category.ok().and_then(Option::from),
+        capabilities: definition.capabilities,
+        effect: effect.ok().and_then(Option::from),
+        sensitivity: sensitivity.ok().and_then(Option::from),
+        input_schema,
+        output_schema,
+        binding: definition.binding.and_then(binding),
+        provider: definition.provider,
+        timeout_ms: definition.timeout_ms,
+        rate_limit_per_minute: definition.rate_limit_per_minute,
+        cost_micro_usd: definition.cost_micro_usd,
+        labels: definition.labels.into_iter().collect(),
+    })
+}
+
+fn binding(binding: wire::Binding) -> Option<Binding> {
+    Some(match binding.kind? {
+        wire::binding::Kind::Builtin(builtin) => Binding::Builtin(Builtin { name: builtin.name }),
+        wire::binding::Kind::Http(http) => Binding::Http(Http {
+            method: http.method,
+            url: http.url,
+            headers: http.headers.into_iter().collect(),
+            query_arguments: http.query_arguments,
+            body_json: http.body_json,
+            allow_private_network: http.allow_private_network,
+        }),
+        wire::binding::Kind::Mcp(mcp) => {
+            let nowhere = || mcp::Transport::Http { url: String::new(), headers: [].into() };
+            let transport = mcp.transport.and_then(transport).unwrap_or_else(nowhere);
+            Binding::Mcp(Mcp { server: mcp.server, tool: mcp.tool, transport })
+        }
+    })
+}
+
+fn transport(transport: wire::McpTransport) -> Option<mcp::Transport> {
+    Some(match transport.kind? {
+        wire::mcp_transport::Kind::Stdio(stdio) => mcp::Transport::Stdio {
+            command: stdio.command,
+            args: stdio.args,
+            env: stdio.env.into_iter().collect(),
+        },
+        wire::mcp_transport::Kind::Http(http) => {
+            mcp::Transport::Http { url: http.url, headers: http.headers.into_iter().collect() }
+        }
+    })
+}
+
+pub(super) fn key(request: GetToolRequest) -> Result<Key, Error> {
+    let version = (!request.version.is_empty()).then_some(request.version);
+    match (request.key, version) {
+        (Some(WireKey::Id(id)), None) => {
+            id.parse().map(Key::Id).map_err(|_| Error::invalid("id", "is not a UUID"))
+        }
+        (Some(WireKey::Id(_)), Some(_)) => {
+            Err(Error::invalid("version", "goes with a name only; an id names one version"))
+        }
+        (Some(WireKey::Name(name)), version) => Ok(Key::Name(name, version)),
+        (None, _) => Err(Error::invalid("key", "is not given: an id or a name")),
+    }
+}
+
+pub(super) fn filter(request: &ListToolsRequest) -> Result<Filter, Error> {
+    let text = |value: &String| (!value.is_empty()).then(|| value.clone());
+    let category = words::Category::try_from(request.category)
+        .map_err(|_| Error::invalid("category", "is a number that the contract does not define"))?;
+    let status = wire::ToolStatus::try_from(request.status)
+        .map_err(|_| Error::invalid("status", "is a number that the contract does not define"))?;
+    Ok(Filter {
+        category: category.into(),
+        capability: text(&request.capability),
+        status: match status {
+            wire::ToolStatus::Unspecified => None,
+            wire::ToolStatus::Active => Some(ToolStatus::Active),
+            wire::ToolStatus::Deprecated => Some(ToolStatus::Deprecated),
+            wire::ToolStatus::Disabled => Some(ToolStatus::Disabled),
+            wire::ToolStatus::Quarantined => {
+                return Err(Error::invalid("status", "QUARANTINED is not in use yet"));
+            }
+        },
+        provider: text(&request.provider),
+    })
+}
+
+pub(super) fn status(status: wire::ToolStatus) -> Result<ToolStatus, Error> {
+    match status {
+        wire::ToolStatus::Active => Ok(ToolStatus::Active),
+        wire::ToolStatus::Deprecated => Ok(ToolStatus::Deprecated),
+        wire::ToolStatus::Disabled => Ok(ToolStatus::Disabled),
+        wire::ToolStatus::Unspecified | wire::ToolStatus::Quarantined => {
+            Err(Error::invalid("status", "must be ACTIVE, DEPRECATED or DISABLED"))
+        }
+    }
+}
+
+pub(super) fn new_server(request: RegisterServerRequest) -> Result<NewServer, Error> {
+    let defaults = request.defaults.unwrap_or_default();
+    let unknown = |field: &str| Error::invalid(field, "is a number that the contract does not define");
+    let category = words::Category::try_from(defaults.category).map_err(|_| unknown("defaults.category"))?;
+    let sensitivity =
+        words::Sensitivity::try_from(defaults.sensitivity).map_err(|_| unknown("defaults.sensitivity"))?;
+    Ok(NewServer {
+        name: request.name,
+        transport: request.transport.and_then(transport),
+        defaults: Defaults {
+            category: category.into(),
+            capabilities: defaults.capabilities,
+            sensitivity: sensitivity.into(),
+            timeout_ms: defaults.timeout_ms,
+            trust_annotations: defaults.trust_annotations,
+        },
+    })
+}
+
+pub(super) fn server(row: ServerRow) -> wire::Server {
+    let state = match row.state {
+        ServerState::Pending => wire::ServerState::Pending,
+        ServerState::Healthy => wire::ServerState::Healthy,
+        ServerState::Unavailable => wire::ServerState::Unavailable,
+    };
+    let defaults = row.defaults.0;
+    wire::Server {
+        name: row.name,
+        transport: Some(View::Full.transport(row.transport.0)),
+        state: state.into(),
+        last_error: row.last_error,
+        tool_count: i32::try_from(row.tool_count).unwrap_or(i32::MAX),
+        last_seen_time: row.last_seen_time.map(timestamp),
+        discovery_ms: row.discovery_ms,
+        server_version: row.server_version,
+        protocol_version: row.protocol_version,
+        defaults: Some(wire::ServerDefaults {
+            category: defaults.category.map(words::Category::from).unwrap_or_default().into(),
+            capabilities: defaults.capabilities,
+            sensitivity: defaults.sensitivity.map(words::Sensitivity::from).unwrap_or_default().into(),
+            timeout_ms: defaults.timeout_ms,
+            trust_annotations: defaults.trust_annotations,
+        }),
+        rejected_tools: row.rejected_tools,
+    }
+}
+
+/// A Struct as JSON. Its numbers are doubles; whole ones become integers again, as they were meant.
+fn object(schema: Struct) -> Value {
+    let members: Map<String, Value> =
+        schema.fields.into_iter().map(|(name, member)| (name, value(member))).collect();
+    Value::Object(members)
+}
+
+fn value(value: prost_types::Value) -> Value {
+    match value.kind {
+        None | Some(Kind::NullValue(_)) => Value::Null,
+        Some(Kind::BoolValue(flag)) => Value::Bool(flag),
+        Some(Kind::NumberValue(number)) => self::number(number),
+        Some(Kind::StringValue(text)) => Value::String(text),
+        Some(Kind::ListValue(ListValue { values })) => values.into_iter().map(self::value).collect(),
+        Some(Kind::StructValue(inner)) => object(inner),
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "whole numbers within 2^53 are exact")]
+fn number(number: f64) -> Value {
+    const LARGEST: f64 = 9_007_199_254_740_992.0;
+    if number.fract() == 0.0 && number.abs() <= LARGEST {
+        Value::from(number as i64)
+    } else {
+        Number::from_f64(number).map_or(Value::Null, Value::Number)
+    }
+}
+
+fn timestamp(at: DateTime<Utc>) -> prost_types::Timestamp {
+    let nanos = i32::try_from(at.timestamp_subsec_nanos()).unwrap_or(0);
+    prost_types::Timestamp { seconds: at.timestamp(), nanos }
+}

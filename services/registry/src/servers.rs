@@ -1,0 +1,163 @@
+//! Registers, lists, refreshes and removes MCP servers. Discovers none itself: the process that keeps a
+//! server does, and this waits for its answer.
+
+use std::time::{Duration, Instant};
+
+use ::rpc::FieldViolation;
+use ::store::Database;
+use tokio::sync::watch;
+
+use crate::{
+    Error, check, check_binding,
+    store::{self, Defaults, ServerRow, ServerState, ToolRow, Write},
+};
+
+/// Longest name of a server.
+const MAX_NAME: usize = 63;
+/// Most tools that are told with a registration; `ListTools` has them all.
+const MAX_TOOLS: i64 = 1_000;
+/// Most bytes of them: a client takes 4 MiB in all.
+const MAX_BYTES: usize = 3 * 1024 * 1024;
+/// Time kept back for the answer itself.
+const MARGIN: Duration = Duration::from_millis(250);
+/// How often a server's row is read in case that news was lost.
+const POLL: Duration = Duration::from_secs(1);
+
+/// What the use cases need.
+#[derive(Debug, Clone)]
+pub(crate) struct Servers {
+    pub database: Database,
+    /// Rings when a server's row changed.
+    pub bell: watch::Receiver<u64>,
+    pub allow_stdio: bool,
+}
+
+/// A server that is to be registered.
+#[derive(Debug)]
+pub(crate) struct NewServer {
+    pub name: String,
+    pub transport: Option<mcp::Transport>,
+    pub defaults: Defaults,
+}
+
+impl Servers {
+    /// Registers a server and waits for its first discovery, as long as the caller does. The same again is
+    /// discovered again.
+    pub(crate) async fn register(
+        &self,
+        team: &str,
+        new: NewServer,
+        time_left: Duration,
+    ) -> Result<(ServerRow, Vec<ToolRow>), Error> {
+        let transport = self.check(&new)?;
+        let pool = self.database.pool()?;
+        let server = if store::server_insert(pool, team, &new.name, &transport, &new.defaults).await? {
+            self.wait(team, &new.name, time_left, |server| server.state != ServerState::Pending).await?
+        } else {
+            let known = self.find(team, &new.name).await?;
+            if known.transport.0 != transport || known.defaults.0 != new.defaults {
+                return Err(Error::ServerExists(new.name));
+            }
+            self.refresh(team, &new.name, time_left).await?
+        };
+        let mut tools = store::tool_list_of_server(pool, team, &new.name, MAX_TOOLS).await?;
+        tools.truncate(fitting(&tools));
+        Ok((server, tools))
+    }
+
+    /// The servers of a team.
+    pub(crate) async fn list(&self, team: &str) -> Result<Vec<ServerRow>, Error> {
+        Ok(store::server_list(self.database.pool()?, team).await?)
+    }
+
+    /// Has a server discovered now, and waits for it as long as the caller does.
+    pub(crate) async fn refresh(
+        &self,
+        team: &str,
+        name: &str,
+        time_left: Duration,
+    ) -> Result<ServerRow, Error> {
+        let wanted = store::server_refresh(self.database.pool()?, team, name).await?;
+        let wanted = wanted.ok_or_else(|| Error::ServerNotFound(name.to_owned()))?;
+        self.wait(team, name, time_left, |server| server.refresh_done >= wanted).await
+    }
+
+    /// Removes a server, disables its tools, and gives how many could be called until now.
+    pub(crate) async fn remove(&self, team: &str, name: &str) -> Result<i64, Error> {
+        let mut write = Write::begin(self.database.pool()?).await?;
+        if !store::server_delete(&mut write, team, name).await? {
+            return Err(Error::ServerNotFound(name.to_owned()));
+        }
+        let disabled = store::tool_withdraw(&mut write, team, name, &[]).await?;
+        write.commit().await?;
+        Ok(disabled)
+    }
+
+    async fn find(&self, team: &str, name: &str) -> Result<ServerRow, Error> {
+        let found = store::server_find(self.database.pool()?, team, name).await?;
+        found.ok_or_else(|| Error::ServerNotFound(name.to_owned()))
+    }
+
+    /// The server once it is as wanted, or as it is when the time is over.
+    async fn wait(
+        &self,
+        team: &str,
+        name: &str,
+        time_left: Duration,
+        is_done: impl Fn(&ServerRow) -> bool,
+    ) -> Result<ServerRow, Error> {
+        let until = Instant::now() + time_left.saturating_sub(MARGIN);
+        let mut bell = self.bell.clone();
+        loop {
+            bell.borrow_and_update();
+            let server = self.find(team, name).await?;
+            let left = until.saturating_duration_since(Instant::now());
+            if is_done(&server) || left.is_zero() {
+                return Ok(server);
+            }
+            // Late or lost news only costs the time of a poll.
+            let _ = tokio::time::timeout(left.min(POLL), bell.changed()).await;
+        }
+    }
+
+    /// Everything that is wrong with a server at once.
+    fn check(&self, new: &NewServer) -> Result<mcp::Transport, Error> {
+        let mut found = Vec::new();
+        let mut add = |field: String, description: String| found.push(FieldViolation { field, description });
+        if new.name.len() > MAX_NAME || !check::is_word(&new.name) {
+            add("name".into(), "must be 1 to 63 characters of a-z, 0-9, _ and -".into());
+        }
+        match &new.transport {
+            Some(transport) => {
+                for (field, description) in check_binding::check_transport(transport, self.allow_stdio) {
+                    add(format!("transport.{field}"), description);
+                }
+            }
+            None => add("transport".into(), "is not given: stdio or http".into()),
+        }
+        if !check::is_timeout(new.defaults.timeout_ms) {
+            add("defaults.timeout_ms".into(), "must be 1000 to 300000, or 0 for 30000".into());
+        }
+        let capabilities = &new.defaults.capabilities;
+        if capabilities.len() > check::MAX_WORDS || capabilities.iter().any(|word| !check::is_word(word)) {
+            let description = "must be at most 32 words of 1 to 64 characters of a-z, 0-9, _ and -";
+            add("defaults.capabilities".into(), description.into());
+        }
+        match &new.transport {
+            Some(transport) if found.is_empty() => Ok(transport.clone()),
+            _ => Err(Error::Invalid(found)),
+        }
+    }
+}
+
+/// How many of the tools fit an answer.
+fn fitting(tools: &[ToolRow]) -> usize {
+    let mut bytes = 0;
+    tools
+        .iter()
+        .take_while(|tool| {
+            bytes += tool.definition.len();
+            bytes <= MAX_BYTES
+        })
+        .count()
+}

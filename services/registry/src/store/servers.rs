@@ -1,0 +1,373 @@
+//! MCP servers: what is known of each, and which process discovers it.
+
+use std::time::Duration;
+
+use ::store::Error;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::{PgPool, types::Json};
+use types::{Category, Sensitivity, UnknownWord};
+use uuid::Uuid;
+
+use super::{CHANNEL, Write};
+
+/// State of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServerState {
+    Pending,
+    Healthy,
+    Unavailable,
+}
+
+impl ServerState {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Healthy => "healthy",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+impl std::str::FromStr for ServerState {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        [Self::Pending, Self::Healthy, Self::Unavailable]
+            .into_iter()
+            .find(|state| state.as_str() == word)
+            .ok_or_else(|| UnknownWord::new("server state", word))
+    }
+}
+
+impl From<String> for ServerState {
+    /// A word that a newer version wrote says nothing to this one.
+    fn from(word: String) -> Self {
+        word.parse().unwrap_or(Self::Pending)
+    }
+}
+
+/// What is assumed of a server's tools where the server does not say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Defaults {
+    pub category: Option<Category>,
+    pub capabilities: Vec<String>,
+    pub sensitivity: Option<Sensitivity>,
+    pub timeout_ms: i64,
+    pub trust_annotations: bool,
+}
+
+/// Which server: a name alone could be one that was removed and registered again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct ServerKey {
+    pub team_id: String,
+    pub id: Uuid,
+}
+
+/// A server and what its last discovery said.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerRow {
+    pub team_id: String,
+    pub name: String,
+    pub id: Uuid,
+    pub transport: Json<mcp::Transport>,
+    pub defaults: Json<Defaults>,
+    pub state: ServerState,
+    pub last_error: String,
+    pub last_seen_time: Option<DateTime<Utc>>,
+    pub discovery_ms: i64,
+    pub server_version: String,
+    pub protocol_version: String,
+    pub rejected_tools: Vec<String>,
+    pub refresh_wanted: i64,
+    pub refresh_done: i64,
+    pub failures: i32,
+    pub tool_count: i64,
+    /// Milliseconds until the next discovery is due; 0 or less when it is.
+    pub due_in_ms: i64,
+}
+
+impl ServerRow {
+    /// Which server this is.
+    pub(crate) fn key(&self) -> ServerKey {
+        ServerKey { team_id: self.team_id.clone(), id: self.id }
+    }
+
+    /// Whether a discovery is due.
+    pub(crate) fn is_due(&self) -> bool {
+        self.refresh_wanted > self.refresh_done || self.due_in_ms <= 0
+    }
+}
+
+/// What every process must know of every server.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerEntry {
+    pub team_id: String,
+    pub id: Uuid,
+    pub refresh_wanted: i64,
+}
+
+/// What a discovery that worked said of the server itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Outcome {
+    pub discovery_ms: i64,
+    pub server_version: String,
+    pub protocol_version: String,
+    pub rejected_tools: Vec<String>,
+}
+
+/// Every server of every team.
+pub(crate) async fn server_entries(pool: &PgPool) -> Result<Vec<ServerEntry>, Error> {
+    let entries =
+        sqlx::query_as!(ServerEntry, "SELECT team_id, id, refresh_wanted FROM registry.server ORDER BY id")
+            .fetch_all(pool)
+            .await?;
+    Ok(entries)
+}
+
+/// One server by its name.
+pub(crate) async fn server_find(pool: &PgPool, team: &str, name: &str) -> Result<Option<ServerRow>, Error> {
+    let row = sqlx::query_as!(
+        ServerRow,
+        r#"SELECT team_id, name, id, transport AS "transport: _", defaults AS "defaults: _", state, last_error,
+                  last_seen_time, discovery_ms, server_version, protocol_version, rejected_tools,
+                  refresh_wanted, refresh_done, failures,
+                  (SELECT count(*) FROM registry.tool t
+                   WHERE t.team_id = s.team_id AND t.server_name = s.name AND NOT t.withdrawn) AS "tool_count!",
+                  (extract(epoch FROM next_time - now()) * 1000)::bigint AS "due_in_ms!"
+           FROM registry.server s WHERE team_id = $1 AND name = $2"#,
+        team,
+        name,
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row)
+}
+
+/// The servers of a team, in order of name.
+pub(crate) async fn server_list(pool: &PgPool, team: &str) -> Result<Vec<ServerRow>, Error> {
+    let rows = sqlx::query_as!(
+        ServerRow,
+        r#"SELECT team_id, name, id, transport AS "transport: _", defaults AS "defaults: _", state, last_error,
+                  last_seen_time, discovery_ms, server_version, protocol_version, rejected_tools,
+                  refresh_wanted, refresh_done, failures,
+                  (SELECT count(*) FROM registry.tool t
+                   WHERE t.team_id = s.team_id AND t.server_name = s.name AND NOT t.withdrawn) AS "tool_count!",
+                  (extract(epoch FROM next_time - now()) * 1000)::bigint AS "due_in_ms!"
+           FROM registry.server s WHERE team_id = $1 ORDER BY name"#,
+        team,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows)
+}
+
+/// Adds a server; `false` when the name is taken.
+pub(crate) async fn server_insert(
+    pool: &PgPool,
+    team: &str,
+    name: &str,
+    transport: &mcp::Transport,
+    defaults: &Defaults,
+) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "WITH added AS (
+             INSERT INTO registry.server (team_id, name, id, transport, defaults) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (team_id, name) DO NOTHING RETURNING id)
+         SELECT pg_notify($6, '') FROM added",
+        team,
+        name,
+        types::new_id(),
+        Json(transport) as _,
+        Json(defaults) as _,
+        CHANNEL,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(!done.is_empty())
+}
+
+/// Asks for a discovery, and gives its number.
+pub(crate) async fn server_refresh(pool: &PgPool, team: &str, name: &str) -> Result<Option<i64>, Error> {
+    let wanted = sqlx::query_scalar!(
+        "WITH asked AS (
+             UPDATE registry.server SET refresh_wanted = refresh_wanted + 1
+             WHERE team_id = $1 AND name = $2 RETURNING refresh_wanted)
+         SELECT refresh_wanted FROM asked, pg_notify($3, '')",
+        team,
+        name,
+        CHANNEL,
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(wanted)
+}
+
+/// Removes a server; gives whether there was one.
+pub(crate) async fn server_delete(write: &mut Write, team: &str, name: &str) -> Result<bool, Error> {
+    let gone = sqlx::query!(
+        "WITH gone AS (DELETE FROM registry.server WHERE team_id = $1 AND name = $2 RETURNING id)
+         SELECT pg_notify($3, '') FROM gone",
+        team,
+        name,
+        CHANNEL,
+    )
+    .fetch_all(&mut *write.transaction)
+    .await?;
+    Ok(!gone.is_empty())
+}
+
+/// Takes or renews the lease on a server; `None` while another process has it, or when it is gone.
+pub(crate) async fn server_claim(
+    pool: &PgPool,
+    key: &ServerKey,
+    owner: Uuid,
+    lease: Duration,
+) -> Result<Option<ServerRow>, Error> {
+    let row = sqlx::query_as!(
+        ServerRow,
+        r#"UPDATE registry.server s
+           SET lease_owner = $3, lease_until = now() + make_interval(secs => $4)
+           WHERE team_id = $1 AND id = $2
+             AND (lease_owner = $3 OR lease_until IS NULL OR lease_until < now())
+           RETURNING team_id, name, id, transport AS "transport: _", defaults AS "defaults: _", state,
+                  last_error, last_seen_time, discovery_ms, server_version, protocol_version, rejected_tools,
+                  refresh_wanted, refresh_done, failures, 0::bigint AS "tool_count!",
+                  (extract(epoch FROM next_time - now()) * 1000)::bigint AS "due_in_ms!""#,
+        key.team_id,
+        key.id,
+        owner,
+        lease.as_secs_f64(),
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row)
+}
+
+/// Gives the lease back, so that another process need not wait for its end.
+pub(crate) async fn lease_release(pool: &PgPool, key: &ServerKey, owner: Uuid) -> Result<(), Error> {
+    sqlx::query!(
+        "WITH freed AS (
+             UPDATE registry.server SET lease_owner = NULL, lease_until = NULL
+             WHERE team_id = $1 AND id = $2 AND lease_owner = $3 RETURNING id)
+         SELECT pg_notify($4, '') FROM freed",
+        key.team_id,
+        key.id,
+        owner,
+        CHANNEL,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(())
+}
+
+/// Whether the lease is still this process's; holds the row until the transaction ends.
+pub(crate) async fn server_is_held(write: &mut Write, key: &ServerKey, owner: Uuid) -> Result<bool, Error> {
+    let row = sqlx::query!(
+        "SELECT id FROM registry.server WHERE team_id = $1 AND id = $2 AND lease_owner = $3 FOR UPDATE",
+        key.team_id,
+        key.id,
+        owner,
+    )
+    .fetch_optional(&mut *write.transaction)
+    .await?;
+    Ok(row.is_some())
+}
+
+/// Writes what a discovery that worked said, and when the next one is due.
+pub(crate) async fn server_succeed(
+    pool: &PgPool,
+    key: &ServerKey,
+    owner: Uuid,
+    answered: i64,
+    next_in: Duration,
+    outcome: &Outcome,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "WITH done AS (
+             UPDATE registry.server
+             SET state = 'healthy', last_error = '', failures = 0, last_seen_time = now(), discovery_ms = $6,
+                 server_version = $7, protocol_version = $8, rejected_tools = $9,
+                 refresh_done = greatest(refresh_done, $4), next_time = now() + make_interval(secs => $5)
+             WHERE team_id = $1 AND id = $2 AND lease_owner = $3 RETURNING id)
+         SELECT pg_notify($10, '') FROM done",
+        key.team_id,
+        key.id,
+        owner,
+        answered,
+        next_in.as_secs_f64(),
+        outcome.discovery_ms,
+        outcome.server_version,
+        outcome.protocol_version,
+        &outcome.rejected_tools,
+        CHANNEL,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(())
+}
+
+/// Notes why one attempt failed. A server that never answered is unavailable from its first one on.
+pub(crate) async fn server_note_error(
+    pool: &PgPool,
+    key: &ServerKey,
+    owner: Uuid,
+    error: &str,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "WITH noted AS (
+             UPDATE registry.server
+             SET last_error = $4, state = CASE state WHEN 'pending' THEN 'unavailable' ELSE state END
+             WHERE team_id = $1 AND id = $2 AND lease_owner = $3 RETURNING id)
+         SELECT pg_notify($5, '') FROM noted",
+        key.team_id,
+        key.id,
+        owner,
+        error,
+        CHANNEL,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(())
+}
+
+/// Writes that a discovery failed for good, why, and when the next one is due.
+pub(crate) async fn server_fail(
+    pool: &PgPool,
+    key: &ServerKey,
+    owner: Uuid,
+    answered: i64,
+    next_in: Duration,
+    error: &str,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "WITH done AS (
+             UPDATE registry.server
+             SET state = 'unavailable', last_error = $6, failures = failures + 1,
+                 refresh_done = greatest(refresh_done, $4), next_time = now() + make_interval(secs => $5)
+             WHERE team_id = $1 AND id = $2 AND lease_owner = $3 RETURNING id)
+         SELECT pg_notify($7, '') FROM done",
+        key.team_id,
+        key.id,
+        owner,
+        answered,
+        next_in.as_secs_f64(),
+        error,
+        CHANNEL,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(())
+}
+
+/// Whether there is a server of this name.
+pub(crate) async fn server_exists(write: &mut Write, team: &str, name: &str) -> Result<bool, Error> {
+    let exists = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM registry.server WHERE team_id = $1 AND name = $2) AS "exists!""#,
+        team,
+        name,
+    )
+    .fetch_one(&mut *write.transaction)
+    .await?;
+    Ok(exists)
+}

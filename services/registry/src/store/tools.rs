@@ -1,0 +1,492 @@
+//! Tools and their versions.
+
+use ::store::Error;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::{PgPool, types::Json};
+use types::{Category, UnknownWord};
+use uuid::Uuid;
+
+use super::Write;
+use crate::definition::{Definition, Digests};
+
+/// Most bytes of definitions in one page, but for a single larger row: a client takes 4 MiB in all.
+const PAGE_BYTES: i64 = 3 * 1024 * 1024;
+
+/// Whether a tool may be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ToolStatus {
+    Active,
+    Deprecated,
+    Disabled,
+}
+
+impl ToolStatus {
+    /// The word that is stored.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Deprecated => "deprecated",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+impl std::str::FromStr for ToolStatus {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        [Self::Active, Self::Deprecated, Self::Disabled]
+            .into_iter()
+            .find(|status| status.as_str() == word)
+            .ok_or_else(|| UnknownWord::new("tool status", word))
+    }
+}
+
+/// One version of a tool as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct ToolRow {
+    pub team_id: String,
+    pub id: Uuid,
+    pub name: String,
+    pub digest: String,
+    pub definition: String,
+    /// Disabled when the tool is withdrawn, whatever people decided.
+    pub status: String,
+    pub revision: i64,
+    pub create_time: DateTime<Utc>,
+}
+
+impl ToolRow {
+    /// The definition, decoded.
+    pub(crate) fn definition(&self) -> Result<Definition, serde_json::Error> {
+        serde_json::from_str(&self.definition)
+    }
+}
+
+/// What a listing asks for; `None` matches all.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Filter {
+    pub category: Option<Category>,
+    pub capability: Option<String>,
+    pub status: Option<ToolStatus>,
+    pub provider: Option<String>,
+}
+
+/// The newest version of a tool, as far as a writer must know it.
+#[derive(Debug, Clone)]
+pub(crate) struct KnownTool {
+    pub name: String,
+    pub id: Uuid,
+    pub version: String,
+    pub content_digest: String,
+    pub server_name: Option<String>,
+    pub withdrawn: bool,
+}
+
+/// A version to add.
+#[derive(Debug, Serialize)]
+pub(crate) struct NewVersion {
+    id: Uuid,
+    name: String,
+    version: String,
+    digest: String,
+    content_digest: String,
+    definition: String,
+    category: Category,
+    capabilities: Vec<String>,
+    provider: String,
+}
+
+impl NewVersion {
+    /// Encodes a definition whose version is decided.
+    pub(crate) fn new(definition: &Definition, digests: Digests) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            id: types::new_id(),
+            name: definition.name.clone(),
+            version: definition.version.clone(),
+            digest: digests.published,
+            content_digest: digests.content,
+            definition: serde_json::to_string(definition)?,
+            category: definition.category,
+            capabilities: definition.capabilities.clone(),
+            provider: definition.provider.clone(),
+        })
+    }
+
+    /// Its id.
+    pub(crate) fn id(&self) -> Uuid {
+        self.id
+    }
+}
+
+/// Where a watch stands: after this row, in order of revision.
+#[derive(Debug, Clone)]
+pub(crate) struct Cursor {
+    pub revision: i64,
+    pub team_id: String,
+    pub name: String,
+}
+
+/// The newest version of a tool.
+pub(crate) async fn tool_find(pool: &PgPool, team: &str, name: &str) -> Result<Option<ToolRow>, Error> {
+    let row = sqlx::query_as!(
+        ToolRow,
+        r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
+                  CASE WHEN t.withdrawn THEN 'disabled' ELSE t.status END AS "status!"
+           FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
+           WHERE t.team_id = $1 AND t.name = $2"#,
+        team,
+        name,
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row)
+}
+
+/// One version by its id.
+pub(crate) async fn tool_find_by_id(pool: &PgPool, team: &str, id: Uuid) -> Result<Option<ToolRow>, Error> {
+    let row = sqlx::query_as!(
+        ToolRow,
+        r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
+                  CASE WHEN t.withdrawn THEN 'disabled' ELSE t.status END AS "status!"
+           FROM registry.version v JOIN registry.tool t ON t.team_id = v.team_id AND t.name = v.name
+           WHERE v.team_id = $1 AND v.id = $2"#,
+        team,
+        id,
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row)
+}
+
+/// One version by name and version.
+pub(crate) async fn tool_find_version(
+    pool: &PgPool,
+    team: &str,
+    name: &str,
+    version: &str,
+) -> Result<Option<ToolRow>, Error> {
+    let row = sqlx::query_as!(
+        ToolRow,
+        r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
+                  CASE WHEN t.withdrawn THEN 'disabled' ELSE t.status END AS "status!"
+           FROM registry.version v JOIN registry.tool t ON t.team_id = v.team_id AND t.name = v.name
+           WHERE v.team_id = $1 AND v.name = $2 AND v.version = $3"#,
+        team,
+        name,
+        version,
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row)
+}
+
+/// Names of the tools that may be called.
+pub(crate) async fn tool_names(pool: &PgPool, team: &str) -> Result<Vec<String>, Error> {
+    let names = sqlx::query_scalar!(
+        "SELECT name FROM registry.tool WHERE team_id = $1 AND NOT withdrawn AND status <> 'disabled'",
+        team,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(names)
+}
+
+/// The newest version of each tool after a name, in order of name, and the bytes of the definitions up to
+/// each: rows end with the first that does not fit a page.
+pub(crate) async fn tool_list(
+    pool: &PgPool,
+    team: &str,
+    filter: &Filter,
+    after: Option<&str>,
+    limit: i64,
+) -> Result<Vec<(ToolRow, bool)>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT * FROM (
+             SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
+                    CASE WHEN t.withdrawn THEN 'disabled' ELSE t.status END AS "status!",
+                    sum(octet_length(v.definition)) OVER (ORDER BY t.name) AS "bytes!"
+             FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
+             WHERE t.team_id = $1
+               AND ($2::text IS NULL OR t.name > $2)
+               AND ($3::text IS NULL OR t.category = $3)
+               AND ($4::text IS NULL OR $4 = ANY(t.capabilities))
+               AND ($5::text IS NULL OR CASE WHEN t.withdrawn THEN 'disabled' ELSE t.status END = $5)
+               AND ($6::text IS NULL OR t.provider = $6)
+             ORDER BY t.name
+             LIMIT $7) AS page
+           WHERE "bytes!" - octet_length(definition) <= $8
+           ORDER BY name"#,
+        team,
+        after,
+        filter.category.map(Category::as_str),
+        filter.capability,
+        filter.status.map(ToolStatus::as_str),
+        filter.provider,
+        limit,
+        PAGE_BYTES,
+    )
+    .fetch_all(pool)
+    .await?;
+    let rows = rows.into_iter().map(|row| {
+        let fits = row.bytes <= PAGE_BYTES;
+        let tool = ToolRow {
+            team_id: row.team_id,
+            id: row.id,
+            name: row.name,
+            digest: row.digest,
+            definition: row.definition,
+            status: row.status,
+            revision: row.revision,
+            create_time: row.create_time,
+        };
+        (tool, fits)
+    });
+    Ok(rows.collect())
+}
+
+/// The tools that a server offers, in order of name.
+pub(crate) async fn tool_list_of_server(
+    pool: &PgPool,
+    team: &str,
+    server: &str,
+    limit: i64,
+) -> Result<Vec<ToolRow>, Error> {
+    let rows = sqlx::query_as!(
+        ToolRow,
+        r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
+                  t.status AS "status!"
+           FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
+           WHERE t.team_id = $1 AND t.server_name = $2 AND NOT t.withdrawn
+           ORDER BY t.name
+           LIMIT $3"#,
+        team,
+        server,
+        limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows)
+}
+
+/// The versions of one tool, newest first.
+pub(crate) async fn version_list(
+    pool: &PgPool,
+    team: &str,
+    name: &str,
+    limit: i64,
+) -> Result<Vec<ToolRow>, Error> {
+    let rows = sqlx::query_as!(
+        ToolRow,
+        r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
+                  CASE WHEN t.withdrawn THEN 'disabled' ELSE t.status END AS "status!"
+           FROM registry.version v JOIN registry.tool t ON t.team_id = v.team_id AND t.name = v.name
+           WHERE v.team_id = $1 AND v.name = $2
+           ORDER BY v.revision DESC
+           LIMIT $3"#,
+        team,
+        name,
+        limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows)
+}
+
+/// The newest versions after a place, of one team or of all, in order of revision.
+pub(crate) async fn tools_after(
+    pool: &PgPool,
+    team: Option<&str>,
+    cursor: &Cursor,
+    limit: i64,
+) -> Result<Vec<ToolRow>, Error> {
+    let rows = sqlx::query_as!(
+        ToolRow,
+        r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
+                  CASE WHEN t.withdrawn THEN 'disabled' ELSE t.status END AS "status!"
+           FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
+           WHERE (t.revision, t.team_id, t.name) > ($1, $2, $3) AND ($4::text IS NULL OR t.team_id = $4)
+           ORDER BY t.revision, t.team_id, t.name
+           LIMIT $5"#,
+        cursor.revision,
+        cursor.team_id,
+        cursor.name,
+        team,
+        limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows)
+}
+
+/// Whether any version of a tool has this content.
+pub(crate) async fn content_exists(
+    pool: &PgPool,
+    team: &str,
+    name: &str,
+    content_digest: &str,
+) -> Result<bool, Error> {
+    let exists = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM registry.version
+                          WHERE team_id = $1 AND name = $2 AND content_digest = $3) AS "exists!""#,
+        team,
+        name,
+        content_digest,
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(exists)
+}
+
+/// What a writer must know of one tool.
+pub(crate) async fn tool_known(
+    write: &mut Write,
+    team: &str,
+    name: &str,
+) -> Result<Option<KnownTool>, Error> {
+    Ok(tools_known(write, team, &[name.to_owned()], "").await?.pop())
+}
+
+/// What a writer must know of the tools with these names, and of those that a server keeps.
+pub(crate) async fn tools_known(
+    write: &mut Write,
+    team: &str,
+    names: &[String],
+    server: &str,
+) -> Result<Vec<KnownTool>, Error> {
+    let known = sqlx::query_as!(
+        KnownTool,
+        "SELECT t.name, v.id, v.version, v.content_digest, t.server_name, t.withdrawn
+         FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
+         WHERE t.team_id = $1 AND (t.name = ANY($2) OR t.server_name = $3)",
+        team,
+        names,
+        server,
+    )
+    .fetch_all(&mut *write.transaction)
+    .await?;
+    Ok(known)
+}
+
+/// Id and content of one version.
+pub(crate) async fn version_content(
+    write: &mut Write,
+    team: &str,
+    name: &str,
+    version: &str,
+) -> Result<Option<(Uuid, String)>, Error> {
+    let row = sqlx::query!(
+        "SELECT id, content_digest FROM registry.version WHERE team_id = $1 AND name = $2 AND version = $3",
+        team,
+        name,
+        version,
+    )
+    .fetch_optional(&mut *write.transaction)
+    .await?;
+    Ok(row.map(|row| (row.id, row.content_digest)))
+}
+
+/// Adds versions.
+pub(crate) async fn versions_insert(
+    write: &mut Write,
+    team: &str,
+    versions: &[NewVersion],
+) -> Result<(), Error> {
+    sqlx::query!(
+        "INSERT INTO registry.version (team_id, id, name, version, revision, digest, content_digest, definition)
+         SELECT $1, r.id, r.name, r.version, $2, r.digest, r.content_digest, r.definition
+         FROM json_to_recordset($3::json) AS r (
+             id uuid, name text, version text, digest text, content_digest text, definition text)",
+        team,
+        write.revision,
+        Json(versions) as _,
+    )
+    .execute(&mut *write.transaction)
+    .await?;
+    Ok(())
+}
+
+/// Makes these versions the newest of their tools, kept by this server or by people. The status stays;
+/// a tool that was withdrawn is back.
+pub(crate) async fn tool_put(
+    write: &mut Write,
+    team: &str,
+    server: Option<&str>,
+    versions: &[NewVersion],
+) -> Result<(), Error> {
+    sqlx::query!(
+        "INSERT INTO registry.tool (team_id, name, newest_id, category, capabilities, provider, server_name,
+                                    status, revision)
+         SELECT $1, r.name, r.id, r.category, ARRAY(SELECT json_array_elements_text(r.capabilities)),
+                r.provider, $2, 'active', $3
+         FROM json_to_recordset($4::json) AS r (
+             id uuid, name text, category text, capabilities json, provider text)
+         ON CONFLICT (team_id, name) DO UPDATE SET newest_id = EXCLUDED.newest_id,
+             category = EXCLUDED.category, capabilities = EXCLUDED.capabilities,
+             provider = EXCLUDED.provider, server_name = EXCLUDED.server_name, withdrawn = false,
+             revision = EXCLUDED.revision",
+        team,
+        server,
+        write.revision,
+        Json(versions) as _,
+    )
+    .execute(&mut *write.transaction)
+    .await?;
+    Ok(())
+}
+
+/// Sets what people decided; gives whether there is such a tool.
+pub(crate) async fn tool_set_status(
+    write: &mut Write,
+    team: &str,
+    name: &str,
+    status: ToolStatus,
+) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "UPDATE registry.tool SET status = $3, withdrawn = false, revision = $4 WHERE team_id = $1 AND name = $2",
+        team,
+        name,
+        status.as_str(),
+        write.revision,
+    )
+    .execute(&mut *write.transaction)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Disables the tools of a server, but for these names, and gives how many could be called until now.
+pub(crate) async fn tool_withdraw(
+    write: &mut Write,
+    team: &str,
+    server: &str,
+    still_offered: &[String],
+) -> Result<i64, Error> {
+    let row = sqlx::query!(
+        r#"WITH gone AS (
+             UPDATE registry.tool SET withdrawn = true, revision = $4
+             WHERE team_id = $1 AND server_name = $2 AND NOT withdrawn AND NOT name = ANY($3)
+             RETURNING status)
+           SELECT count(*) FILTER (WHERE status <> 'disabled') AS "disabled!" FROM gone"#,
+        team,
+        server,
+        still_offered,
+        write.revision,
+    )
+    .fetch_one(&mut *write.transaction)
+    .await?;
+    Ok(row.disabled)
+}
+
+/// Brings withdrawn tools back that are offered again, unchanged.
+pub(crate) async fn tool_restore(write: &mut Write, team: &str, names: &[String]) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE registry.tool SET withdrawn = false, revision = $3 WHERE team_id = $1 AND name = ANY($2)",
+        team,
+        names,
+        write.revision,
+    )
+    .execute(&mut *write.transaction)
+    .await?;
+    Ok(())
+}

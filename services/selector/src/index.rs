@@ -1,0 +1,272 @@
+//! The inverted index over one team's tools: finds and weighs them by the words of a task.
+//!
+//! It follows a snapshot of the catalog by its differences: a changed tool costs its own words, never a
+//! rebuild. It decides nothing but lexical fit.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use catalog::{Catalog, TeamTools};
+use proto::registry::v1::{Tool, ToolDefinition};
+
+use crate::{
+    entry::{Entry, weigh},
+    words::{Word, words},
+};
+
+/// How soon more of the same word counts less (`k1` of BM25).
+const SATURATION: f32 = 1.2;
+/// Most words of one task that are looked up.
+const MAX_QUERY_WORDS: usize = 256;
+
+/// The words of a task, each once.
+#[derive(Debug, Default)]
+pub(crate) struct Query(pub Vec<Word>);
+
+impl Query {
+    pub(crate) fn new(task: &str) -> Self {
+        let mut seen = std::collections::HashSet::new();
+        Self(words(task).filter(|word| seen.insert(word.stem.clone())).take(MAX_QUERY_WORDS).collect())
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Posting {
+    slot: u32,
+    weight: f32,
+}
+
+/// The index over one team's tools. A tool keeps its slot while it is there.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Index {
+    source: Arc<TeamTools>,
+    entries: Vec<Option<Entry>>,
+    slots: HashMap<String, u32>,
+    free: Vec<u32>,
+    terms: HashMap<String, u32>,
+    postings: Vec<Vec<Posting>>,
+}
+
+impl Index {
+    /// Every tool with its slot.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (usize, &Entry)> {
+        self.entries.iter().enumerate().filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)))
+    }
+
+    pub(crate) fn entry(&self, slot: usize) -> Option<&Entry> {
+        self.entries.get(slot)?.as_ref()
+    }
+
+    /// How well each slot's tool fits these words: BM25F, 0 where no word occurs.
+    pub(crate) fn score(&self, query: &Query) -> Vec<f32> {
+        let mut scores = vec![0.0; self.entries.len()];
+        for term in query.0.iter().filter_map(|word| self.terms.get(&word.stem)) {
+            let postings = &self.postings[*term as usize];
+            let rarity = self.rarity(postings.len()) * (SATURATION + 1.0);
+            for posting in postings {
+                scores[posting.slot as usize] += rarity * posting.weight / (SATURATION + posting.weight);
+            }
+        }
+        scores
+    }
+
+    /// The score of one word that occurs once, in one description: what a fit is measured against where
+    /// no tool fits better.
+    pub(crate) fn unit(&self) -> f32 {
+        self.rarity(1)
+    }
+
+    /// The words of the task that a tool has, the rarest first.
+    pub(crate) fn matched<'a>(&self, query: &'a Query, entry: &Entry) -> Vec<&'a str> {
+        let known = |word: &'a Word| {
+            let term = *self.terms.get(&word.stem)?;
+            entry.terms.binary_search(&term).ok()?;
+            Some((self.postings[term as usize].len(), word.text.as_str()))
+        };
+        let mut found: Vec<_> = query.0.iter().filter_map(known).collect();
+        found.sort_by_key(|(tools, _)| *tools);
+        found.into_iter().map(|(_, word)| word).collect()
+    }
+
+    /// Inverse document frequency of a term that this many tools have.
+    fn rarity(&self, tools: usize) -> f32 {
+        #[allow(clippy::cast_precision_loss, reason = "a team has far fewer than 2^23 tools")]
+        let (all, having) = (self.slots.len() as f32, tools as f32);
+        (1.0 + (all - having + 0.5) / (having + 0.5)).max(1.0).ln()
+    }
+
+    /// Takes over what differs in a newer snapshot.
+    fn update(&mut self, source: &Arc<TeamTools>) {
+        let gone: Vec<String> =
+            self.slots.keys().filter(|name| !source.contains_key(*name)).cloned().collect();
+        for name in gone {
+            self.remove(&name);
+        }
+        for (name, tool) in source.iter() {
+            let Some(definition) = &tool.definition else { continue };
+            if !self.refresh(name, tool) {
+                self.remove(name);
+                self.insert(tool, definition);
+            }
+        }
+        self.source = Arc::clone(source);
+    }
+
+    /// Takes over a tool whose words are the same; `false` when it must be indexed.
+    fn refresh(&mut self, name: &str, tool: &Arc<Tool>) -> bool {
+        let slot = self.slots.get(name).map(|slot| *slot as usize);
+        let Some(entry) = slot.and_then(|slot| self.entries[slot].as_mut()) else { return false };
+        if Arc::ptr_eq(&entry.tool, tool) {
+            return true;
+        }
+        if entry.tool.digest != tool.digest || entry.tool.definition != tool.definition {
+            return false;
+        }
+        entry.status = tool.status();
+        entry.tool = Arc::clone(tool);
+        true
+    }
+
+    fn insert(&mut self, tool: &Arc<Tool>, definition: &ToolDefinition) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            u32::try_from(self.entries.len() - 1).expect("a team has fewer than 2^32 tools")
+        });
+        let mut terms: Vec<u32> = weigh(definition)
+            .into_iter()
+            .map(|(stem, weight)| {
+                let term = self.term(stem);
+                self.postings[term as usize].push(Posting { slot, weight });
+                term
+            })
+            .collect();
+        terms.sort_unstable();
+        self.entries[slot as usize] = Some(Entry::new(Arc::clone(tool), definition, terms));
+        self.slots.insert(definition.name.clone(), slot);
+    }
+
+    fn term(&mut self, stem: String) -> u32 {
+        *self.terms.entry(stem).or_insert_with(|| {
+            self.postings.push(Vec::new());
+            u32::try_from(self.postings.len() - 1).expect("a team uses fewer than 2^32 words")
+        })
+    }
+
+    fn remove(&mut self, name: &str) {
+        let Some(slot) = self.slots.remove(name) else { return };
+        for term in self.entries[slot as usize].take().map(|entry| entry.terms).unwrap_or_default() {
+            self.postings[term as usize].retain(|posting| posting.slot != slot);
+        }
+        self.free.push(slot);
+    }
+}
+
+/// The indexes of every team that asked, each as new as the catalog when it is given out.
+#[derive(Debug, Clone)]
+pub(crate) struct Indexes {
+    catalog: Catalog,
+    teams: Arc<Mutex<HashMap<String, Team>>>,
+}
+
+/// One team's index, locked while it follows the catalog.
+type Team = Arc<Mutex<Arc<Index>>>;
+
+impl Indexes {
+    pub(crate) fn new(catalog: Catalog) -> Self {
+        Self { catalog, teams: Arc::default() }
+    }
+
+    /// The team's index. Words are indexed away from the threads that serve calls.
+    pub(crate) async fn team(&self, name: &str) -> Arc<Index> {
+        let source = self.catalog.team(name);
+        let team = {
+            let mut teams = self.teams.lock().unwrap_or_else(PoisonError::into_inner);
+            teams.entry(name.to_owned()).or_default().clone()
+        };
+        let current = team.try_lock().ok().map(|index| Arc::clone(&index));
+        if let Some(index) = current.filter(|index| Arc::ptr_eq(&index.source, &source)) {
+            return index;
+        }
+        let (catalog, name) = (self.catalog.clone(), name.to_owned());
+        let follow = move || follow(&team, &catalog, &name);
+        match tokio::task::spawn_blocking(follow).await {
+            Ok(index) => index,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        }
+    }
+}
+
+fn follow(team: &Mutex<Arc<Index>>, catalog: &Catalog, name: &str) -> Arc<Index> {
+    let mut index = team.lock().unwrap_or_else(PoisonError::into_inner);
+    // Read under the lock, so that no call takes the index back to an older snapshot.
+    let source = catalog.team(name);
+    if !Arc::ptr_eq(&index.source, &source) {
+        Arc::make_mut(&mut index).update(&source);
+    }
+    Arc::clone(&index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tool(name: &str, description: &str) -> (String, Arc<Tool>) {
+        let definition = ToolDefinition {
+            name: name.into(),
+            description: description.into(),
+            ..ToolDefinition::default()
+        };
+        (name.into(), Arc::new(Tool { definition: Some(definition), ..Tool::default() }))
+    }
+
+    fn best(index: &Index, task: &str) -> Option<String> {
+        let scores = index.score(&Query::new(task));
+        let fitting = index.entries().filter(|(slot, _)| scores[*slot] > 0.0);
+        let best = fitting.max_by(|(left, _), (right, _)| scores[*left].total_cmp(&scores[*right]));
+        best.map(|(_, entry)| entry.name.clone())
+    }
+
+    #[test]
+    fn a_followed_index_is_the_one_that_would_be_built_anew() {
+        let mut followed = Index::default();
+        let first: TeamTools = [tool("alpha", "reads mail"), tool("beta", "sends mail")].into();
+        followed.update(&Arc::new(first.clone()));
+        let mut second = first;
+        second.remove("alpha");
+        second.extend([tool("beta", "paints walls"), tool("gamma", "reads maps"), tool("delta", "cooks")]);
+        let second = Arc::new(second);
+        followed.update(&second);
+        let mut fresh = Index::default();
+        fresh.update(&second);
+        for task in ["send mail", "read", "paint a wall", "map", "alpha", "cook"] {
+            assert_eq!(best(&followed, task), best(&fresh, task), "{task}");
+            let sum = |index: &Index| index.score(&Query::new(task)).iter().sum::<f32>();
+            assert!((sum(&followed) - sum(&fresh)).abs() < 1e-6, "{task}");
+        }
+        assert_eq!(best(&followed, "mail"), None);
+    }
+
+    #[test]
+    fn a_tool_whose_words_are_the_same_is_not_indexed_again() {
+        let mut index = Index::default();
+        let (name, active) = tool("alpha", "reads mail");
+        index.update(&Arc::new([(name.clone(), active.clone())].into()));
+        let disabled = Arc::new(Tool { status: 3, revision: 9, ..(*active).clone() });
+        assert!(index.refresh(&name, &disabled));
+        assert_eq!(index.entries().next().unwrap().1.tool.revision, 9);
+        assert!(!index.refresh(&name, &tool("alpha", "paints").1));
+    }
+
+    #[test]
+    fn a_rare_word_decides_over_a_common_one() {
+        let mut index = Index::default();
+        let tools: TeamTools =
+            [tool("a", "data tables"), tool("b", "data charts"), tool("c", "data maps")].into();
+        index.update(&Arc::new(tools));
+        assert_eq!(best(&index, "chart my data").as_deref(), Some("b"));
+        let (_, entry) = index.entries().find(|(_, entry)| entry.name == "b").unwrap();
+        assert_eq!(index.matched(&Query::new("data chart"), entry), ["chart", "data"]);
+    }
+}

@@ -1,0 +1,243 @@
+//! What the scenarios stand on: a selector behind the whole stack, a real PostgreSQL, a permissions
+//! service that says what a test tells it, and tools.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use ::rpc::{Call, Link, Outgoing, StackOptions, TokenKey};
+use ::store::Database;
+use catalog::Catalog;
+use proto::{
+    permissions::v1::{
+        AuthenticateApiKeyRequest, AuthenticateApiKeyResponse, AuthorizeRequest, AuthorizeResponse,
+        BatchAuthorizeRequest, BatchAuthorizeResponse, CreateAgentRequest, CreateAgentResponse,
+        GrantPermissionRequest, GrantPermissionResponse, IssueApiKeyRequest, IssueApiKeyResponse,
+        ListGrantsRequest, ListGrantsResponse, RevokeApiKeyRequest, RevokeApiKeyResponse,
+        RevokePermissionRequest, RevokePermissionResponse, SettleReservationRequest,
+        SettleReservationResponse, ToolDecision, WhoAmIRequest, WhoAmIResponse,
+        permissions_service_server::{PermissionsService, PermissionsServiceServer},
+    },
+    registry::v1::{Tool, ToolDefinition, ToolStatus},
+    selector::v1::{
+        Outcome, RecordOutcomesRequest, SelectToolsRequest, SelectToolsResponse,
+        selector_service_client::SelectorServiceClient,
+    },
+    types::v1 as wire,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Request, Response, Status, service::Routes};
+use types::{Caller, Role};
+
+use crate::{Config, Parts};
+
+/// What the permissions service was asked, and what it shall refuse.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fake {
+    /// Reason by name of tool.
+    pub refused: Arc<Mutex<HashMap<String, String>>>,
+    /// Who asked, for how many tools.
+    pub asked: Arc<Mutex<Vec<(Caller, usize)>>>,
+}
+
+macro_rules! not_asked {
+    ($($method:ident($request:ty) -> $response:ty);+ $(;)?) => {
+        #[tonic::async_trait]
+        impl PermissionsService for Fake {
+            async fn batch_authorize(
+                &self,
+                request: Request<BatchAuthorizeRequest>,
+            ) -> Result<Response<BatchAuthorizeResponse>, Status> {
+                let caller = Call::of(&request).map_err(|status| *status)?.caller;
+                let tools = request.into_inner().tools;
+                self.asked.lock().unwrap().push((caller, tools.len()));
+                let refused = self.refused.lock().unwrap();
+                let decisions = tools.iter().map(|tool| match refused.get(&tool.tool_name) {
+                    Some(reason) => ToolDecision { allowed: false, reason: reason.clone() },
+                    None => ToolDecision { allowed: true, reason: String::new() },
+                });
+                Ok(Response::new(BatchAuthorizeResponse { decisions: decisions.collect() }))
+            }
+
+            $(async fn $method(&self, _: Request<$request>) -> Result<Response<$response>, Status> {
+                Err(Status::unimplemented("the selector has no business here"))
+            })+
+        }
+    };
+}
+
+not_asked! {
+    authorize(AuthorizeRequest) -> AuthorizeResponse;
+    settle_reservation(SettleReservationRequest) -> SettleReservationResponse;
+    grant_permission(GrantPermissionRequest) -> GrantPermissionResponse;
+    revoke_permission(RevokePermissionRequest) -> RevokePermissionResponse;
+    list_grants(ListGrantsRequest) -> ListGrantsResponse;
+    create_agent(CreateAgentRequest) -> CreateAgentResponse;
+    issue_api_key(IssueApiKeyRequest) -> IssueApiKeyResponse;
+    revoke_api_key(RevokeApiKeyRequest) -> RevokeApiKeyResponse;
+    authenticate_api_key(AuthenticateApiKeyRequest) -> AuthenticateApiKeyResponse;
+    who_am_i(WhoAmIRequest) -> WhoAmIResponse;
+}
+
+/// A running selector.
+pub(crate) struct House {
+    pub database: Database,
+    pub catalog: Catalog,
+    pub fake: Fake,
+    link: Link,
+    key: TokenKey,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl House {
+    pub(crate) async fn new() -> Self {
+        Self::on(testkit::database(&[crate::schema()]).await).await
+    }
+
+    /// One more replica on a database.
+    pub(crate) async fn on(database: Database) -> Self {
+        let key = TokenKey::new(&"a caller token key of enough bytes".into());
+        let fake = Fake::default();
+        let options = StackOptions { key: key.clone(), max_concurrent_requests: 64 };
+        let routes = Routes::new(PermissionsServiceServer::new(fake.clone()));
+        let permissions = ::rpc::stack(routes, options);
+        Self::with(database, fake, permissions, key).await
+    }
+
+    /// One whose permissions are somewhere else.
+    pub(crate) async fn with(database: Database, fake: Fake, permissions: Link, key: TokenKey) -> Self {
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let outgoing = Outgoing::new("selector", key.clone());
+        // The scenarios fill the catalog themselves: its feed is never run.
+        let (catalog, _) = Catalog::new(permissions.clone(), outgoing.clone(), stop.clone());
+        let parts = Parts {
+            database: database.clone(),
+            catalog: catalog.clone(),
+            permissions,
+            outgoing,
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        };
+        let routes = crate::start(&config(), parts).await.unwrap();
+        let options = StackOptions { key: key.clone(), max_concurrent_requests: 64 };
+        let link = ::rpc::stack(routes, options);
+        Self { database, catalog, fake, link, key, stop, tasks }
+    }
+
+    pub(crate) async fn select(&self, request: SelectToolsRequest) -> Result<SelectToolsResponse, Status> {
+        self.select_as("team", "scout", request).await
+    }
+
+    pub(crate) async fn select_as(
+        &self,
+        team: &str,
+        agent: &str,
+        request: SelectToolsRequest,
+    ) -> Result<SelectToolsResponse, Status> {
+        let caller = Caller {
+            team: team.into(),
+            agent: agent.into(),
+            role: Role::Agent,
+            service: None,
+            ..Caller::service("")
+        };
+        let mut request = Request::new(request);
+        let token = self.key.mint(&caller).unwrap();
+        request.metadata_mut().insert(::rpc::CALLER_HEADER, token.parse().unwrap());
+        let mut client = SelectorServiceClient::new(self.link.clone());
+        client.select_tools(request).await.map(Response::into_inner)
+    }
+
+    pub(crate) async fn record(&self, outcomes: Vec<Outcome>) -> Result<i32, Status> {
+        let outgoing = Outgoing::new("executor", self.key.clone());
+        let request = outgoing.own_request(Duration::from_secs(10), RecordOutcomesRequest { outcomes });
+        let mut client = SelectorServiceClient::new(self.link.clone());
+        client.record_outcomes(request).await.map(|response| response.into_inner().recorded)
+    }
+
+    /// Stops the background tasks and waits for them.
+    pub(crate) async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    pub(crate) fn add(&self, definition: ToolDefinition) {
+        self.add_to("team", ToolStatus::Active, definition);
+    }
+
+    pub(crate) fn add_to(&self, team: &str, status: ToolStatus, definition: ToolDefinition) {
+        self.catalog.upsert(Tool {
+            id: types::new_id().to_string(),
+            team_id: team.into(),
+            status: status.into(),
+            definition: Some(definition),
+            ..Tool::default()
+        });
+    }
+
+    pub(crate) fn refuse(&self, tool: &str, reason: &str) {
+        self.fake.refused.lock().unwrap().insert(tool.into(), reason.into());
+    }
+}
+
+pub(crate) fn config() -> Config {
+    Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        match_weight: 0.6,
+        suitability_weight: 0.4,
+        capability_weight: 0.5,
+        text_weight: 0.5,
+    }
+}
+
+pub(crate) fn tool(name: &str, description: &str, capabilities: &[&str]) -> ToolDefinition {
+    ToolDefinition {
+        name: name.into(),
+        description: description.into(),
+        capabilities: capabilities.iter().map(|&word| word.into()).collect(),
+        ..ToolDefinition::default()
+    }
+}
+
+pub(crate) fn task(words: &str) -> SelectToolsRequest {
+    SelectToolsRequest { task: words.into(), ..SelectToolsRequest::default() }
+}
+
+pub(crate) fn outcome(agent: &str, tool: &str, succeeded: bool, duration_ms: f64) -> Outcome {
+    Outcome {
+        event_id: types::new_id().to_string(),
+        team_id: "team".into(),
+        agent_id: agent.into(),
+        tool_name: tool.into(),
+        execution_id: types::new_id().to_string(),
+        succeeded,
+        duration_ms,
+        cost_micro_usd: 100,
+        time: Some(prost_types::Timestamp { seconds: 1_800_000_000, nanos: 0 }),
+        ..Outcome::default()
+    }
+}
+
+/// A tool that the registry seeds.
+pub(crate) fn seed(name: &str) -> ToolDefinition {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../registry/seed/{name}.json"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let seed: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let text = |key: &str| seed[key].as_str().unwrap_or_default().to_owned();
+    let words = seed["capabilities"].as_array().unwrap().iter();
+    ToolDefinition {
+        name: text("name"),
+        title: text("title"),
+        description: text("description"),
+        category: wire::Category::from(text("category").parse::<types::Category>().unwrap()).into(),
+        capabilities: words.map(|word| word.as_str().unwrap().to_owned()).collect(),
+        input_schema_json: seed["input_schema"].to_string(),
+        cost_micro_usd: seed["cost_micro_usd"].as_i64().unwrap_or_default(),
+        ..ToolDefinition::default()
+    }
+}

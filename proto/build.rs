@@ -1,4 +1,5 @@
 //! Compiles the contracts with protox, so that no protoc is needed.
+#![allow(clippy::disallowed_methods, reason = "a build script is told where to write by its environment")]
 
 use std::{env, error::Error, fs, path::PathBuf};
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::{HeaderMap, header::AUTHORIZATION};
 use moka::future::Cache;
 use proto::permissions::v1::{
-    AuthenticateApiKeyRequest, AuthenticateApiKeyResponse, permissions_service_client::PermissionsServiceClient,
+    AuthenticateApiKeyRequest, AuthenticateApiKeyResponse,
+    permissions_service_client::PermissionsServiceClient,
 };
 use rpc::{ErrorReason, Link, Outgoing};
 use tonic::Status;
@@ -45,7 +46,8 @@ impl Authenticator {
         }
         let request = AuthenticateApiKeyRequest { api_key: key.to_owned() };
         let request = self.outgoing.own_request(TIMEOUT, request);
-        let answer = PermissionsServiceClient::new(self.permissions.clone()).authenticate_api_key(request).await;
+        let answer =
+            PermissionsServiceClient::new(self.permissions.clone()).authenticate_api_key(request).await;
         let caller = caller(answer.map_err(Box::new)?.into_inner());
         self.remembered.insert(digest, caller.clone()).await;
         Ok(caller)

@@ -21,7 +21,8 @@ impl Config {
             let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
             rest.is_none_or(|host| host.is_empty() || host.contains('/'))
         };
-        let fault = |origin: &String| format!("edge.cors_origins: {origin:?} is no origin (scheme://host[:port])");
+        let fault =
+            |origin: &String| format!("edge.cors_origins: {origin:?} is no origin (scheme://host[:port])");
         self.cors_origins.iter().filter(unsound).map(fault).collect()
     }
 }

@@ -44,14 +44,20 @@ pub fn start(config: &Config, parts: Parts) -> Link {
         async move { Ok::<_, Infallible>(forwarder.observe(request).await) }
     });
     let web = tonic_web::GrpcWebLayer::new().layer(service);
-    rpc::local(tower::ServiceBuilder::new().map_response(|r: http::Response<_>| r.map(Body::new)).service(cors(config).layer(web)))
+    rpc::local(
+        tower::ServiceBuilder::new()
+            .map_response(|r: http::Response<_>| r.map(Body::new))
+            .service(cors(config).layer(web)),
+    )
 }
 
 /// Browsers of the configured origins may call; without any, none may.
 fn cors(config: &Config) -> CorsLayer {
-    let origins: Vec<HeaderValue> = config.cors_origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    let origins: Vec<HeaderValue> =
+        config.cors_origins.iter().filter_map(|origin| origin.parse().ok()).collect();
     let exposed = ["grpc-status", "grpc-message", "grpc-status-details-bin"].map(HeaderName::from_static);
-    let allowed = ["authorization", "content-type", "grpc-timeout", "traceparent", "x-grpc-web", "x-user-agent"];
+    let allowed =
+        ["authorization", "content-type", "grpc-timeout", "traceparent", "x-grpc-web", "x-user-agent"];
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::POST])

@@ -5,7 +5,8 @@ use std::time::Duration;
 use ::rpc::{ErrorReason, Link, Outgoing};
 use chrono::Utc;
 use proto::permissions::v1::{
-    AuthorizeRequest, AuthorizeResponse, SettleReservationRequest, permissions_service_client::PermissionsServiceClient,
+    AuthorizeRequest, AuthorizeResponse, SettleReservationRequest,
+    permissions_service_client::PermissionsServiceClient,
 };
 use types::{Caller, Kind};
 use uuid::Uuid;
@@ -33,10 +34,15 @@ pub(crate) struct Authorizer {
 
 impl Authorizer {
     /// A decision for one call, or the reason why not.
-    pub(crate) async fn authorize(&self, caller: &Caller, request: AuthorizeRequest) -> Result<Decision, Error> {
+    pub(crate) async fn authorize(
+        &self,
+        caller: &Caller,
+        request: AuthorizeRequest,
+    ) -> Result<Decision, Error> {
         let request = self.outgoing.request(caller, TIMEOUT, request);
         let answer = PermissionsServiceClient::new(self.permissions.clone()).authorize(request).await;
-        let answer = answer.map_err(|status| Error::Peer { service: "permissions", status: status.to_string() })?;
+        let answer =
+            answer.map_err(|status| Error::Peer { service: "permissions", status: status.to_string() })?;
         let answer = answer.into_inner();
         if !answer.allowed {
             return Err(denied(answer));

@@ -157,7 +157,10 @@ impl ServiceError for Error {
             Self::NotFound(_) => self.to_string(),
             Self::ShuttingDown => "the service is stopping; try again".into(),
             Self::AuditBacklog(age) => {
-                format!("audit events have waited {}s; new calls are refused until they are delivered", age.as_secs())
+                format!(
+                    "audit events have waited {}s; new calls are refused until they are delivered",
+                    age.as_secs()
+                )
             }
             Self::Deadline { execution_id } => {
                 format!("the tool still runs; its end will be on execution {execution_id} (GetExecution)")

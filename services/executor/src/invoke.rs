@@ -31,6 +31,7 @@ const MAX_STORED_ARGUMENTS: usize = 64 * 1024;
 
 /// A checked request for one run.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_field_names, reason = "request_id is the contract's name")]
 pub(crate) struct Request {
     pub tool: String,
     pub arguments_json: String,

@@ -32,10 +32,8 @@ impl Ledger {
     pub(crate) fn new(database: &Database) -> (Self, [impl Future<Output = ()> + use<>; 2]) {
         let (durable, durable_entries) = mpsc::channel(QUEUE);
         let (relaxed, relaxed_entries) = mpsc::channel(QUEUE);
-        let writers = [
-            write(database.clone(), durable_entries, true),
-            write(database.clone(), relaxed_entries, false),
-        ];
+        let writers =
+            [write(database.clone(), durable_entries, true), write(database.clone(), relaxed_entries, false)];
         (Self { durable, relaxed }, writers)
     }
 

@@ -40,7 +40,8 @@ use tonic::service::Routes;
 use uuid::Uuid;
 
 use crate::{
-    authorize::Authorizer, drivers::Drivers, ledger::Ledger, reap::RunningSet, resolve::Resolver, validate::Schemas,
+    authorize::Authorizer, drivers::Drivers, ledger::Ledger, reap::RunningSet, resolve::Resolver,
+    validate::Schemas,
 };
 pub use config::{Config, HttpConfig, SandboxConfig, WebSearchConfig};
 pub use error::Error;

@@ -107,9 +107,18 @@ pub(crate) struct ToolError {
 
 impl ToolError {
     pub(crate) fn new(code: ToolErrorCode, message: impl Into<String>) -> Self {
-        let retryable =
-            matches!(code, ToolErrorCode::Timeout | ToolErrorCode::Unreachable | ToolErrorCode::UpstreamRateLimited);
-        Self { code, message: message.into(), violations: Vec::new(), retryable, retry_after_ms: 0, partial_json: None }
+        let retryable = matches!(
+            code,
+            ToolErrorCode::Timeout | ToolErrorCode::Unreachable | ToolErrorCode::UpstreamRateLimited
+        );
+        Self {
+            code,
+            message: message.into(),
+            violations: Vec::new(),
+            retryable,
+            retry_after_ms: 0,
+            partial_json: None,
+        }
     }
 }
 

@@ -27,7 +27,9 @@ pub(crate) async fn list(
     mut filter: Filter,
     page: (i32, &str),
 ) -> Result<(Vec<Execution>, String), Error> {
-    if caller.role < Role::Auditor && *filter.agent_id.get_or_insert_with(|| caller.agent.clone()) != caller.agent {
+    if caller.role < Role::Auditor
+        && *filter.agent_id.get_or_insert_with(|| caller.agent.clone()) != caller.agent
+    {
         return Err(Error::invalid("agent_id", "only an auditor may list the executions of another agent"));
     }
     let page = pages.page(page.0, page.1, format!("{}|{filter:?}", caller.team))?;

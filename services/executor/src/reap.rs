@@ -18,7 +18,7 @@ use crate::{
 /// Executions closed in one transaction.
 const BATCH: i64 = 100;
 /// How often the partitions of the coming months are looked after.
-const PARTITIONS: Duration = Duration::from_secs(3_600);
+const PARTITIONS: Duration = Duration::from_hours(1);
 
 /// The executions that this process runs.
 #[derive(Debug, Default)]
@@ -80,7 +80,8 @@ async fn reap(executor: &Executor) -> Result<i64, Error> {
     if orphans.is_empty() {
         return Ok(0);
     }
-    let message = "the process that ran it died before the outcome was recorded; whether it took effect is not known";
+    let message =
+        "the process that ran it died before the outcome was recorded; whether it took effect is not known";
     let ended = Err(ToolError::new(ToolErrorCode::OwnerDied, message));
     let outcomes: Vec<_> = orphans
         .iter()
@@ -92,7 +93,11 @@ async fn reap(executor: &Executor) -> Result<i64, Error> {
     executor.selector_outbox.wake();
     for execution in &orphans {
         tracing::warn!(execution.id = %execution.id, tool.name = execution.tool_name, "closed with an unknown outcome");
-        let caller = Caller { team: execution.team_id.clone(), agent: execution.agent_id.clone(), ..Caller::service("executor") };
+        let caller = Caller {
+            team: execution.team_id.clone(),
+            agent: execution.agent_id.clone(),
+            ..Caller::service("executor")
+        };
         let decision = Decision { id: execution.decision_id, reserved: execution.decision_id.is_some() };
         executor.authorizer.settle(&caller, &decision, true).await;
     }

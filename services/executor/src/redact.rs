@@ -15,20 +15,41 @@ const MAX_NESTED_JSON: usize = 3;
 
 /// Key names whose values are always secret; compared in lower case without `_`, `-` and spaces.
 const SECRET_KEYS: [&str; 22] = [
-    "password", "passwd", "passphrase", "secret", "clientsecret", "token", "accesstoken", "refreshtoken",
-    "idtoken", "authtoken", "apikey", "xapikey", "authorization", "proxyauthorization", "cookie", "setcookie",
-    "privatekey", "credential", "credentials", "sessionkey", "signingkey", "subscriptiontoken",
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "clientsecret",
+    "token",
+    "accesstoken",
+    "refreshtoken",
+    "idtoken",
+    "authtoken",
+    "apikey",
+    "xapikey",
+    "authorization",
+    "proxyauthorization",
+    "cookie",
+    "setcookie",
+    "privatekey",
+    "credential",
+    "credentials",
+    "sessionkey",
+    "signingkey",
+    "subscriptiontoken",
 ];
+
+/// What must hold for a matched text besides the match.
+type Confirm = fn(&str) -> bool;
 
 struct Detector {
     pattern: Regex,
-    /// What else must hold for the matched text.
-    confirm: fn(&str) -> bool,
+    confirm: Confirm,
 }
 
 static DETECTORS: LazyLock<Vec<Detector>> = LazyLock::new(|| {
-    let any: fn(&str) -> bool = |_| true;
-    let table: [(&str, fn(&str) -> bool); 11] = [
+    let any: Confirm = |_| true;
+    let table: [(&str, Confirm); 11] = [
         // PEM, RFC 7468.
         (r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|$)", any),
         // JWT, RFC 7519: three base64url parts, the first an object.
@@ -38,7 +59,10 @@ static DETECTORS: LazyLock<Vec<Detector>> = LazyLock::new(|| {
         (r"\btc_[a-z0-9]+_[A-Za-z0-9-]+_[A-Za-z0-9]{16,}_[0-9a-f]{8}\b", any),
         (r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", any),
         (r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}|glpat-[A-Za-z0-9_-]{20,})", any),
-        (r"\b(?:xox[abprs]-[A-Za-z0-9-]{10,}|[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|npm_[A-Za-z0-9]{30,})", any),
+        (
+            r"\b(?:xox[abprs]-[A-Za-z0-9-]{10,}|[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|npm_[A-Za-z0-9]{30,})",
+            any,
+        ),
         (r"\b(?:sk-(?:ant-|proj-)?[A-Za-z0-9_-]{20,}|AIza[A-Za-z0-9_-]{35})", any),
         // An Authorization value (RFC 9110, section 11.4) and user-info in a URL (RFC 3986, section 3.2.1).
         (r"(?i)\b(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", any),
@@ -47,7 +71,7 @@ static DETECTORS: LazyLock<Vec<Detector>> = LazyLock::new(|| {
         (r"\b\d(?:[ -]?\d){12,18}\b", luhn),
         (r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}\b", any),
     ];
-    let compile = |(pattern, confirm): (&str, fn(&str) -> bool)| Detector {
+    let compile = |(pattern, confirm): (&str, Confirm)| Detector {
         pattern: Regex::new(pattern).expect("a constant pattern, compiled by the tests"),
         confirm,
     };
@@ -149,7 +173,8 @@ fn scrub_text(content: &str, nested: usize) -> String {
 }
 
 fn is_secret_key(name: &str) -> bool {
-    let plain: String = name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).collect::<String>().to_lowercase();
+    let plain: String =
+        name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).collect::<String>().to_lowercase();
     SECRET_KEYS.contains(&plain.as_str())
 }
 
@@ -197,9 +222,17 @@ mod tests {
             "mail": "write to jane.doe@example.com",
         });
         let out = stored(&value);
-        for secret in
-            ["abcdefgh12345", "plain-secret", "hunter2", &github, jwt, "pa55word", "inner-secret", "4111", "jane.doe"]
-        {
+        for secret in [
+            "abcdefgh12345",
+            "plain-secret",
+            "hunter2",
+            &github,
+            jwt,
+            "pa55word",
+            "inner-secret",
+            "4111",
+            "jane.doe",
+        ] {
             assert!(!out.contains(secret), "{secret} stands in {out}");
         }
     }
@@ -216,7 +249,8 @@ mod tests {
 
     #[test]
     fn the_schema_marks_fields_of_any_name() {
-        let schema = json!({"properties": {"pin": {"writeOnly": true}, "list": {"items": {"format": "password"}}}});
+        let schema =
+            json!({"properties": {"pin": {"writeOnly": true}, "list": {"items": {"format": "password"}}}});
         let out = json(&json!({"pin": 1234, "list": ["x1", "x2"]}), Some(&schema), 1 << 20);
         assert!(!out.contains("1234") && !out.contains("x1"), "{out}");
     }

@@ -14,17 +14,33 @@ use proto::{
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Hands events to the audit service.
-pub(crate) async fn to_audit(link: Link, outgoing: Outgoing, payloads: Vec<Vec<u8>>) -> Result<(), DeliveryFailed> {
+pub(crate) async fn to_audit(
+    link: Link,
+    outgoing: Outgoing,
+    payloads: Vec<Vec<u8>>,
+) -> Result<(), DeliveryFailed> {
     let events = decode::<Event>(&payloads)?;
     let request = outgoing.own_request(TIMEOUT, AppendEventsRequest { events });
-    AuditServiceClient::new(link).append_events(request).await.map(drop).map_err(|status| failed(status.message()))
+    AuditServiceClient::new(link)
+        .append_events(request)
+        .await
+        .map(drop)
+        .map_err(|status| failed(status.message()))
 }
 
 /// Hands outcomes to the selector service.
-pub(crate) async fn to_selector(link: Link, outgoing: Outgoing, payloads: Vec<Vec<u8>>) -> Result<(), DeliveryFailed> {
+pub(crate) async fn to_selector(
+    link: Link,
+    outgoing: Outgoing,
+    payloads: Vec<Vec<u8>>,
+) -> Result<(), DeliveryFailed> {
     let outcomes = decode::<Outcome>(&payloads)?;
     let request = outgoing.own_request(TIMEOUT, RecordOutcomesRequest { outcomes });
-    SelectorServiceClient::new(link).record_outcomes(request).await.map(drop).map_err(|status| failed(status.message()))
+    SelectorServiceClient::new(link)
+        .record_outcomes(request)
+        .await
+        .map(drop)
+        .map_err(|status| failed(status.message()))
 }
 
 fn decode<M: Message + Default>(payloads: &[Vec<u8>]) -> Result<Vec<M>, DeliveryFailed> {

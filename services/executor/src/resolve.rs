@@ -65,7 +65,10 @@ impl Resolver {
 
     fn not_found(&self, caller: &Caller, name: &str) -> Error {
         let tools = self.catalog.team(&caller.team);
-        Error::ToolNotFound { name: name.to_owned(), nearest: nearest(name, tools.keys().map(String::as_str)) }
+        Error::ToolNotFound {
+            name: name.to_owned(),
+            nearest: nearest(name, tools.keys().map(String::as_str)),
+        }
     }
 }
 

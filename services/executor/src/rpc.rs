@@ -5,8 +5,8 @@ use std::sync::Arc;
 use ::rpc::{Call, FieldViolation, PageKey, status};
 use proto::executor::v1::{
     ExecuteRequest, ExecuteResponse, Execution as Message, ExecutionStatus, GetExecutionRequest,
-    GetExecutionResponse, ListExecutionsRequest, ListExecutionsResponse, SchemaViolation, ToolError as WireError,
-    ToolErrorCode, execute_request::Input, executor_service_server::ExecutorService,
+    GetExecutionResponse, ListExecutionsRequest, ListExecutionsResponse, SchemaViolation,
+    ToolError as WireError, ToolErrorCode, execute_request::Input, executor_service_server::ExecutorService,
 };
 use proto::types::v1::Effect;
 use serde_json::{Map, Value};
@@ -69,8 +69,16 @@ fn checked(request: ExecuteRequest) -> Result<invoke::Request, Error> {
             violations.push(FieldViolation { field: field.into(), description: description.into() });
         }
     };
-    check(!request.tool.is_empty() && request.tool.len() <= 200, "tool", "name a tool, in at most 200 characters");
-    check(is_word(&request.task_id), "task_id", "at most 128 letters, digits, '.', '_' and '-', not '.' or '..'");
+    check(
+        !request.tool.is_empty() && request.tool.len() <= 200,
+        "tool",
+        "name a tool, in at most 200 characters",
+    );
+    check(
+        is_word(&request.task_id),
+        "task_id",
+        "at most 128 letters, digits, '.', '_' and '-', not '.' or '..'",
+    );
     check(request.request_id.chars().count() <= 128, "request_id", "at most 128 characters");
     check(!request.request_id.contains('\0'), "request_id", "must not contain NUL");
     check((0..=300_000).contains(&request.timeout_ms), "timeout_ms", "0 to 300000");
@@ -129,7 +137,11 @@ fn from_value(value: prost_types::Value, depth: usize) -> Result<Value, Error> {
 fn number_value(number: f64) -> Value {
     const EXACT: f64 = 9_007_199_254_740_991.0;
     #[allow(clippy::cast_possible_truncation, reason = "whole and within the exact range of a double")]
-    if number.fract() == 0.0 && number.abs() <= EXACT { Value::from(number as i64) } else { Value::from(number) }
+    if number.fract() == 0.0 && number.abs() <= EXACT {
+        Value::from(number as i64)
+    } else {
+        Value::from(number)
+    }
 }
 
 fn filter(request: &ListExecutionsRequest) -> Filter {

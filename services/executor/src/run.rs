@@ -64,9 +64,10 @@ impl Run {
         let recorded = executor.ledger.intent(self.intent.clone(), self.durable).await;
         if !matches!(recorded, Ok(true)) {
             executor.running.remove(self.intent.execution.id);
-            let (executor, caller, decision) = (Arc::clone(executor), self.caller.clone(), self.decision.clone());
+            let (executor, caller, decision) =
+                (Arc::clone(executor), self.caller.clone(), self.decision.clone());
             let settle = async move { executor.authorizer.settle(&caller, &decision, false).await };
-            self.spawn_on(settle);
+            tokio::spawn(settle.instrument(tracing::Span::current()));
         }
         Ok(recorded?)
     }
@@ -78,7 +79,7 @@ impl Run {
         let executor = Arc::clone(executor);
         let runs = executor.runs.clone();
         let task = async move {
-            let ended = self.to_its_end(&executor).await;
+            let ended = self.finish(&executor).await;
             executor.running.remove(id);
             // The client may be gone; its call is recorded all the same.
             let _ = send.send(ended);
@@ -87,7 +88,7 @@ impl Run {
         Running { id, answer }
     }
 
-    async fn to_its_end(self, executor: &Executor) -> Result<Execution, Error> {
+    async fn finish(self, executor: &Executor) -> Result<Execution, Error> {
         let (ended, partial) = self.attempt(executor).await;
         let at = Utc::now();
         let stored = match (&ended, &partial) {
@@ -96,8 +97,11 @@ impl Run {
         };
         let cost = definition(&self.tool)?.cost_micro_usd;
         let outcome = outcome::outcome(&self.intent.execution, &ended, stored, cost, at);
-        let answer =
-            outcome::ended_execution(&self.intent, &outcome, ended.unwrap_or_else(|_| partial.unwrap_or_default()));
+        let answer = outcome::ended_execution(
+            &self.intent,
+            &outcome,
+            ended.unwrap_or_else(|_| partial.unwrap_or_default()),
+        );
         let written = executor.ledger.outcome(outcome, self.durable).await?;
         executor.audit_outbox.wake();
         executor.selector_outbox.wake();
@@ -118,7 +122,8 @@ impl Run {
             arguments: &self.arguments,
             timeout: self.timeout,
         };
-        let span = tracing::info_span!("tool", tool.name = self.intent.execution.tool_name, otel.kind = "client");
+        let span =
+            tracing::info_span!("tool", tool.name = self.intent.execution.tool_name, otel.kind = "client");
         let run = executor.drivers.run(&job).instrument(span);
         let ended = match tokio::time::timeout(self.timeout, run).await {
             Ok(Ok(text)) => self.check(executor, text),
@@ -138,25 +143,27 @@ impl Run {
     /// The result must fit and keep to the output schema.
     fn check(&self, executor: &Executor, text: String) -> Ended {
         if text.len() > executor.max_result_bytes {
-            let message = format!("the result has {} bytes, at most {} are taken", text.len(), executor.max_result_bytes);
+            let message = format!(
+                "the result has {} bytes, at most {} are taken",
+                text.len(),
+                executor.max_result_bytes
+            );
             return Err(ToolError::new(ToolErrorCode::ResultTooLarge, message));
         }
-        let schema = self.tool.definition.as_ref().map_or("", |definition| definition.output_schema_json.as_str());
+        let schema =
+            self.tool.definition.as_ref().map_or("", |definition| definition.output_schema_json.as_str());
         if schema.is_empty() {
             return Ok(text);
         }
-        let value: Value = serde_json::from_str(&text)
-            .map_err(|error| ToolError::new(ToolErrorCode::InvalidResult, format!("the result is not JSON: {error}")))?;
+        let value: Value = serde_json::from_str(&text).map_err(|error| {
+            ToolError::new(ToolErrorCode::InvalidResult, format!("the result is not JSON: {error}"))
+        })?;
         let violations = executor.schemas.check(schema, &value);
         if violations.is_empty() {
             return Ok(text);
         }
         let message = format!("the result breaks the tool's output schema in {} places", violations.len());
         Err(ToolError { violations, ..ToolError::new(ToolErrorCode::InvalidResult, message) })
-    }
-
-    fn spawn_on(&self, task: impl Future<Output = ()> + Send + 'static) {
-        tokio::spawn(task.instrument(tracing::Span::current()));
     }
 }
 
@@ -172,7 +179,10 @@ impl Running {
 }
 
 fn timed_out(timeout: Duration) -> ToolError {
-    ToolError::new(ToolErrorCode::Timeout, format!("the tool did not end within {} ms and was stopped", timeout.as_millis()))
+    ToolError::new(
+        ToolErrorCode::Timeout,
+        format!("the tool did not end within {} ms and was stopped", timeout.as_millis()),
+    )
 }
 
 /// A result as it may be stored. Text that is not JSON is stored as a JSON string.

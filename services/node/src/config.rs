@@ -77,7 +77,9 @@ impl Roles {
             match Role::ALL.into_iter().find(|role| role.as_str() == name) {
                 Some(role) => drop(roles.insert(role)),
                 None if name == "all" => roles.extend(Role::ALL),
-                None => bail!("role {name:?} is not one of all, edge, registry, selector, executor, permissions, audit"),
+                None => bail!(
+                    "role {name:?} is not one of all, edge, registry, selector, executor, permissions, audit"
+                ),
             }
         }
         if roles.is_empty() {
@@ -231,7 +233,9 @@ impl Settings {
             faults.extend(secret("api_key_pepper", self.security.api_key_pepper.as_ref()));
         }
         let environment = &self.security.environment;
-        if environment.is_empty() || !environment.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
+        if environment.is_empty()
+            || !environment.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        {
             faults.push("security.environment must be lower-case letters and digits".to_owned());
         }
         if self.server.max_concurrent_requests == 0 || self.server.max_concurrent_requests > 1 << 20 {
@@ -261,7 +265,7 @@ impl Settings {
 }
 
 /// `toolcrib config check`.
-pub fn check(args: ConfigArgs) -> anyhow::Result<()> {
+pub fn check(args: &ConfigArgs) -> anyhow::Result<()> {
     let settings = Settings::load(args.config.as_ref())?;
     let roles = if args.roles.is_empty() { settings.roles.clone() } else { args.roles.join(",").parse()? };
     settings.checked(&roles)?;
@@ -287,7 +291,8 @@ fn tools_dir() -> PathBuf {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || set("HOME").unwrap_or_default().join(".cache/toolcrib/tools");
     let root = store::unprivileged_user().is_ok_and(|user| user.is_some());
-    set("TOOLCRIB_TOOLS").unwrap_or_else(|| if root { PathBuf::from("/var/lib/toolcrib/tools") } else { home() })
+    set("TOOLCRIB_TOOLS")
+        .unwrap_or_else(|| if root { PathBuf::from("/var/lib/toolcrib/tools") } else { home() })
 }
 
 #[cfg(test)]

@@ -104,7 +104,8 @@ impl Data {
         let temporary = self.path(&format!(".{name}.new"));
         let write = || {
             let _ = fs::remove_file(&temporary);
-            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+            let mut file =
+                fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
             fs::rename(&temporary, self.path(name))

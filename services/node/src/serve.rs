@@ -51,7 +51,10 @@ pub async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
     let settings = Settings::load(args.config.as_ref())?;
     let url = settings.database.url.as_ref().context("database.url is not set (TOOLCRIB__DATABASE__URL)")?;
     let database = Database::new(url, 4).context("database.url is not a URL")?;
-    database.wait_until_up(std::time::Duration::from_secs(60)).await.context("the database does not answer")?;
+    database
+        .wait_until_up(std::time::Duration::from_mins(1))
+        .await
+        .context("the database does not answer")?;
     migrate_all(&database).await?;
     if let Some(team) = args.bootstrap {
         let settings = settings.checked(&Roles([Role::Permissions].into()))?;

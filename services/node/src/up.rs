@@ -74,8 +74,8 @@ fn configure(
     settings.executor.sandbox.work_root = data.path("sandbox");
     // Programs run as another user where we are root: they pass through both folders and list neither.
     for folder in [&settings.executor.workspace_root, &settings.executor.sandbox.work_root] {
-        let made =
-            fs::create_dir_all(folder).and_then(|()| fs::set_permissions(folder, fs::Permissions::from_mode(0o711)));
+        let made = fs::create_dir_all(folder)
+            .and_then(|()| fs::set_permissions(folder, fs::Permissions::from_mode(0o711)));
         made.with_context(|| format!("{} cannot be made", folder.display()))?;
     }
     Ok(())
@@ -86,11 +86,11 @@ async fn prepare(settings: &Settings, data: &Data) -> anyhow::Result<()> {
     let url = settings.database.url.as_ref().context("the database has no URL")?;
     let database = Database::new(url, 4)?;
     serve::migrate_all(&database).await?;
-    if !kept_key_is_valid(settings, data, &database).await? {
+    if kept_key_is_valid(settings, data, &database).await? {
+        registry::seed(&database, TEAM).await?;
+    } else {
         let key: SecretString = serve::bootstrap(&database, settings, TEAM, AGENT, SPECIALIZATION).await?;
         data.keep_key(&key)?;
-    } else {
-        registry::seed(&database, TEAM).await?;
     }
     database.close().await;
     Ok(())
@@ -112,7 +112,11 @@ impl Steps {
         Self { started: Instant::now() }
     }
 
-    async fn run<T>(&mut self, what: &'static str, step: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    async fn run<T>(
+        &mut self,
+        what: &'static str,
+        step: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
         let started = Instant::now();
         let bar = ProgressBar::new_spinner().with_message(what);
         if let Ok(style) = ProgressStyle::with_template("  {spinner} {msg} {elapsed}") {
@@ -133,8 +137,13 @@ impl Steps {
 
 /// What to try next; every line works when pasted.
 fn welcome(data: &Data, address: std::net::SocketAddr) -> String {
-    let program = std::env::current_exe().map_or_else(|_| "toolcrib".to_owned(), |path| path.display().to_string());
-    let at = if data.folder() == data::locate() { String::new() } else { format!(" --address http://{address} --api-key-file {}", data.path("dev.key").display()) };
+    let program =
+        std::env::current_exe().map_or_else(|_| "toolcrib".to_owned(), |path| path.display().to_string());
+    let at = if data.folder() == data::locate() {
+        String::new()
+    } else {
+        format!(" --address http://{address} --api-key-file {}", data.path("dev.key").display())
+    };
     format!(
         "
 toolcrib listens on {address}; data in {folder}. Ctrl-C stops it, database included.

@@ -81,7 +81,9 @@ impl Node {
             while self.servers.join_next().await.is_some() {}
         };
         if tokio::time::timeout(patience, ended).await.is_err() {
-            tracing::warn!("calls were cut off by the end of the process; the next start closes them as unknown");
+            tracing::warn!(
+                "calls were cut off by the end of the process; the next start closes them as unknown"
+            );
         }
         if let Some(database) = self.database {
             // Connections that are cut off need not be waited for.
@@ -122,14 +124,15 @@ struct Parts {
 
 impl Parts {
     async fn new(settings: &Settings, roles: &Roles) -> anyhow::Result<Self> {
-        let secret = settings.security.caller_token_key.as_ref().context("security.caller_token_key is not set")?;
+        let secret =
+            settings.security.caller_token_key.as_ref().context("security.caller_token_key is not set")?;
         let key = TokenKey::new(secret);
-        let database = match roles.0.iter().any(|role| *role != Role::Edge) {
-            true => Some(database(settings, roles).await?),
-            false => None,
+        let needs_database = roles.0.iter().any(|role| *role != Role::Edge);
+        let database = if needs_database { Some(database(settings, roles).await?) } else { None };
+        let stack = StackOptions {
+            key: key.clone(),
+            max_concurrent_requests: settings.server.max_concurrent_requests,
         };
-        let stack =
-            StackOptions { key: key.clone(), max_concurrent_requests: settings.server.max_concurrent_requests };
         let pages = PageKey::new(secret);
         Ok(Self { database, key, pages, stack, tasks: TaskTracker::new(), stop: CancellationToken::new() })
     }
@@ -151,7 +154,8 @@ impl Parts {
         let audit = link(Role::Audit, &peers.audit, self.audit(settings, roles)?)?;
         let permissions = link(Role::Permissions, &peers.permissions, self.permissions(settings, roles)?)?;
         let registry = link(Role::Registry, &peers.registry, self.registry(settings, roles)?)?;
-        let catalog = (roles.has(Role::Selector) || roles.has(Role::Executor)).then(|| self.catalog(&registry));
+        let catalog =
+            (roles.has(Role::Selector) || roles.has(Role::Executor)).then(|| self.catalog(&registry));
         let selector = self.selector(settings, roles, catalog.as_ref(), &permissions).await?;
         let selector = link(Role::Selector, &peers.selector, selector)?;
         let executor = match catalog.filter(|_| roles.has(Role::Executor)) {
@@ -258,7 +262,8 @@ pub(crate) fn pepper(settings: &Settings) -> anyhow::Result<SecretString> {
 /// The database, there and with schemas of this program's version.
 async fn database(settings: &Settings, roles: &Roles) -> anyhow::Result<Database> {
     let url = settings.database.url.as_ref().context("database.url is not set")?;
-    let database = Database::new(url, settings.database.max_connections).context("database.url is not a URL")?;
+    let database =
+        Database::new(url, settings.database.max_connections).context("database.url is not a URL")?;
     database.wait_until_up(DATABASE_PATIENCE).await.context("the database does not answer")?;
     for schema in schemas() {
         if roles.0.iter().any(|role| role.as_str() == schema.name()) {

@@ -17,7 +17,7 @@ use crate::{
 
 /// Most tools in one request.
 const MAX_TOOLS: usize = 10_000;
-/// Decisions made before other calls get their turn; one takes some 20 µs.
+/// Decisions made before other calls get their turn; one takes some 30 µs.
 const TURN: usize = 100;
 
 /// One answer for each tool, in their order: why not, or `None` when the call would be allowed.

@@ -31,7 +31,7 @@ pub(crate) fn check(binding: &Binding, origin: Origin, input: Option<&Value>, fo
         Binding::Http(http) => check_http(http, input, found),
         Binding::Mcp(_) if origin == Origin::Discovery => {}
         Binding::Mcp(_) => {
-            found.add("binding.mcp", "is made by RegisterServer, which lists the tools itself")
+            found.add("binding.mcp", "is made by RegisterServer, which lists the tools itself");
         }
     }
 }

@@ -114,13 +114,12 @@ impl Keeper {
 
     async fn run(mut self) {
         loop {
-            let pause = match self.claim().await {
-                Ok(Some(server)) => self.tend(&server).await,
-                // Another process has it, or the database is away.
-                Ok(None) | Err(_) => {
-                    self.session = None;
-                    RENEW
-                }
+            // Without a claim, another process has it, or the database is away.
+            let pause = if let Ok(Some(server)) = self.claim().await {
+                self.tend(&server).await
+            } else {
+                self.session = None;
+                RENEW
             };
             if !self.rest(pause).await {
                 break;
@@ -282,7 +281,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_interval() {
-        let most = Duration::from_secs(300);
+        let most = Duration::from_mins(5);
         let pauses: Vec<u64> = [0, 1, 5, 6, 7, 4_000].map(|n| doubled(FIRST_DELAY, n, most).as_secs()).into();
         assert_eq!(pauses, [5, 10, 160, 300, 300, 300]);
     }

@@ -91,16 +91,9 @@ fn decoded(pointer: &str) -> String {
     let mut rest = pointer.as_bytes();
     while let [first, after @ ..] = rest {
         let code = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(|_| *first == b'%') {
-            Some(byte) => {
-                text.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                text.push(*first);
-                rest = after;
-            }
-        }
+        let byte = code.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(|_| *first == b'%');
+        rest = if byte.is_some() { &after[2..] } else { after };
+        text.push(byte.unwrap_or(*first));
     }
     String::from_utf8(text).unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! The SQL of the registry. Versions are only ever added; every write of tools goes through `Write`,
 //! which puts the writers in one order and tells the watchers.
 
+mod changes;
 mod listen;
 mod servers;
 mod tools;
@@ -8,6 +9,10 @@ mod tools;
 use ::store::Error;
 use sqlx::{PgPool, Postgres, Transaction};
 
+pub(crate) use changes::{
+    KnownTool, NewVersion, tool_known, tool_put, tool_restore, tool_set_status, tool_withdraw, tools_known,
+    version_content, versions_insert,
+};
 pub(crate) use listen::{Listener, News};
 pub(crate) use servers::{
     Defaults, Outcome, ServerKey, ServerRow, ServerState, lease_release, server_claim, server_delete,
@@ -15,9 +20,8 @@ pub(crate) use servers::{
     server_note_error, server_refresh, server_succeed,
 };
 pub(crate) use tools::{
-    Cursor, Filter, KnownTool, NewVersion, ToolRow, ToolStatus, content_exists, tool_find, tool_find_by_id,
-    tool_find_version, tool_known, tool_list, tool_list_of_server, tool_names, tool_put, tool_restore,
-    tool_set_status, tool_withdraw, tools_after, tools_known, version_content, version_list, versions_insert,
+    Cursor, Filter, ToolRow, ToolStatus, content_exists, tool_find, tool_find_by_id, tool_find_version,
+    tool_list, tool_list_of_server, tool_names, tools_after, version_list,
 };
 
 /// Channel of the notifications; the payload is a revision, or empty for news of servers.

@@ -37,7 +37,11 @@ pub struct Catalog {
 
 impl Catalog {
     /// An empty catalog and the future that feeds it until told to stop.
-    pub fn new(registry: Link, outgoing: Outgoing, stop: CancellationToken) -> (Self, impl Future<Output = ()>) {
+    pub fn new(
+        registry: Link,
+        outgoing: Outgoing,
+        stop: CancellationToken,
+    ) -> (Self, impl Future<Output = ()>) {
         let (sender, loaded) = watch::channel(false);
         let catalog = Self { teams: Arc::default(), loaded };
         let feed = catalog.clone().feed(registry, outgoing, sender, stop);

@@ -21,44 +21,55 @@ impl Access {
     }
 }
 
+const SERVICE: Access = Access::Service;
 const ANY: Access = Access::AtLeast(Role::Agent);
 const OPERATOR: Access = Access::AtLeast(Role::Operator);
 const ADMIN: Access = Access::AtLeast(Role::Admin);
+
+/// Service, method, and who may use it.
+const TABLE: &[(&str, &[(&str, Access)])] = &[
+    (
+        "registry.v1.RegistryService",
+        &[
+            ("GetTool", ANY),
+            ("ListTools", ANY),
+            ("ListToolVersions", ANY),
+            ("WatchTools", ANY),
+            ("RegisterTool", OPERATOR),
+            ("SetToolStatus", OPERATOR),
+            ("RegisterServer", OPERATOR),
+            ("ListServers", OPERATOR),
+            ("RefreshServer", OPERATOR),
+            ("RemoveServer", OPERATOR),
+        ],
+    ),
+    ("selector.v1.SelectorService", &[("SelectTools", ANY), ("RecordOutcomes", SERVICE)]),
+    ("executor.v1.ExecutorService", &[("Execute", ANY), ("GetExecution", ANY), ("ListExecutions", ANY)]),
+    (
+        "permissions.v1.PermissionsService",
+        &[
+            ("Authorize", SERVICE),
+            ("SettleReservation", SERVICE),
+            ("AuthenticateApiKey", SERVICE),
+            ("BatchAuthorize", ANY),
+            ("WhoAmI", ANY),
+            ("ListGrants", ANY),
+            ("GrantPermission", ADMIN),
+            ("RevokePermission", ADMIN),
+            ("CreateAgent", ADMIN),
+            ("IssueApiKey", ADMIN),
+            ("RevokeApiKey", ADMIN),
+        ],
+    ),
+    ("audit.v1.AuditService", &[("AppendEvents", SERVICE), ("QueryTrail", ANY)]),
+];
 
 /// Who may use the RPC at this path, such as `/toolcrib.audit.v1.AuditService/QueryTrail`.
 /// `None`: there is no such RPC.
 pub fn access_of(path: &str) -> Option<Access> {
     let (service, method) = path.strip_prefix("/toolcrib.")?.split_once('/')?;
-    let access = match (service, method) {
-        ("registry.v1.RegistryService", method) => match method {
-            "GetTool" | "ListTools" | "ListToolVersions" | "WatchTools" => ANY,
-            "RegisterTool" | "SetToolStatus" | "RegisterServer" | "ListServers" | "RefreshServer"
-            | "RemoveServer" => OPERATOR,
-            _ => return None,
-        },
-        ("selector.v1.SelectorService", method) => match method {
-            "SelectTools" => ANY,
-            "RecordOutcomes" => Access::Service,
-            _ => return None,
-        },
-        ("executor.v1.ExecutorService", method) => match method {
-            "Execute" | "GetExecution" | "ListExecutions" => ANY,
-            _ => return None,
-        },
-        ("permissions.v1.PermissionsService", method) => match method {
-            "Authorize" | "SettleReservation" | "AuthenticateApiKey" => Access::Service,
-            "BatchAuthorize" | "WhoAmI" | "ListGrants" => ANY,
-            "GrantPermission" | "RevokePermission" | "CreateAgent" | "IssueApiKey" | "RevokeApiKey" => ADMIN,
-            _ => return None,
-        },
-        ("audit.v1.AuditService", method) => match method {
-            "AppendEvents" => Access::Service,
-            "QueryTrail" => ANY,
-            _ => return None,
-        },
-        _ => return None,
-    };
-    Some(access)
+    let (_, methods) = TABLE.iter().find(|(name, _)| *name == service)?;
+    methods.iter().find(|(name, _)| *name == method).map(|(_, access)| *access)
 }
 
 #[cfg(test)]

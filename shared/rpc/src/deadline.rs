@@ -40,7 +40,7 @@ mod tests {
     fn timeouts_are_read_in_every_unit_and_nothing_else() {
         assert_eq!(parse("2S"), Some(Duration::from_secs(2)));
         assert_eq!(parse("1500m"), Some(Duration::from_millis(1_500)));
-        assert_eq!(parse("1H"), Some(Duration::from_secs(3_600)));
+        assert_eq!(parse("1H"), Some(Duration::from_hours(1)));
         for wrong in ["", "S", "123456789S", "2s", "-1S", "2", "é"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }

@@ -39,7 +39,9 @@ pub fn remote(peer: &str) -> Result<Link, tonic::transport::Error> {
     } else {
         balanced(host, uri.port_u16().unwrap_or(80))
     };
-    Ok(BoxCloneSyncService::new(ServiceExt::<Request<Body>>::map_err(channel, |error| Status::from_error(error.into()))))
+    Ok(BoxCloneSyncService::new(ServiceExt::<Request<Body>>::map_err(channel, |error| {
+        Status::from_error(error.into())
+    })))
 }
 
 fn tune(endpoint: Endpoint) -> Endpoint {

@@ -49,7 +49,8 @@ impl Observer {
         if matches!(code, Code::Internal | Code::Unknown | Code::DataLoss | Code::Unavailable) {
             span.record("otel.status_code", "ERROR");
         }
-        let attributes = [KeyValue::new("rpc.method", path), KeyValue::new("rpc.grpc.status_code", code as i64)];
+        let attributes =
+            [KeyValue::new("rpc.method", path), KeyValue::new("rpc.grpc.status_code", code as i64)];
         self.duration.record(started.elapsed().as_secs_f64() * 1_000.0, &attributes);
         response
     }

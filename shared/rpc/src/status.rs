@@ -60,12 +60,12 @@ pub fn status(error: &impl ServiceError) -> Status {
     if matches!(kind, Kind::Internal | Kind::Unavailable) {
         tracing::error!(error = %chain(error), "call failed");
     }
-    build(code(kind), error.reason(), error.public_message(), error.details())
+    build(code(kind), error.reason(), &error.public_message(), error.details())
 }
 
 /// A Status with a reason and no further details.
 pub fn status_with_reason(kind: Kind, reason: ErrorReason, message: impl Into<String>) -> Status {
-    build(code(kind), reason, message.into(), Details::default())
+    build(code(kind), reason, &message.into(), Details::default())
 }
 
 /// The published reason of a Status, if it carries one.
@@ -110,8 +110,7 @@ pub(crate) fn with_info(status: Status) -> Status {
         Code::Unauthenticated => ErrorReason::Unauthenticated,
         _ => ErrorReason::Internal,
     };
-    let message = status.message().to_owned();
-    build(status.code(), reason, message, Details::default())
+    build(status.code(), reason, status.message(), Details::default())
 }
 
 fn code(kind: Kind) -> Code {
@@ -129,7 +128,7 @@ fn code(kind: Kind) -> Code {
     }
 }
 
-fn build(code: Code, reason: ErrorReason, message: String, details: Details) -> Status {
+fn build(code: Code, reason: ErrorReason, message: &str, details: Details) -> Status {
     let mut out = ErrorDetails::new();
     let name = reason.as_str_name().trim_start_matches("ERROR_REASON_");
     let mut metadata = details.metadata;
@@ -153,7 +152,7 @@ fn build(code: Code, reason: ErrorReason, message: String, details: Details) -> 
             description,
         )]);
     }
-    Status::with_error_details(code, clip_to(&message, 1024), out)
+    Status::with_error_details(code, clip_to(message, 1024), out)
 }
 
 fn clip(text: &str) -> String {
@@ -187,7 +186,7 @@ mod tests {
             violations: vec![FieldViolation { field: "name".into(), description: "is empty".into() }],
             ..Details::default()
         };
-        let status = build(Code::InvalidArgument, ErrorReason::InvalidRequest, "bad".into(), details);
+        let status = build(Code::InvalidArgument, ErrorReason::InvalidRequest, "bad", details);
         let read = status.get_error_details();
         assert_eq!(read.error_info().unwrap().reason, "INVALID_REQUEST");
         assert_eq!(read.error_info().unwrap().domain, DOMAIN);
@@ -206,7 +205,7 @@ mod tests {
     fn a_flood_of_violations_still_fits_in_headers() {
         let one = FieldViolation { field: "/a".repeat(500), description: "é".repeat(5_000) };
         let details = Details { violations: vec![one; 5_000], ..Details::default() };
-        let status = build(Code::InvalidArgument, ErrorReason::InvalidArguments, "bad".into(), details);
+        let status = build(Code::InvalidArgument, ErrorReason::InvalidArguments, "bad", details);
         assert!(status.details().len() < 16 * 1024, "{} bytes", status.details().len());
         assert_eq!(status.get_error_details().error_info().unwrap().metadata["violations_total"], "5000");
     }

@@ -12,7 +12,7 @@ use types::Caller;
 pub const CALLER_HEADER: &str = "x-toolcrib-caller";
 
 /// How long a token is valid: long enough for clocks that differ, short enough to be useless when logged.
-const LIFETIME: Duration = Duration::from_secs(60);
+const LIFETIME: Duration = Duration::from_mins(1);
 
 #[derive(Serialize, Deserialize)]
 struct Claims {

@@ -67,14 +67,16 @@ pub(crate) fn server_span(path: &str, headers: &HeaderMap) -> Span {
 pub(crate) fn inject(metadata: &mut MetadataMap) {
     let context = Span::current().context();
     global::get_text_map_propagator(|propagator| {
-        propagator.inject_context(&context, &mut Metadata(metadata))
+        propagator.inject_context(&context, &mut Metadata(metadata));
     });
 }
 
 /// Writes the current span's context into the headers of a request that is passed on.
 pub fn inject_headers(headers: &mut HeaderMap) {
     let context = Span::current().context();
-    global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut HeadersMut(headers)));
+    global::get_text_map_propagator(|propagator| {
+        propagator.inject_context(&context, &mut HeadersMut(headers))
+    });
 }
 
 /// Trace id of the current span, 32 hex digits; empty when nothing traces.

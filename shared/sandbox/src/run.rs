@@ -34,7 +34,7 @@ const KILL_GRACE: Duration = Duration::from_millis(800);
 /// The end of one try.
 pub(crate) enum Tried {
     /// The program ran.
-    Ran(Output),
+    Ran(Box<Output>),
     /// The forkserver died before the program began, so it may be tried again.
     NeverBegan,
 }
@@ -218,7 +218,7 @@ fn conclude(
     }
     let (exit, result) =
         if fate.timed_out { (Exit::TimedOut, None) } else { report::judge(&ended, report, limits) };
-    Ok(Tried::Ran(Output {
+    Ok(Tried::Ran(Box::new(Output {
         exit,
         stdout_truncated: stdout.truncated,
         stderr_truncated: stderr.truncated,
@@ -228,7 +228,7 @@ fn conclude(
         wall: fate.wall,
         cpu: Duration::try_from_secs_f64(ended.cpu_s).unwrap_or_default(),
         max_rss_bytes: ended.max_rss_bytes,
-    }))
+    })))
 }
 
 fn refusal(refused: Refused) -> Error {

@@ -119,7 +119,7 @@ impl Shared {
             let tried = run::run(&server, &folder, job, answer.closed()).await;
             blocking(move || drop(folder)).await?;
             match tried {
-                Ok(Tried::Ran(output)) => return Ok(output),
+                Ok(Tried::Ran(output)) => return Ok(*output),
                 Ok(Tried::NeverBegan) => self.forget(&server).await,
                 Err(error) => return Err(error),
             }
@@ -164,16 +164,7 @@ mod tests {
     /// Linux 5.19 to 6.1 sees neither truncation nor signals; there the filter has to.
     #[tokio::test]
     async fn programs_are_locked_in_on_an_old_kernel_too() {
-        let home = std::env::var_os("HOME").unwrap_or_default();
-        let places =
-            [PathBuf::from("/var/lib/toolcrib/tools"), PathBuf::from(home).join(".cache/toolcrib/tools")];
-        let chosen = std::env::var_os("TOOLCRIB_TOOLS").map(PathBuf::from);
-        let mut pythons = chosen.into_iter().chain(places).map(|tools| tools.join("python/bin/python"));
-        let Some(python) = pythons.find(|python| python.exists()) else {
-            assert!(std::env::var_os("CI").is_none(), "no Python environment; run `make setup`");
-            println!("skipped: no Python environment; run `make setup`");
-            return;
-        };
+        let Some(python) = testkit::installed("python/bin/python", "make setup") else { return };
         let root = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
         let sandbox = Sandbox::start_capped(Config::new(python, root.path()), 2).await.unwrap();
         for source in [

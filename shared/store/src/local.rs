@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 /// Longest path of a unix socket (`sun_path`, unix(7)), less PostgreSQL's own file name.
 const MAX_SOCKET_DIR: usize = 107 - "/.s.PGSQL.5432".len();
 /// How long the server may take to start, recovery after a crash included.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 /// Name of the database superuser of a private cluster.
 const DATABASE_USER: &str = "toolcrib";
 

@@ -123,7 +123,8 @@ fn metrics(config: &Config, resource: Resource) -> Result<Option<SdkMeterProvide
         return Ok(None);
     }
     let exporter = MetricExporter::builder().with_tonic().with_endpoint(&config.otlp_endpoint).build()?;
-    let provider = SdkMeterProvider::builder().with_resource(resource).with_periodic_exporter(exporter).build();
+    let provider =
+        SdkMeterProvider::builder().with_resource(resource).with_periodic_exporter(exporter).build();
     global::set_meter_provider(provider.clone());
     Ok(Some(provider))
 }

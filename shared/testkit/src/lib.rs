@@ -1,12 +1,16 @@
-//! What tests need: a real PostgreSQL, one database a test. For development only; nothing here may be
+//! What tests need: a real PostgreSQL, one database a test, and the programs they run. For development only; nothing here may be
 //! linked into the binary.
 #![allow(clippy::expect_used, clippy::missing_panics_doc, reason = "a test that cannot start must fail")]
+
+mod tools;
 
 use std::{fs::Permissions, os::unix::fs::PermissionsExt};
 
 use secrecy::SecretString;
 use store::{Database, LocalCluster, LocalOptions, Schema};
 use tokio::sync::OnceCell;
+
+pub use tools::{installed, tools_dir};
 
 /// The cluster of this test binary; it ends with the process.
 struct Cluster {

@@ -26,7 +26,8 @@ const MAX_DEPTH: usize = 32;
 /// Runs one operation.
 pub(crate) async fn run(workspace: PathBuf, arguments: Value) -> Ended {
     let work = tokio::task::spawn_blocking(move || operate(&workspace, &arguments));
-    work.await.unwrap_or_else(|_| Err(ToolError::new(ToolErrorCode::ToolFailed, "the operation was cut short")))
+    work.await
+        .unwrap_or_else(|_| Err(ToolError::new(ToolErrorCode::ToolFailed, "the operation was cut short")))
 }
 
 fn operate(workspace: &Path, arguments: &Value) -> Ended {
@@ -90,7 +91,9 @@ fn write(root: &Dir, path: &str, arguments: &Value, append: bool) -> io::Result<
         _ => content.as_bytes().to_vec(),
     };
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(io::Error::other(format!("content is larger than {MAX_FILE_BYTES} bytes; append it in parts")));
+        return Err(io::Error::other(format!(
+            "content is larger than {MAX_FILE_BYTES} bytes; append it in parts"
+        )));
     }
     let path = Path::new(path);
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -128,7 +131,13 @@ fn list(root: &Dir, path: &str, arguments: &Value) -> io::Result<Value> {
 }
 
 /// Adds a folder's entries; `true` when there are more than may be listed. Links are named, not followed.
-fn walk(folder: &Dir, prefix: &str, recursive: bool, depth: usize, entries: &mut Vec<Value>) -> io::Result<bool> {
+fn walk(
+    folder: &Dir,
+    prefix: &str,
+    recursive: bool,
+    depth: usize,
+    entries: &mut Vec<Value>,
+) -> io::Result<bool> {
     for entry in folder.entries()? {
         if entries.len() >= MAX_ENTRIES {
             return Ok(true);
@@ -142,7 +151,8 @@ fn walk(folder: &Dir, prefix: &str, recursive: bool, depth: usize, entries: &mut
             _ => "other",
         };
         let size = entry.metadata().map_or(0, |metadata| metadata.len());
-        entries.push(json!({ "path": path, "type": word, "size_bytes": if kind.is_file() { size } else { 0 } }));
+        entries
+            .push(json!({ "path": path, "type": word, "size_bytes": if kind.is_file() { size } else { 0 } }));
         if recursive && kind.is_dir() {
             let more = depth >= MAX_DEPTH
                 || walk(&entry.open_dir()?, &format!("{path}/"), true, depth + 1, entries)?;
@@ -196,16 +206,24 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         operation(root, &json!({"operation": "write", "path": "a/b.txt", "content": "one"})).unwrap();
-        let grown = operation(root, &json!({"operation": "append", "path": "a/b.txt", "content": " two"})).unwrap();
+        let grown =
+            operation(root, &json!({"operation": "append", "path": "a/b.txt", "content": " two"})).unwrap();
         assert_eq!(grown["size_bytes"], 7);
         let read = operation(root, &json!({"operation": "read", "path": "a/b.txt"})).unwrap();
         assert_eq!((read["content"].as_str(), read["truncated"].as_bool()), (Some("one two"), Some(false)));
         let listed = operation(root, &json!({"operation": "list", "path": ".", "recursive": true})).unwrap();
-        let paths: Vec<_> = listed["entries"].as_array().unwrap().iter().map(|e| e["path"].as_str().unwrap()).collect();
+        let paths: Vec<_> =
+            listed["entries"].as_array().unwrap().iter().map(|e| e["path"].as_str().unwrap()).collect();
         assert_eq!(paths, ["a", "a/b.txt"]);
-        assert!(operation(root, &json!({"operation": "delete", "path": "a"})).unwrap_err().contains("recursive"));
+        assert!(
+            operation(root, &json!({"operation": "delete", "path": "a"})).unwrap_err().contains("recursive")
+        );
         operation(root, &json!({"operation": "delete", "path": "a", "recursive": true})).unwrap();
-        assert!(operation(root, &json!({"operation": "stat", "path": "a"})).unwrap_err().contains("does not exist"));
+        assert!(
+            operation(root, &json!({"operation": "stat", "path": "a"}))
+                .unwrap_err()
+                .contains("does not exist")
+        );
     }
 
     #[test]
@@ -229,8 +247,13 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let written = json!({"operation": "write", "path": "x", "content": "/wA=", "encoding": "base64"});
         operation(root.path(), &written).unwrap();
-        assert!(operation(root.path(), &json!({"operation": "read", "path": "x"})).unwrap_err().contains("base64"));
-        let read = operation(root.path(), &json!({"operation": "read", "path": "x", "encoding": "base64"})).unwrap();
+        assert!(
+            operation(root.path(), &json!({"operation": "read", "path": "x"}))
+                .unwrap_err()
+                .contains("base64")
+        );
+        let read =
+            operation(root.path(), &json!({"operation": "read", "path": "x", "encoding": "base64"})).unwrap();
         assert_eq!(read["content"], "/wA=");
     }
 }

@@ -51,7 +51,9 @@ fn fetch(arguments: &Value, allow_private_network: bool) -> Result<Fetch, ToolEr
 }
 
 fn headers(arguments: &Value) -> Result<HeaderMap, ToolError> {
-    let Some(fields) = arguments.get("headers").and_then(Value::as_object) else { return Ok(HeaderMap::new()) };
+    let Some(fields) = arguments.get("headers").and_then(Value::as_object) else {
+        return Ok(HeaderMap::new());
+    };
     let mut headers = HeaderMap::new();
     for (name, value) in fields {
         if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
@@ -59,7 +61,8 @@ fn headers(arguments: &Value) -> Result<HeaderMap, ToolError> {
         }
         let value = value.as_str().unwrap_or_default();
         let parsed = HeaderName::try_from(name.as_str()).ok().zip(HeaderValue::try_from(value).ok());
-        let (name, value) = parsed.ok_or_else(|| wrong(&format!("header {name:?} has a character that headers have not")))?;
+        let (name, value) =
+            parsed.ok_or_else(|| wrong(&format!("header {name:?} has a character that headers have not")))?;
         headers.insert(name, value);
     }
     Ok(headers)

@@ -49,7 +49,8 @@ impl Python {
 
     /// Runs the analyzer on the caller's arguments.
     pub(crate) async fn analyze(&self, job: &Job<'_>, workspace: PathBuf) -> Ended {
-        let output = self.run(ANALYZER.to_owned(), job.arguments.clone(), workspace, job, job.timeout).await?;
+        let output =
+            self.run(ANALYZER.to_owned(), job.arguments.clone(), workspace, job, job.timeout).await?;
         if let Some(mut error) = failure(&output) {
             if let Exit::Raised { message, .. } = &output.exit {
                 error.message.clone_from(message);
@@ -89,7 +90,8 @@ impl Python {
         job: &Job<'_>,
         wall: Duration,
     ) -> Result<Output, ToolError> {
-        let not_configured = |error: sandbox::Error| ToolError::new(ToolErrorCode::NotConfigured, error.to_string());
+        let not_configured =
+            |error: sandbox::Error| ToolError::new(ToolErrorCode::NotConfigured, error.to_string());
         let sandbox = self.sandbox().await.map_err(not_configured)?;
         let limits = Limits {
             wall: wall.min(job.timeout.saturating_sub(MARGIN)),
@@ -98,7 +100,10 @@ impl Python {
         };
         let readable = existing(&workspace);
         let program = sandbox::Job { source, input, readable, limits };
-        sandbox.run(program).await.map_err(|error| ToolError::new(ToolErrorCode::ToolFailed, error.to_string()))
+        sandbox
+            .run(program)
+            .await
+            .map_err(|error| ToolError::new(ToolErrorCode::ToolFailed, error.to_string()))
     }
 }
 
@@ -111,7 +116,11 @@ fn report(output: &Output) -> Value {
     let exit_code = match &output.exit {
         Exit::Ok => 0,
         Exit::ExitCode(code) => *code & 0xff,
-        Exit::Raised { .. } | Exit::Denied { .. } | Exit::TimedOut | Exit::OutOfMemory | Exit::Killed { .. } => 1,
+        Exit::Raised { .. }
+        | Exit::Denied { .. }
+        | Exit::TimedOut
+        | Exit::OutOfMemory
+        | Exit::Killed { .. } => 1,
     };
     let mut report = json!({
         "stdout": output.stdout,
@@ -134,13 +143,19 @@ fn failure(output: &Output) -> Option<ToolError> {
         Exit::Raised { kind, message } => {
             (ToolErrorCode::ToolFailed, format!("the program raised {kind}: {message}"))
         }
-        Exit::ExitCode(code) => (ToolErrorCode::ToolFailed, format!("the program ended with exit code {code}")),
+        Exit::ExitCode(code) => {
+            (ToolErrorCode::ToolFailed, format!("the program ended with exit code {code}"))
+        }
         Exit::Denied { what } => (ToolErrorCode::SandboxDenied, format!("the sandbox refused: {what}")),
         Exit::TimedOut => {
             (ToolErrorCode::Timeout, format!("the program was killed after {} ms", output.wall.as_millis()))
         }
-        Exit::OutOfMemory => (ToolErrorCode::OutOfMemory, "the program wanted more memory than it may have".into()),
-        Exit::Killed { signal } => (ToolErrorCode::ToolFailed, format!("the program was ended by signal {signal}")),
+        Exit::OutOfMemory => {
+            (ToolErrorCode::OutOfMemory, "the program wanted more memory than it may have".into())
+        }
+        Exit::Killed { signal } => {
+            (ToolErrorCode::ToolFailed, format!("the program was ended by signal {signal}"))
+        }
     };
     Some(ToolError::new(code, message))
 }

@@ -46,9 +46,10 @@ pub(crate) async fn brave(http: &HttpClient, config: &WebSearchConfig, arguments
 /// Searches with Google (Custom Search JSON API, `cse.list`).
 pub(crate) async fn google(http: &HttpClient, config: &WebSearchConfig, arguments: &Value) -> Ended {
     let key = configured(config.google_api_key.as_ref(), "TOOLCRIB__EXECUTOR__WEB_SEARCH__GOOGLE_API_KEY")?;
-    let engine = config.google_engine_id.as_deref().ok_or_else(|| {
-        missing("TOOLCRIB__EXECUTOR__WEB_SEARCH__GOOGLE_ENGINE_ID")
-    })?;
+    let engine = config
+        .google_engine_id
+        .as_deref()
+        .ok_or_else(|| missing("TOOLCRIB__EXECUTOR__WEB_SEARCH__GOOGLE_ENGINE_ID"))?;
     let mut url = address(&config.google_url)?;
     append(&mut url, arguments, &[("query", "q"), ("country", "gl"), ("language", "hl")]);
     let number = |name: &str, default: u64| arguments.get(name).and_then(Value::as_u64).unwrap_or(default);
@@ -77,7 +78,8 @@ async fn ask(http: &HttpClient, url: Url, mut headers: HeaderMap) -> Result<Valu
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     // The address is the operator's own setting, so it may be a private one.
     let allow_private_network = true;
-    let fetch = Fetch { method: Method::GET, url, headers, body: None, max_bytes: MAX_BYTES, allow_private_network };
+    let fetch =
+        Fetch { method: Method::GET, url, headers, body: None, max_bytes: MAX_BYTES, allow_private_network };
     let fetched = http.fetch(fetch).await?;
     if !fetched.status.is_success() {
         return Err(refused(&fetched));
@@ -124,13 +126,20 @@ fn configured<'a>(key: Option<&'a SecretString>, setting: &str) -> Result<&'a Se
 }
 
 fn missing(setting: &str) -> ToolError {
-    ToolError::new(ToolErrorCode::NotConfigured, format!("the search provider is not configured: set {setting}"))
+    ToolError::new(
+        ToolErrorCode::NotConfigured,
+        format!("the search provider is not configured: set {setting}"),
+    )
 }
 
 fn bad_key() -> ToolError {
-    ToolError::new(ToolErrorCode::NotConfigured, "the search provider's key has a character that headers have not")
+    ToolError::new(
+        ToolErrorCode::NotConfigured,
+        "the search provider's key has a character that headers have not",
+    )
 }
 
 fn address(url: &str) -> Result<Url, ToolError> {
-    Url::parse(url).map_err(|_| ToolError::new(ToolErrorCode::NotConfigured, "the provider's address is faulty"))
+    Url::parse(url)
+        .map_err(|_| ToolError::new(ToolErrorCode::NotConfigured, "the provider's address is faulty"))
 }

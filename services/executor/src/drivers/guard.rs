@@ -48,7 +48,8 @@ pub(crate) struct Fetched {
 impl Fetched {
     /// What the server asks to wait, where it gives seconds (RFC 9110, section 10.2.3).
     pub(crate) fn retry_after_ms(&self) -> i64 {
-        let seconds = self.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<i64>().ok());
+        let seconds =
+            self.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<i64>().ok());
         seconds.unwrap_or(0).clamp(0, 86_400) * 1_000
     }
 }
@@ -91,7 +92,8 @@ impl HttpClient {
     async fn send(&self, fetch: &Fetch) -> Result<Response, ToolError> {
         check_url(&fetch.url, fetch.allow_private_network)?;
         let client = if fetch.allow_private_network { &self.any } else { &self.public };
-        let mut request = client.request(fetch.method.clone(), fetch.url.clone()).headers(fetch.headers.clone());
+        let mut request =
+            client.request(fetch.method.clone(), fetch.url.clone()).headers(fetch.headers.clone());
         if let Some(body) = &fetch.body {
             request = request.body(body.clone());
         }
@@ -120,7 +122,8 @@ impl HttpClient {
 fn redirect(fetch: &Fetch, response: &Response) -> Result<Option<Url>, ToolError> {
     let follows = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
     let Some(location) = response.headers().get(LOCATION).filter(|_| follows) else { return Ok(None) };
-    let bad = || ToolError::new(ToolErrorCode::Protocol, "the server redirects to something that is no address");
+    let bad =
+        || ToolError::new(ToolErrorCode::Protocol, "the server redirects to something that is no address");
     fetch.url.join(location.to_str().map_err(|_| bad())?).map(Some).map_err(|_| bad())
 }
 
@@ -133,7 +136,9 @@ fn follow(fetch: &mut Fetch, status: StatusCode, url: Url) {
         fetch.body = None;
     }
     if url.origin() != fetch.url.origin() {
-        for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, HeaderName::from_static("x-subscription-token")] {
+        for name in
+            [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, HeaderName::from_static("x-subscription-token")]
+        {
             fetch.headers.remove(name);
         }
     }
@@ -201,14 +206,14 @@ fn is_public(address: IpAddr) -> bool {
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
-    let special = match (a, b, c) {
-        (0 | 10 | 127 | 224.., ..)          // this network, private, loopback, multicast and reserved
-        | (192, 168, _) | (169, 254, _)     // private, link-local
-        | (192, 0, 0 | 2) | (198, 51, 100) | (203, 0, 113)  // protocol assignments, documentation
-        | (192, 88, 99) => true,            // 6to4 relay anycast
-        (172, 16..=31, _) | (100, 64..=127, _) | (198, 18..=19, _) => true, // private, shared, benchmarking
-        _ => false,
-    };
+    let special = matches!(
+        (a, b, c),
+        (0 | 10 | 127 | 224.., ..)                                      // this network, private, loopback, multicast, reserved
+            | (172, 16..=31, _) | (192, 168, _) | (169, 254, _)         // private, link-local
+            | (100, 64..=127, _) | (198, 18..=19, _)                    // shared, benchmarking
+            | (192, 0, 0 | 2) | (198, 51, 100) | (203, 0, 113)          // protocol assignments, documentation
+            | (192, 88, 99) // 6to4 relay anycast
+    );
     !special
 }
 
@@ -220,10 +225,11 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     };
     match segments {
         // Addresses that carry an IPv4 address: mapped, NAT64 (RFC 6052), 6to4 (RFC 3056).
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
-        [0x2002, high, low, ..] => embedded(high, low),
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => embedded(high, low),
         // IETF protocol assignments with Teredo, and documentation.
-        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
+        [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
         [first, ..] => (0x2000..=0x3fff).contains(&first),
     }
 }
@@ -240,7 +246,11 @@ fn failure(error: reqwest::Error) -> ToolError {
         innermost = current.to_string();
         cause = current.source();
     }
-    let code = if error.is_body() || error.is_decode() { ToolErrorCode::Protocol } else { ToolErrorCode::Unreachable };
+    let code = if error.is_body() || error.is_decode() {
+        ToolErrorCode::Protocol
+    } else {
+        ToolErrorCode::Unreachable
+    };
     ToolError::new(code, format!("{error}: {innermost}"))
 }
 
@@ -251,15 +261,40 @@ mod tests {
     #[test]
     fn special_addresses_are_not_public_in_any_disguise() {
         let special = [
-            "127.0.0.1", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "0.0.0.0",
-            "100.64.0.1", "198.18.0.1", "224.0.0.1", "255.255.255.255", "192.0.2.1", "::1", "::", "fe80::1",
-            "fc00::1", "fd12::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1",
-            "64:ff9b:1::1", "2002:7f00:1::1", "2001::1", "2001:db8::1", "::7f00:1", "fec0::1",
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "100.64.0.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "192.0.2.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "fd12::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::1",
+            "2002:7f00:1::1",
+            "2001::1",
+            "2001:db8::1",
+            "::7f00:1",
+            "fec0::1",
         ];
         for address in special {
             assert!(!is_public(address.parse().unwrap()), "{address}");
         }
-        for address in ["93.184.216.34", "8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1", "64:ff9b::808:808"] {
+        for address in
+            ["93.184.216.34", "8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1", "64:ff9b::808:808"]
+        {
             assert!(is_public(address.parse().unwrap()), "{address}");
         }
     }
@@ -267,8 +302,16 @@ mod tests {
     #[test]
     fn an_address_in_the_url_is_checked_however_it_is_spelled() {
         for url in [
-            "http://127.0.0.1/", "http://2130706433/", "http://0x7f.1/", "http://0177.0.0.1/", "http://127.1/",
-            "http://[::1]/", "http://[::ffff:127.0.0.1]/", "http://0/", "ftp://example.com/", "file:///etc/passwd",
+            "http://127.0.0.1/",
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://0177.0.0.1/",
+            "http://127.1/",
+            "http://[::1]/",
+            "http://[::ffff:127.0.0.1]/",
+            "http://0/",
+            "ftp://example.com/",
+            "file:///etc/passwd",
         ] {
             let refused = check_url(&url.parse().unwrap(), false).unwrap_err();
             assert_eq!(refused.code, ToolErrorCode::AddressRefused, "{url}");

@@ -41,8 +41,11 @@ fn request(binding: &HttpBinding, arguments: &Value) -> Result<Fetch, ToolError>
     }
     let mut headers = headers(&binding.headers)?;
     let body = binding.body_json.then(|| {
-        let rest: Map<String, Value> =
-            arguments.iter().filter(|(name, _)| !used.contains(*name)).map(|(n, v)| (n.clone(), v.clone())).collect();
+        let rest: Map<String, Value> = arguments
+            .iter()
+            .filter(|(name, _)| !used.contains(*name))
+            .map(|(n, v)| (n.clone(), v.clone()))
+            .collect();
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
         Value::Object(rest).to_string().into_bytes()
     });
@@ -63,7 +66,9 @@ fn fill(template: &str, arguments: &Map<String, Value>) -> Result<(Url, BTreeSet
             return Err(wrong(name, "may not be empty, '.' or '..'"));
         }
         address.push_str(before);
-        address.extend(url::form_urlencoded::byte_serialize(value.as_bytes()).map(|part| part.replace('+', "%20")));
+        address.extend(
+            url::form_urlencoded::byte_serialize(value.as_bytes()).map(|part| part.replace('+', "%20")),
+        );
         plain_address.push_str(before);
         plain_address.push('x');
         used.insert(name.to_owned());
@@ -104,7 +109,8 @@ fn result(fetched: Fetched) -> Ended {
     }
     let text = String::from_utf8(fetched.body)
         .map_err(|_| ToolError::new(ToolErrorCode::InvalidResult, "the response is not UTF-8 text"))?;
-    let is_json = fetched.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json);
+    let is_json =
+        fetched.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json);
     if text.is_empty() {
         return Ok(json!({ "status": status.as_u16() }).to_string());
     }
@@ -149,7 +155,10 @@ mod tests {
         let template = "https://api.example.com/users/{id}/x?q={q}";
         let url = filled(template, &json!({"id": "a/b ?#", "q": "1&admin=1"})).unwrap();
         assert_eq!(url, "https://api.example.com/users/a%2Fb%20%3F%23/x?q=1%26admin%3D1");
-        assert_eq!(filled(template, &json!({"id": 7, "q": true})).unwrap(), "https://api.example.com/users/7/x?q=true");
+        assert_eq!(
+            filled(template, &json!({"id": 7, "q": true})).unwrap(),
+            "https://api.example.com/users/7/x?q=true"
+        );
         for id in ["..", ".", ""] {
             assert!(filled(template, &json!({"id": id, "q": ""})).is_err(), "{id}");
         }

@@ -28,15 +28,22 @@ impl McpDriver {
     pub(crate) async fn run(&self, binding: &McpBinding, job: &Job<'_>) -> Ended {
         let transport = binding.transport.as_ref().and_then(transport);
         let transport = transport.ok_or_else(|| faulty("the tool's server has no transport"))?;
-        let client = self.client(job, &transport).await.map_err(failure)?;
+        let client = self.client(job, &transport).await.map_err(|error| failure(&error))?;
         let arguments = job.arguments.as_object().cloned().unwrap_or_else(Map::new);
-        result(client.call_tool(&binding.tool, arguments, job.timeout).await.map_err(failure)?)
+        result(
+            client.call_tool(&binding.tool, arguments, job.timeout).await.map_err(|error| failure(&error))?,
+        )
     }
 
     /// Ends every connection, and with it every child process.
     pub(crate) async fn close(&self) {
-        let slots: Vec<Slot> =
-            self.clients.lock().unwrap_or_else(PoisonError::into_inner).drain().map(|(_, slot)| slot).collect();
+        let slots: Vec<Slot> = self
+            .clients
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain()
+            .map(|(_, slot)| slot)
+            .collect();
         for slot in slots {
             if let Some(client) = slot.lock().await.take() {
                 client.close().await;
@@ -65,9 +72,11 @@ impl McpDriver {
 
 fn transport(transport: &McpTransport) -> Option<Transport> {
     Some(match transport.kind.clone()? {
-        Kind::Stdio(stdio) => {
-            Transport::Stdio { command: stdio.command, args: stdio.args, env: stdio.env.into_iter().collect() }
-        }
+        Kind::Stdio(stdio) => Transport::Stdio {
+            command: stdio.command,
+            args: stdio.args,
+            env: stdio.env.into_iter().collect(),
+        },
         Kind::Http(http) => Transport::Http { url: http.url, headers: http.headers.into_iter().collect() },
     })
 }
@@ -90,16 +99,18 @@ fn texts(content: &[Value]) -> String {
     texts.join("\n").chars().take(2_000).collect()
 }
 
-fn failure(error: McpError) -> ToolError {
-    let code = match &error {
+fn failure(error: &McpError) -> ToolError {
+    let code = match error {
         McpError::Timeout { .. } => ToolErrorCode::Timeout,
-        McpError::Protocol { .. } | McpError::Handshake { .. } | McpError::Unusable { .. } => ToolErrorCode::Protocol,
+        McpError::Protocol { .. } | McpError::Handshake { .. } | McpError::Unusable { .. } => {
+            ToolErrorCode::Protocol
+        }
         McpError::Http { status: 401 | 403, .. } => ToolErrorCode::UpstreamAuth,
         McpError::Http { status: 429, .. } => ToolErrorCode::UpstreamRateLimited,
         McpError::TooLarge { .. } => ToolErrorCode::ResultTooLarge,
         _ => ToolErrorCode::Unreachable,
     };
-    let retry_after_ms = match &error {
+    let retry_after_ms = match error {
         McpError::Http { retry_after: Some(after), .. } => i64::try_from(after.as_millis()).unwrap_or(0),
         _ => 0,
     };

@@ -157,7 +157,7 @@ pub fn main() -> ExitCode {
     let matches = help::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match cli.command {
-        Command::Config(ConfigCommand::Check(args)) => told(crate::config::check(args)),
+        Command::Config(ConfigCommand::Check(args)) => told(crate::config::check(&args)),
         Command::Up(args) => {
             told(server_runtime().and_then(|runtime| runtime.block_on(crate::up::run(args))))
         }

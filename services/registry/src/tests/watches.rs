@@ -35,7 +35,7 @@ async fn tools(events: &mut (impl Stream<Item = WatchToolsResponse> + Unpin)) ->
         known = response.revision;
         match response.event.unwrap() {
             Event::Upserted(tool) => {
-                names.push(format!("{}/{}", tool.team_id, tool.definition.unwrap().name))
+                names.push(format!("{}/{}", tool.team_id, tool.definition.unwrap().name));
             }
             Event::SnapshotEnd(end) => {
                 assert_eq!(usize::try_from(end.tool_count).unwrap(), names.len());

@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -65,19 +65,7 @@ fn is_alive(pid: &str) -> bool {
 
 /// A program installed by `scripts/install-mcp-servers`, or `None` (after saying so) where it is missing;
 /// with `CI=true` a missing one is a failure.
-#[allow(clippy::disallowed_methods, reason = "tests have no configuration file")]
-#[allow(clippy::print_stdout, reason = "a skipped test has to say so")]
 pub fn installed(program: &str) -> Option<String> {
-    let tools = std::env::var("TOOLCRIB_TOOLS").map_or_else(
-        |_| PathBuf::from(std::env::var("HOME").unwrap()).join(".cache/toolcrib/tools"),
-        PathBuf::from,
-    );
-    let path = tools.join("mcp").join(program);
-    if path.exists() {
-        return Some(path.display().to_string());
-    }
-    let advice = format!("{} is missing: run scripts/install-mcp-servers", path.display());
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "{advice}");
-    println!("skipped: {advice}");
-    None
+    let path = testkit::installed(Path::new("mcp").join(program), "scripts/install-mcp-servers")?;
+    Some(path.display().to_string())
 }

@@ -139,7 +139,7 @@ async fn siblings_cannot_signal_each_other() {
 
 /// Names of all files two folders deep.
 fn walk(work: &std::path::Path) -> Vec<String> {
-    let list = |folder: &std::path::Path| -> Vec<PathBuf> {
+    let list = |folder: &std::path::Path| -> Vec<std::path::PathBuf> {
         std::fs::read_dir(folder).map(|found| found.flatten().map(|e| e.path()).collect()).unwrap_or_default()
     };
     let files = list(work).into_iter().flat_map(|i| list(&i)).flat_map(|j| list(&j));

@@ -11,7 +11,6 @@ mod programs;
 use sandbox::{Config, Exit, Job, Limits, Output, Sandbox};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -50,30 +49,8 @@ impl Fixture {
 }
 
 fn config(root: &TempDir) -> Option<Config> {
-    let python = python();
-    if python.exists() {
-        return Some(Config::new(python, root.path().join("work")));
-    }
-    assert!(
-        std::env::var_os("CI").is_none(),
-        "no Python environment at {}: run `make setup`",
-        python.display()
-    );
-    println!("skipped: no Python environment at {}; run `make setup`", python.display());
-    None
-}
-
-/// Where scripts/install-python puts it.
-fn python() -> PathBuf {
-    let root = rustix::process::geteuid().is_root();
-    let tools = match (std::env::var_os("TOOLCRIB_TOOLS"), root) {
-        (Some(tools), _) => PathBuf::from(tools),
-        (None, true) => PathBuf::from("/var/lib/toolcrib/tools"),
-        (None, false) => {
-            PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/toolcrib/tools")
-        }
-    };
-    tools.join("python/bin/python")
+    let python = testkit::installed("python/bin/python", "make setup")?;
+    Some(Config::new(python, root.path().join("work")))
 }
 
 /// A temporary folder that every user can read.

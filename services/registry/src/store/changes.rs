@@ -1,0 +1,209 @@
+//! Changes of tools, each within a `Write`. Versions are only ever added.
+
+use ::store::Error;
+use serde::Serialize;
+use sqlx::types::Json;
+use types::Category;
+use uuid::Uuid;
+
+use super::{ToolStatus, Write};
+use crate::definition::{Definition, Digests};
+
+/// The newest version of a tool, as far as a writer must know it.
+#[derive(Debug, Clone)]
+pub(crate) struct KnownTool {
+    pub name: String,
+    pub id: Uuid,
+    pub version: String,
+    pub content_digest: String,
+    pub server_name: Option<String>,
+    pub withdrawn: bool,
+}
+
+/// A version to add.
+#[derive(Debug, Serialize)]
+pub(crate) struct NewVersion {
+    id: Uuid,
+    name: String,
+    version: String,
+    digest: String,
+    content_digest: String,
+    definition: String,
+    category: Category,
+    capabilities: Vec<String>,
+    provider: String,
+}
+
+impl NewVersion {
+    /// Encodes a definition whose version is decided.
+    pub(crate) fn new(definition: &Definition, digests: Digests) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            id: types::new_id(),
+            name: definition.name.clone(),
+            version: definition.version.clone(),
+            digest: digests.published,
+            content_digest: digests.content,
+            definition: serde_json::to_string(definition)?,
+            category: definition.category,
+            capabilities: definition.capabilities.clone(),
+            provider: definition.provider.clone(),
+        })
+    }
+
+    /// Its id.
+    pub(crate) fn id(&self) -> Uuid {
+        self.id
+    }
+}
+
+/// What a writer must know of one tool.
+pub(crate) async fn tool_known(
+    write: &mut Write,
+    team: &str,
+    name: &str,
+) -> Result<Option<KnownTool>, Error> {
+    Ok(tools_known(write, team, &[name.to_owned()], "").await?.pop())
+}
+
+/// What a writer must know of the tools with these names, and of those that a server keeps.
+pub(crate) async fn tools_known(
+    write: &mut Write,
+    team: &str,
+    names: &[String],
+    server: &str,
+) -> Result<Vec<KnownTool>, Error> {
+    let known = sqlx::query_as!(
+        KnownTool,
+        "SELECT t.name, v.id, v.version, v.content_digest, t.server_name, t.withdrawn
+         FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
+         WHERE t.team_id = $1 AND (t.name = ANY($2) OR t.server_name = $3)",
+        team,
+        names,
+        server,
+    )
+    .fetch_all(&mut *write.transaction)
+    .await?;
+    Ok(known)
+}
+
+/// Id and content of one version.
+pub(crate) async fn version_content(
+    write: &mut Write,
+    team: &str,
+    name: &str,
+    version: &str,
+) -> Result<Option<(Uuid, String)>, Error> {
+    let row = sqlx::query!(
+        "SELECT id, content_digest FROM registry.version WHERE team_id = $1 AND name = $2 AND version = $3",
+        team,
+        name,
+        version,
+    )
+    .fetch_optional(&mut *write.transaction)
+    .await?;
+    Ok(row.map(|row| (row.id, row.content_digest)))
+}
+
+/// Adds versions.
+pub(crate) async fn versions_insert(
+    write: &mut Write,
+    team: &str,
+    versions: &[NewVersion],
+) -> Result<(), Error> {
+    sqlx::query!(
+        "INSERT INTO registry.version (team_id, id, name, version, revision, digest, content_digest, definition)
+         SELECT $1, r.id, r.name, r.version, $2, r.digest, r.content_digest, r.definition
+         FROM json_to_recordset($3::json) AS r (
+             id uuid, name text, version text, digest text, content_digest text, definition text)",
+        team,
+        write.revision,
+        Json(versions) as _,
+    )
+    .execute(&mut *write.transaction)
+    .await?;
+    Ok(())
+}
+
+/// Makes these versions the newest of their tools, kept by this server or by people. The status stays;
+/// a tool that was withdrawn is back.
+pub(crate) async fn tool_put(
+    write: &mut Write,
+    team: &str,
+    server: Option<&str>,
+    versions: &[NewVersion],
+) -> Result<(), Error> {
+    sqlx::query!(
+        "INSERT INTO registry.tool (team_id, name, newest_id, category, capabilities, provider, server_name,
+                                    status, revision)
+         SELECT $1, r.name, r.id, r.category, ARRAY(SELECT json_array_elements_text(r.capabilities)),
+                r.provider, $2, 'active', $3
+         FROM json_to_recordset($4::json) AS r (
+             id uuid, name text, category text, capabilities json, provider text)
+         ON CONFLICT (team_id, name) DO UPDATE SET newest_id = EXCLUDED.newest_id,
+             category = EXCLUDED.category, capabilities = EXCLUDED.capabilities,
+             provider = EXCLUDED.provider, server_name = EXCLUDED.server_name, withdrawn = false,
+             revision = EXCLUDED.revision",
+        team,
+        server,
+        write.revision,
+        Json(versions) as _,
+    )
+    .execute(&mut *write.transaction)
+    .await?;
+    Ok(())
+}
+
+/// Sets what people decided; gives whether there is such a tool.
+pub(crate) async fn tool_set_status(
+    write: &mut Write,
+    team: &str,
+    name: &str,
+    status: ToolStatus,
+) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "UPDATE registry.tool SET status = $3, withdrawn = false, revision = $4 WHERE team_id = $1 AND name = $2",
+        team,
+        name,
+        status.as_str(),
+        write.revision,
+    )
+    .execute(&mut *write.transaction)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Disables the tools of a server, but for these names, and gives how many could be called until now.
+pub(crate) async fn tool_withdraw(
+    write: &mut Write,
+    team: &str,
+    server: &str,
+    still_offered: &[String],
+) -> Result<i64, Error> {
+    let row = sqlx::query!(
+        r#"WITH gone AS (
+             UPDATE registry.tool SET withdrawn = true, revision = $4
+             WHERE team_id = $1 AND server_name = $2 AND NOT withdrawn AND NOT name = ANY($3)
+             RETURNING status)
+           SELECT count(*) FILTER (WHERE status <> 'disabled') AS "disabled!" FROM gone"#,
+        team,
+        server,
+        still_offered,
+        write.revision,
+    )
+    .fetch_one(&mut *write.transaction)
+    .await?;
+    Ok(row.disabled)
+}
+
+/// Brings withdrawn tools back that are offered again, unchanged.
+pub(crate) async fn tool_restore(write: &mut Write, team: &str, names: &[String]) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE registry.tool SET withdrawn = false, revision = $3 WHERE team_id = $1 AND name = ANY($2)",
+        team,
+        names,
+        write.revision,
+    )
+    .execute(&mut *write.transaction)
+    .await?;
+    Ok(())
+}

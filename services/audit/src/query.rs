@@ -9,6 +9,9 @@ use crate::{
     store::{self, EventRow, Filter},
 };
 
+/// Bytes that all but the long texts of an event take, generously.
+const FIELD_BYTES: usize = 1_024;
+
 /// One page of events and the token of the next.
 pub(crate) async fn query(
     database: &Database,
@@ -21,7 +24,8 @@ pub(crate) async fn query(
     let page = pages.page(page.0, page.1, format!("{}|{filter:?}", caller.team))?;
     let mut rows =
         store::event_list(database.pool()?, &caller.team, &filter, before(&page)?, page.size + 1).await?;
-    let next = pages.next(&page, &mut rows, |row| row.sequence.to_string());
+    let size = |row: &EventRow| row.arguments_json.len() + row.message.len() + FIELD_BYTES;
+    let next = pages.next_sized(&page, &mut rows, size, |row| row.sequence.to_string());
     Ok((rows, next))
 }
 

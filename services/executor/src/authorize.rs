@@ -58,7 +58,13 @@ impl Authorizer {
             let request = self.outgoing.request(caller, TIMEOUT, request);
             match PermissionsServiceClient::new(self.permissions.clone()).settle_reservation(request).await {
                 Ok(_) => return,
-                Err(status) if rpc::kind_of(&status) == Kind::Unavailable => {
+                // Settling twice is settling once, so whatever may pass is tried again.
+                Err(status)
+                    if matches!(
+                        rpc::kind_of(&status),
+                        Kind::Unavailable | Kind::Deadline | Kind::Internal
+                    ) =>
+                {
                     tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
                 }
                 Err(status) => {

@@ -80,15 +80,15 @@ impl Config {
         };
         check(!self.workspace_root.as_os_str().is_empty(), "workspace_root must be a folder");
         check(
-            (1_024..=4 << 20).contains(&self.max_result_bytes),
-            "max_result_bytes must be 1024 to 4194304, the largest message",
+            (1_024..=3 << 20).contains(&self.max_result_bytes),
+            "max_result_bytes must be 1024 to 3145728: the arguments stand beside it in one message of 4194304",
         );
         check(
             (100..=60_000).contains(&self.heartbeat_interval_ms),
             "heartbeat_interval_ms must be 100 to 60000",
         );
         check(
-            self.lease_timeout_ms >= 3 * self.heartbeat_interval_ms,
+            self.lease_timeout_ms >= self.heartbeat_interval_ms.saturating_mul(3),
             "lease_timeout_ms must be at least three heartbeats, so that a lost one does not kill",
         );
         check(self.audit_backlog_max_age_s >= 5, "audit_backlog_max_age_s must be at least 5");

@@ -1,12 +1,11 @@
 //! One call, from request to answer. The story on one screen; its steps live in the files beside it.
 //!
-//! resolve -> validate -> authorize -> intent -> run -> outcome and events -> settle -> answer.
+//! resolve -> validate -> authorize -> intent -> run -> outcome and events -> answer -> settle.
 //! From the intent on the work has a task of its own: a client that goes away does not undo a call.
 
 use std::sync::Arc;
 
 use ::rpc::{Call, ErrorReason, ServiceError};
-use chrono::Utc;
 use proto::{
     permissions::v1::AuthorizeRequest,
     registry::v1::{Tool, ToolDefinition},
@@ -22,7 +21,7 @@ use crate::{
     redact, replay,
     resolve::definition,
     run::Run,
-    store::{Execution, Intent},
+    store::{self, Execution, Intent},
     validate,
 };
 
@@ -50,10 +49,15 @@ pub(crate) struct Answer {
 
 /// Runs one tool, or answers with what an earlier request of the same id got.
 pub(crate) async fn invoke(executor: &Arc<Executor>, call: &Call, request: Request) -> Result<Answer, Error> {
-    executor.admit()?;
-    if let Some(answer) = replay::of(executor, call, &request).await? {
-        return Ok(answer);
+    match replay::of(executor, call, &request).await {
+        Ok(Some(answer)) => return Ok(answer),
+        Ok(None) => {}
+        Err(error @ Error::RequestIdReused(_)) => {
+            return Err(refuse(executor, call, &request, None, error).await);
+        }
+        Err(error) => return Err(error),
     }
+    let admitted = executor.admit()?;
     let tool = match executor.resolver.resolve(&call.caller, &request.tool).await {
         Ok(tool) => tool,
         Err(error) => return Err(refuse(executor, call, &request, None, error).await),
@@ -64,10 +68,11 @@ pub(crate) async fn invoke(executor: &Arc<Executor>, call: &Call, request: Reque
     };
     let intent = intent(executor, call, &request, &tool, &arguments, (&decision, id))?;
     let run = Run::new(executor, call, &request, tool, arguments, decision, intent)?;
-    match run.record_intent(executor).await {
-        Ok(true) => run.spawn(executor).wait(call).await,
-        Ok(false) => replay::join(executor, call, &request).await,
-        Err(error) => Err(error),
+    let running = run.spawn(executor);
+    drop(admitted);
+    match running.wait(call).await? {
+        Some(answer) => Ok(answer),
+        None => replay::join(executor, call, &request).await,
     }
 }
 
@@ -128,7 +133,7 @@ fn intent(
         result_digest: String::new(),
         error_json: String::new(),
         cost_micro_usd: 0,
-        create_time: Utc::now(),
+        create_time: store::now(),
         end_time: None,
         owner: executor.owner,
         lease_epoch: 1,
@@ -137,9 +142,10 @@ fn intent(
 }
 
 /// Records that a call was refused, and gives the refusal back. What cannot be recorded is refused as
-/// unavailable instead: no answer may leave without its trace.
+/// unavailable instead: no answer may leave without its trace. Recorded in a task of its own: a client that
+/// goes away does not undo its refusal.
 async fn refuse(
-    executor: &Executor,
+    executor: &Arc<Executor>,
     call: &Call,
     request: &Request,
     tool: Option<&Tool>,
@@ -149,7 +155,8 @@ async fn refuse(
     let arguments: Value = serde_json::from_str(&request.arguments_json).unwrap_or(Value::Null);
     let refusal = Refusal {
         caller: &call.caller,
-        tool_name: definition.map_or(request.tool.as_str(), |definition| definition.name.as_str()),
+        tool_name: definition
+            .map_or_else(|| redact::text(&request.tool), |definition| definition.name.clone()),
         tool_version: definition.map_or("", |definition| definition.version.as_str()),
         tool_digest: tool.map_or("", |tool| tool.digest.as_str()),
         sensitivity: definition.map_or(Sensitivity::Internal, sensitivity).as_str(),
@@ -159,18 +166,23 @@ async fn refuse(
             || redact::json(&arguments, None, MAX_STORED_ARGUMENTS),
             |definition| stored_arguments(definition, &arguments),
         ),
+        is_denial: matches!(error, Error::Denied { .. }),
         reason: error.reason(),
         message: redact::text(&error.public_message()),
     };
     if refusal.reason == ErrorReason::StoreUnavailable {
         return error;
     }
-    match executor.ledger.events(vec![outcome::refused(refusal, Utc::now())]).await {
-        Ok(()) => {
-            executor.audit_outbox.wake();
-            error
-        }
-        Err(unrecorded) => Error::Store(unrecorded),
+    let (event, writer) = (outcome::refused(refusal, store::now()), Arc::clone(executor));
+    let recorded = executor.runs.spawn(async move {
+        let recorded = writer.ledger.events(vec![event]).await;
+        writer.audit_outbox.wake();
+        recorded
+    });
+    match recorded.await {
+        Ok(Ok(())) => error,
+        Ok(Err(unrecorded)) => Error::Store(unrecorded),
+        Err(_) => Error::Internal("the refusal was not recorded".into()),
     }
 }
 

@@ -11,6 +11,8 @@ use crate::store::{self, Intent, OutboxEvent, Outcome};
 
 /// Entries written at once.
 const MAX_BATCH: usize = 256;
+/// Bytes of long texts written at once, unless one entry alone has more.
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Entries that may wait; more make their callers wait.
 const QUEUE: usize = 4_096;
 
@@ -74,20 +76,54 @@ impl Ledger {
     }
 }
 
+impl Entry {
+    /// Bytes of its long texts.
+    fn bytes(&self) -> usize {
+        let payloads = |events: &[OutboxEvent]| events.iter().map(|event| event.payload.len()).sum::<usize>();
+        match self {
+            Self::Intent(intent, _) => intent.execution.arguments_json.len(),
+            Self::Outcome(outcome, _) => outcome.result_json.len() + payloads(&outcome.events),
+            Self::Events(events, _) => payloads(events),
+        }
+    }
+}
+
 async fn write(database: Database, mut entries: mpsc::Receiver<Entry>, durable: bool) {
     let mut batch = Vec::with_capacity(MAX_BATCH);
     while entries.recv_many(&mut batch, MAX_BATCH).await > 0 {
-        let batch = std::mem::take(&mut batch);
-        match commit(&database, &batch, durable).await {
-            Ok(written) => answer(batch, &written),
-            // One row that the database refuses must not fail its neighbours.
-            Err(Error::Failed(_) | Error::Conflict { .. }) if batch.len() > 1 => {
-                for entry in batch {
-                    commit_alone(&database, entry, durable).await;
-                }
-            }
-            Err(error) => refuse(batch, error),
+        for part in parts(std::mem::take(&mut batch)) {
+            write_together(&database, part, durable).await;
         }
+    }
+}
+
+/// The same entries in the same order, in parts of a bounded size.
+fn parts(batch: Vec<Entry>) -> Vec<Vec<Entry>> {
+    let (mut parts, mut bytes) = (vec![Vec::new()], 0);
+    for entry in batch {
+        bytes += entry.bytes();
+        if bytes > MAX_BATCH_BYTES {
+            bytes = entry.bytes();
+            parts.push(Vec::new());
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push(entry);
+        }
+    }
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
+async fn write_together(database: &Database, batch: Vec<Entry>, durable: bool) {
+    match commit(database, &batch, durable).await {
+        Ok(written) => answer(batch, &written),
+        // One row that the database refuses must not fail its neighbours.
+        Err(Error::Failed(_) | Error::Conflict { .. }) if batch.len() > 1 => {
+            for entry in batch {
+                commit_alone(database, entry, durable).await;
+            }
+        }
+        Err(error) => refuse(batch, error),
     }
 }
 
@@ -109,9 +145,9 @@ async fn commit(database: &Database, batch: &[Entry], durable: bool) -> Result<W
     let (mut intents, mut outcomes, mut events) = (Vec::new(), Vec::new(), Vec::new());
     for entry in batch {
         match entry {
-            Entry::Intent(intent, _) => intents.push((**intent).clone()),
-            Entry::Outcome(outcome, _) => outcomes.push((**outcome).clone()),
-            Entry::Events(more, _) => events.extend(more.iter().cloned()),
+            Entry::Intent(intent, _) => intents.push(&**intent),
+            Entry::Outcome(outcome, _) => outcomes.push(&**outcome),
+            Entry::Events(more, _) => events.extend(more),
         }
     }
     let mut transaction = store::begin(database.pool()?, durable).await?;
@@ -121,6 +157,10 @@ async fn commit(database: &Database, batch: &[Entry], durable: bool) -> Result<W
     }
     if !outcomes.is_empty() {
         written.outcomes = store::outcomes_update_in_txn(&mut transaction, &outcomes).await?;
+        if written.outcomes.len() < outcomes.len() {
+            // Written before, by a commit whose answer was lost.
+            written.outcomes.extend(store::outcomes_recorded_in_txn(&mut transaction, &outcomes).await?);
+        }
     }
     if !events.is_empty() {
         store::events_insert_in_txn(&mut transaction, &events).await?;
@@ -143,7 +183,9 @@ fn answer(batch: Vec<Entry>, written: &Written) {
 fn refuse(batch: Vec<Entry>, error: Error) {
     let unavailable = matches!(error, Error::Unavailable(_));
     if !unavailable {
-        tracing::error!(error = ?error, entries = batch.len(), "ledger entries were refused by the database");
+        // The message alone: the detail of a database error repeats the row.
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::error!(%error, cause, entries = batch.len(), "ledger entries were refused by the database");
     }
     let mut first = Some(error);
     for entry in batch {

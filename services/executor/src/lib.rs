@@ -23,19 +23,16 @@ mod run;
 mod store;
 mod validate;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use ::rpc::{Link, Outgoing, PageKey};
 use ::store::{Database, Outbox, Schema};
 use catalog::Catalog;
 use proto::executor::v1::executor_service_server::{ExecutorServiceServer, SERVICE_NAME};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 use tonic::service::Routes;
 use uuid::Uuid;
 
@@ -89,6 +86,7 @@ pub(crate) struct Executor {
     pub audit_outbox: Outbox,
     pub selector_outbox: Outbox,
     pub running: RunningSet,
+    /// What must end before the process may; closed when no new call is taken.
     pub runs: TaskTracker,
     /// Who this process is to the others: a random id, new with every start.
     pub owner: Uuid,
@@ -96,13 +94,14 @@ pub(crate) struct Executor {
     pub heartbeat_interval: Duration,
     pub lease_timeout: Duration,
     audit_backlog_max_age: Duration,
-    stopping: AtomicBool,
 }
 
 impl Executor {
-    /// Whether a new call may be taken.
-    pub(crate) fn admit(&self) -> Result<(), Error> {
-        if self.stopping.load(Ordering::Acquire) {
+    /// Whether a new call may be taken. A stop waits for what it gives, so that no call falls between the
+    /// check and its task.
+    pub(crate) fn admit(&self) -> Result<TaskTrackerToken, Error> {
+        let token = self.runs.token();
+        if self.runs.is_closed() {
             return Err(Error::ShuttingDown);
         }
         let age = self.audit_outbox.backlog_age();
@@ -110,7 +109,7 @@ impl Executor {
             return Err(Error::AuditBacklog(age));
         }
         self.database.pool()?;
-        Ok(())
+        Ok(token)
     }
 }
 
@@ -146,7 +145,6 @@ pub fn start(config: &Config, parts: Parts) -> Result<Routes, Error> {
         heartbeat_interval: config.heartbeat_interval(),
         lease_timeout: config.lease_timeout(),
         audit_backlog_max_age: config.audit_backlog_max_age(),
-        stopping: AtomicBool::new(false),
         database: parts.database.clone(),
     });
     parts.tasks.spawn(background(Arc::clone(&executor), parts.clone()));
@@ -164,7 +162,6 @@ async fn background(executor: Arc<Executor>, parts: Parts) {
     let wind_down = async {
         executor.drivers.warm_up().await;
         parts.stop.cancelled().await;
-        executor.stopping.store(true, Ordering::Release);
         executor.runs.close();
         executor.runs.wait().await;
         executor.drivers.close().await;

@@ -234,31 +234,25 @@ fn learned(execution: &Execution, outcome: &Outcome, ended: &Ended) -> selector:
 #[derive(Debug, Clone)]
 pub(crate) struct Refusal<'a> {
     pub caller: &'a Caller,
-    pub tool_name: &'a str,
+    pub tool_name: String,
     pub tool_version: &'a str,
     pub tool_digest: &'a str,
     pub sensitivity: &'a str,
     pub task_id: &'a str,
     pub trace_id: &'a str,
     pub arguments_json: String,
+    /// Whether the permissions service said no; any other refusal is a failure before the question.
+    pub is_denial: bool,
     pub reason: ErrorReason,
     pub message: String,
 }
 
 /// The event of a refusal.
 pub(crate) fn refused(refusal: Refusal<'_>, at: DateTime<Utc>) -> OutboxEvent {
-    let before_permission = [
-        ErrorReason::InvalidArguments,
-        ErrorReason::InvalidRequest,
-        ErrorReason::ToolNotFound,
-        ErrorReason::ToolUnavailable,
-        ErrorReason::RequestIdReused,
-        ErrorReason::ServiceUnavailable,
-    ];
-    let (action, result) = if before_permission.contains(&refusal.reason) {
-        (Action::ErrorOccurred, AuditResult::Failure)
-    } else {
+    let (action, result) = if refusal.is_denial {
         (Action::PermissionChecked, AuditResult::Denied)
+    } else {
+        (Action::ErrorOccurred, AuditResult::Failure)
     };
     let event = Event {
         id: types::new_id().to_string(),
@@ -267,7 +261,7 @@ pub(crate) fn refused(refusal: Refusal<'_>, at: DateTime<Utc>) -> OutboxEvent {
         action: action.into(),
         result: result.into(),
         agent_id: refusal.caller.agent.clone(),
-        tool_name: refusal.tool_name.to_owned(),
+        tool_name: refusal.tool_name,
         tool_version: refusal.tool_version.to_owned(),
         tool_digest: refusal.tool_digest.to_owned(),
         task_id: refusal.task_id.to_owned(),
@@ -290,9 +284,9 @@ fn outbox(destination: &'static str, message: &impl Message) -> OutboxEvent {
     OutboxEvent { destination, payload }
 }
 
-/// Milliseconds between two times.
+/// Milliseconds between two times; 0 when the clock was set back between them.
 pub(crate) fn duration_ms(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
-    (to - from).num_microseconds().map_or(0.0, |micros| micros as f64 / 1_000.0)
+    (to - from).num_microseconds().map_or(0.0, |micros| micros.max(0) as f64 / 1_000.0)
 }
 
 pub(crate) fn timestamp(at: DateTime<Utc>) -> prost_types::Timestamp {

@@ -10,6 +10,9 @@ use crate::{
     store::{self, Execution, Filter},
 };
 
+/// Bytes that all but the long texts of an execution take, generously.
+const FIELD_BYTES: usize = 1_024;
+
 /// One execution that the caller may see; any other does not exist for it.
 pub(crate) async fn get(database: &Database, caller: &Caller, id: &str) -> Result<Execution, Error> {
     let missing = || Error::NotFound(id.to_owned());
@@ -37,6 +40,7 @@ pub(crate) async fn list(
     let before = page.cursor.as_ref().map(|cursor| cursor.parse()).transpose().map_err(unreadable)?;
     let mut rows =
         store::execution_list(database.pool()?, &caller.team, &filter, before, page.size + 1).await?;
-    let next = pages.next(&page, &mut rows, |row| row.id.to_string());
+    let size = |row: &Execution| row.arguments_json.len() + row.error_json.len() + FIELD_BYTES;
+    let next = pages.next_sized(&page, &mut rows, size, |row| row.id.to_string());
     Ok((rows, next))
 }

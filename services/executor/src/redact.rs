@@ -6,38 +6,43 @@
 use std::sync::LazyLock;
 
 use regex::Regex;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// What stands where something was taken out.
 const MARK: &str = "[redacted]";
 /// Levels of JSON inside JSON texts that are looked into; deeper texts go as a whole.
 const MAX_NESTED_JSON: usize = 3;
 
-/// Key names whose values are always secret; compared in lower case without `_`, `-` and spaces.
-const SECRET_KEYS: [&str; 22] = [
+/// Key names whose values are always secret; compared in lower case without `_`, `-`, `.` and spaces.
+const SECRET_KEYS: [&str; 6] = ["auth", "pass", "pwd", "cookies", "secrets", "setcookie"];
+
+/// Ends of such names: `db_password`, `X-Api-Key`, `aws_secret_access_key`.
+const SECRET_ENDS: [&str; 16] = [
     "password",
     "passwd",
     "passphrase",
     "secret",
-    "clientsecret",
     "token",
-    "accesstoken",
-    "refreshtoken",
-    "idtoken",
-    "authtoken",
     "apikey",
-    "xapikey",
-    "authorization",
-    "proxyauthorization",
-    "cookie",
-    "setcookie",
+    "accesskey",
+    "secretkey",
     "privatekey",
-    "credential",
-    "credentials",
     "sessionkey",
     "signingkey",
-    "subscriptiontoken",
+    "encryptionkey",
+    "authorization",
+    "cookie",
+    "credential",
+    "credentials",
 ];
+
+/// Ends of names that sound like it and only say where a listing goes on.
+const CURSOR_ENDS: [&str; 3] = ["pagetoken", "nexttoken", "continuationtoken"];
+
+/// Steps through a schema and a value together that are taken before the rest of the value goes as a whole.
+const MAX_STEPS: usize = 1_000_000;
+/// References and alternatives of a schema that are followed at one place of the value.
+const MAX_HOPS: usize = 8;
 
 /// What must hold for a matched text besides the match.
 type Confirm = fn(&str) -> bool;
@@ -49,7 +54,7 @@ struct Detector {
 
 static DETECTORS: LazyLock<Vec<Detector>> = LazyLock::new(|| {
     let any: Confirm = |_| true;
-    let table: [(&str, Confirm); 11] = [
+    let table: [(&str, Confirm); 17] = [
         // PEM, RFC 7468.
         (r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|$)", any),
         // JWT, RFC 7519: three base64url parts, the first an object.
@@ -66,10 +71,23 @@ static DETECTORS: LazyLock<Vec<Detector>> = LazyLock::new(|| {
         (r"\b(?:sk-(?:ant-|proj-)?[A-Za-z0-9_-]{20,}|AIza[A-Za-z0-9_-]{35})", any),
         // An Authorization value (RFC 9110, section 11.4) and user-info in a URL (RFC 3986, section 3.2.1).
         (r"(?i)\b(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", any),
-        (r"(?i)\b[a-z][a-z0-9+.-]*://[^\s/@:]+:[^\s/@]+@", any),
-        // Payment card numbers, ISO/IEC 7812: 13 to 19 digits that pass Luhn.
-        (r"\b\d(?:[ -]?\d){12,18}\b", luhn),
+        (r"(?i)\b[a-z][a-z0-9+.-]*://[^\s/@]+@", any),
+        // Payment card numbers, ISO/IEC 7812: 13 to 19 digits that pass Luhn; those of payment begin with 2 to 6.
+        (r"\b[2-6](?:[ -]?\d){12,18}\b", luhn),
+        // IBAN, ISO 13616. US social security number. Phone number with its country, ITU-T E.164.
+        (r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", mod_97),
+        (r"\b\d{3}-\d{2}-\d{4}\b", any),
+        (r"\+\d{1,3}(?:[ ./-]?\(?\d{1,4}\)?){2,6}\b", phone),
         (r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}\b", any),
+        // A name that says secret, and its value: in a header, a form, a query, a log line, a cut JSON text.
+        (r#"(?i)(?P<keep>\bauthorization\\?["']?\s*[:=]\s*\\?["']?)[^\r\n"'\\\[]{4,}"#, any),
+        (r#"(?P<keep>[?&](?:key|sig|signature|auth|pass)=)[^&\s"'#]{4,}"#, any),
+        (
+            r#"(?ix)(?P<keep> \b[\w.-]*(?:password|passwd|passphrase|pwd|secret|token|credentials?|(?:api|access|secret|private)[_-]?key)
+               \\?["']? \s*[:=]\s*)
+               (?: "(?:[^"\\\r\n]|\\.)+" | '[^'\r\n]+' | \\["'][^"'\\\r\n]+\\["'] | [^\s"'&;,<>(){}\[\]\\]{4,} )"#,
+            any,
+        ),
     ];
     let compile = |(pattern, confirm): (&str, Confirm)| Detector {
         pattern: Regex::new(pattern).expect("a constant pattern, compiled by the tests"),
@@ -82,7 +100,7 @@ static DETECTORS: LazyLock<Vec<Detector>> = LazyLock::new(|| {
 pub(crate) fn json(value: &Value, schema: Option<&Value>, max_bytes: usize) -> String {
     let mut value = value.clone();
     if let Some(schema) = schema {
-        schema_marks(&mut value, schema);
+        Marks { root: schema, steps: 0 }.apply(&mut value, schema, 0);
     }
     scrub(&mut value, 0);
     let text = value.to_string();
@@ -98,7 +116,9 @@ pub(crate) fn text(text: &str) -> String {
     for detector in DETECTORS.iter() {
         if detector.pattern.is_match(&out) {
             let replace = |found: &regex::Captures<'_>| match &found[0] {
-                secret if (detector.confirm)(secret) => MARK.to_owned(),
+                secret if (detector.confirm)(secret) => {
+                    format!("{}{MARK}", found.name("keep").map_or("", |kept| kept.as_str()))
+                }
                 other => other.to_owned(),
             };
             out = detector.pattern.replace_all(&out, replace).into_owned();
@@ -107,35 +127,66 @@ pub(crate) fn text(text: &str) -> String {
     out
 }
 
-/// What the tool's own schema calls secret: `writeOnly`, `format: password`, `x-sensitivity`.
-fn schema_marks(value: &mut Value, schema: &Value) {
-    let secret = schema.get("writeOnly") == Some(&Value::Bool(true))
-        || schema.get("format").and_then(Value::as_str) == Some("password")
-        || matches!(
-            schema.get("x-sensitivity").and_then(Value::as_str),
-            Some("confidential" | "restricted" | "secret")
-        );
-    if secret {
-        *value = Value::from(MARK);
-        return;
-    }
-    match value {
-        Value::Object(fields) => {
-            for (name, field) in fields {
-                if let Some(schema) = schema.pointer("/properties").and_then(|all| all.get(name)) {
-                    schema_marks(field, schema);
-                }
+/// What the tool's own schema calls secret, found through references and alternatives.
+struct Marks<'a> {
+    root: &'a Value,
+    steps: usize,
+}
+
+impl<'a> Marks<'a> {
+    fn apply(&mut self, value: &mut Value, schema: &'a Value, hops: usize) {
+        self.steps += 1;
+        if self.steps > MAX_STEPS || is_marked(schema) {
+            *value = Value::from(MARK);
+            return;
+        }
+        if hops < MAX_HOPS {
+            for other in self.others(schema) {
+                self.apply(value, other, hops + 1);
             }
         }
-        Value::Array(items) => {
-            for item in items {
-                if let Some(schema) = schema.get("items") {
-                    schema_marks(item, schema);
+        match value {
+            Value::Object(fields) => {
+                for (name, field) in fields {
+                    if let Some(schema) = property(schema, name) {
+                        self.apply(field, schema, 0);
+                    }
                 }
             }
+            Value::Array(items) => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    if let Some(schema) =
+                        schema.pointer(&format!("/prefixItems/{index}")).or(schema.get("items"))
+                    {
+                        self.apply(item, schema, 0);
+                    }
+                }
+            }
+            _ => {}
         }
-        _ => {}
     }
+
+    /// The schemas that hold at the same place: the one referred to, and every alternative.
+    fn others(&self, schema: &'a Value) -> Vec<&'a Value> {
+        let pointer = schema.get("$ref").and_then(Value::as_str).and_then(|at| at.strip_prefix('#'));
+        let referred = pointer.and_then(|pointer| self.root.pointer(pointer));
+        let lists = ["allOf", "anyOf", "oneOf"].into_iter().filter_map(|name| schema.get(name)?.as_array());
+        let branches = ["then", "else"].into_iter().filter_map(|name| schema.get(name));
+        referred.into_iter().chain(lists.flatten()).chain(branches).collect()
+    }
+}
+
+/// `writeOnly`, `format: password`, `x-sensitivity`.
+fn is_marked(schema: &Value) -> bool {
+    let word = |name: &str| schema.get(name).and_then(Value::as_str);
+    schema.get("writeOnly") == Some(&Value::Bool(true))
+        || word("format") == Some("password")
+        || matches!(word("x-sensitivity"), Some("confidential" | "restricted" | "secret"))
+}
+
+fn property<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
+    let named = schema.get("properties").and_then(|all| all.get(name));
+    named.or_else(|| schema.get("additionalProperties").filter(|schema| schema.is_object()))
 }
 
 fn scrub(value: &mut Value, nested: usize) {
@@ -148,6 +199,7 @@ fn scrub(value: &mut Value, nested: usize) {
                     scrub(field, nested);
                 }
             }
+            scrub_names(fields);
         }
         Value::Array(items) => items.iter_mut().for_each(|item| scrub(item, nested)),
         Value::String(content) => *content = scrub_text(content, nested),
@@ -172,14 +224,41 @@ fn scrub_text(content: &str, nested: usize) -> String {
     text(content)
 }
 
+/// Names are texts too: a map may have an address or a key for its keys.
+fn scrub_names(fields: &mut Map<String, Value>) {
+    if fields.keys().any(|name| text(name) != *name) {
+        *fields = std::mem::take(fields).into_iter().map(|(name, field)| (text(&name), field)).collect();
+    }
+}
+
 fn is_secret_key(name: &str) -> bool {
     let plain: String =
-        name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).collect::<String>().to_lowercase();
-    SECRET_KEYS.contains(&plain.as_str())
+        name.chars().filter(|c| !matches!(c, '_' | '-' | '.' | ' ')).collect::<String>().to_lowercase();
+    let ends = |ends: &[&str]| ends.iter().any(|end| plain.ends_with(end));
+    SECRET_KEYS.contains(&plain.as_str()) || ends(&SECRET_ENDS) && !ends(&CURSOR_ENDS)
 }
 
 fn luhn_of_number(number: &serde_json::Number) -> bool {
-    number.as_u64().is_some_and(|number| (1e12..1e19).contains(&(number as f64)) && luhn(&number.to_string()))
+    let card = |number: u64| (1e12..1e19).contains(&(number as f64)) && luhn(&number.to_string());
+    number
+        .as_u64()
+        .is_some_and(|number| card(number) && number.to_string().starts_with(['2', '3', '4', '5', '6']))
+}
+
+/// The check of ISO 7064, MOD 97-10: letters count from 10, the first four characters stand last.
+fn mod_97(text: &str) -> bool {
+    let plain: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let (head, rest) = plain.split_at(4.min(plain.len()));
+    let value = |rest: u32, c: char| match c.to_digit(36) {
+        Some(digit) if digit < 10 => (rest * 10 + digit) % 97,
+        Some(digit) => (rest * 100 + digit) % 97,
+        None => rest,
+    };
+    (15..=34).contains(&plain.len()) && rest.chars().chain(head.chars()).fold(0, value) == 1
+}
+
+fn phone(text: &str) -> bool {
+    (8..=15).contains(&text.chars().filter(char::is_ascii_digit).count())
 }
 
 /// The check of ISO/IEC 7812-1, annex B. A run of one digit passes it and is no card.
@@ -242,7 +321,8 @@ mod tests {
         let value = json!({
             "code": "print(sum(range(10)))", "max_tokens": 100, "tokens": ["a", "b"], "order": "4111111111111112",
             "zeros": "0000000000000000", "url": "https://example.com/a?b=c", "json": "{\"a\": 1}", "token": null,
-            "big": 9_007_199_254_740_993_u64,
+            "big": 9_007_199_254_740_993_u64, "time_ms": 1_763_800_000_004_u64, "nextPageToken": "abcd",
+            "note": "tokens: 100, secretary: Jane, 2026-11-22, +1 -2, 1.5e10", "passed": true,
         });
         assert_eq!(serde_json::from_str::<Value>(&stored(&value)).unwrap(), value);
     }
@@ -253,6 +333,52 @@ mod tests {
             json!({"properties": {"pin": {"writeOnly": true}, "list": {"items": {"format": "password"}}}});
         let out = json(&json!({"pin": 1234, "list": ["x1", "x2"]}), Some(&schema), 1 << 20);
         assert!(!out.contains("1234") && !out.contains("x1"), "{out}");
+    }
+
+    #[test]
+    fn the_schema_marks_through_references_and_alternatives() {
+        let schema = json!({
+            "$defs": {"Key": {"format": "password"}, "Node": {"properties": {
+                "key": {"anyOf": [{"$ref": "#/$defs/Key"}, {"type": "null"}]}, "next": {"$ref": "#/$defs/Node"},
+            }}},
+            "allOf": [{"properties": {"tree": {"$ref": "#/$defs/Node"}}}],
+            "properties": {"tree": {}},
+            "additionalProperties": {"writeOnly": true},
+        });
+        let tree = json!({"key": "k1-value", "next": {"next": {"key": "k2-value", "open": "stays"}}});
+        let value = json!({"tree": tree, "x": "k3-value"});
+        let out = json(&value, Some(&schema), 1 << 20);
+        assert!(!out.contains("-value") && out.contains("stays"), "{out}");
+        let circle = json!({"$ref": "#", "anyOf": [{"$ref": "#"}, {"$ref": "#"}]});
+        assert_eq!(json(&json!({"a": 1}), Some(&circle), 100), r#"{"a":1}"#);
+    }
+
+    #[test]
+    fn names_that_end_like_a_secret_hide_their_values() {
+        let value = json!({
+            "db_password": "v1-hidden", "aws.secret-access-key": "v2-hidden", "stripeApiKey": "v3-hidden",
+            "auth": {"user": "v4-hidden"}, "session_token": "v5-hidden", "jane.doe@example.com": "known",
+        });
+        let out = stored(&value);
+        assert!(!out.contains("hidden") && !out.contains("jane.doe") && out.contains("known"), "{out}");
+    }
+
+    #[test]
+    fn a_text_that_names_a_secret_keeps_the_name_and_loses_the_value() {
+        for (told, kept) in [
+            ("login failed: password=hunter2-x for bob", "login failed: password=[redacted] for bob"),
+            (r#"{"error":"bad","api_key":"hunter2 x","cut"#, r#"{"error":"bad","api_key":[redacted],"cut"#),
+            (r#"\"client_secret\":\"hunter2\""#, r#"\"client_secret\":[redacted]"#),
+            ("https://h/x?key=hunter2&q=a", "https://h/x?key=[redacted]&q=a"),
+            ("Authorization: Digest hunter2 x", "Authorization: [redacted]"),
+            ("redis://:hunter2@host/0", "[redacted]host/0"),
+            (
+                "call +49 (30) 1234-5678 or DE89 3704 0044 0532 0130 00, 078-05-1120",
+                "call [redacted] or [redacted], [redacted]",
+            ),
+        ] {
+            assert_eq!(text(told), kept);
+        }
     }
 
     #[test]

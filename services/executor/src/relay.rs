@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use ::rpc::{Link, Outgoing};
+use ::rpc::{Link, Outgoing, kind_of};
 use ::store::DeliveryFailed;
 use prost::Message;
 use proto::{
     audit::v1::{AppendEventsRequest, Event, audit_service_client::AuditServiceClient},
     selector::v1::{Outcome, RecordOutcomesRequest, selector_service_client::SelectorServiceClient},
 };
+use types::Kind;
 
 /// How long a delivery may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,7 +26,7 @@ pub(crate) async fn to_audit(
         .append_events(request)
         .await
         .map(drop)
-        .map_err(|status| failed(status.message()))
+        .map_err(|status| failed(kind_of(&status), status.message()))
 }
 
 /// Hands outcomes to the selector service.
@@ -40,14 +41,24 @@ pub(crate) async fn to_selector(
         .record_outcomes(request)
         .await
         .map(drop)
-        .map_err(|status| failed(status.message()))
+        .map_err(|status| failed(kind_of(&status), status.message()))
 }
 
 fn decode<M: Message + Default>(payloads: &[Vec<u8>]) -> Result<Vec<M>, DeliveryFailed> {
-    let decode = |payload: &Vec<u8>| M::decode(payload.as_slice());
-    payloads.iter().map(decode).collect::<Result<_, _>>().map_err(|error| failed(&error.to_string()))
+    let unreadable = |error: prost::DecodeError| DeliveryFailed { message: error.to_string(), refused: true };
+    let decode = |payload: &Vec<u8>| M::decode(payload.as_slice()).map_err(unreadable);
+    payloads.iter().map(decode).collect()
 }
 
-fn failed(message: &str) -> DeliveryFailed {
-    DeliveryFailed(message.to_owned())
+fn failed(kind: Kind, message: &str) -> DeliveryFailed {
+    let refused = match kind {
+        Kind::Invalid
+        | Kind::Exhausted
+        | Kind::Precondition
+        | Kind::AlreadyExists
+        | Kind::NotFound
+        | Kind::Internal => true,
+        Kind::Unavailable | Kind::Deadline | Kind::Unauthenticated | Kind::Denied => false,
+    };
+    DeliveryFailed { message: message.to_owned(), refused }
 }

@@ -19,6 +19,9 @@ use crate::{
     store::{Execution, Filter},
 };
 
+/// The texts that a listing filters by.
+const FILTERS: [&str; 3] = ["tool_name", "agent_id", "task_id"];
+
 pub(crate) struct Service {
     pub executor: Arc<Executor>,
     pub pages: PageKey,
@@ -52,8 +55,9 @@ impl ExecutorService for Service {
         let call = Call::of(&request).map_err(|status| *status)?;
         let request = request.into_inner();
         let page = (request.page_size, request.page_token.as_str());
+        let filter = filter(&request).map_err(|error| status(&error))?;
         let (rows, next_page_token) =
-            query::list(&self.executor.database, &self.pages, &call.caller, filter(&request), page)
+            query::list(&self.executor.database, &self.pages, &call.caller, filter, page)
                 .await
                 .map_err(|error| status(&error))?;
         let executions = rows.into_iter().map(message).collect();
@@ -70,7 +74,7 @@ fn checked(request: ExecuteRequest) -> Result<invoke::Request, Error> {
         }
     };
     check(
-        !request.tool.is_empty() && request.tool.len() <= 200,
+        (1..=200).contains(&request.tool.len()) && !request.tool.contains(char::is_control),
         "tool",
         "name a tool, in at most 200 characters",
     );
@@ -82,7 +86,8 @@ fn checked(request: ExecuteRequest) -> Result<invoke::Request, Error> {
     check(request.request_id.chars().count() <= 128, "request_id", "at most 128 characters");
     check(!request.request_id.contains('\0'), "request_id", "must not contain NUL");
     check((0..=300_000).contains(&request.timeout_ms), "timeout_ms", "0 to 300000");
-    check(is_word(&request.selection_id), "selection_id", "is not the id of a selection");
+    let selection = request.selection_id.is_empty() || request.selection_id.parse::<uuid::Uuid>().is_ok();
+    check(selection, "selection_id", "is not the id of a selection");
     if !violations.is_empty() {
         return Err(Error::Invalid(violations));
     }
@@ -144,15 +149,19 @@ fn number_value(number: f64) -> Value {
     }
 }
 
-fn filter(request: &ListExecutionsRequest) -> Filter {
+fn filter(request: &ListExecutionsRequest) -> Result<Filter, Error> {
     let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
+    let names = [&request.tool_name, &request.agent_id, &request.task_id];
+    if let Some((_, field)) = names.into_iter().zip(FILTERS).find(|(name, _)| name.contains('\0')) {
+        return Err(Error::invalid(field, "must not contain NUL"));
+    }
     let status = request.status().as_str_name().trim_start_matches("EXECUTION_STATUS_").to_lowercase();
-    Filter {
+    Ok(Filter {
         tool_name: text(&request.tool_name),
         agent_id: text(&request.agent_id),
         task_id: text(&request.task_id),
         status: (status != "unspecified").then_some(status),
-    }
+    })
 }
 
 fn message(row: Execution) -> Message {

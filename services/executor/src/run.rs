@@ -1,9 +1,11 @@
 //! The part of a call that must be recorded whatever happens: from the intent to the settled quota.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ::rpc::Call;
-use chrono::Utc;
 use proto::registry::v1::Tool;
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -17,10 +19,14 @@ use crate::{
     drivers::Job,
     invoke::{Answer, Request, effect},
     outcome::{self, Ended, ToolError, ToolErrorCode},
+    reap::Held,
     redact,
     resolve::definition,
-    store::{Execution, Intent},
+    store::{self, Execution, Intent},
 };
+
+/// Longest message of a tool's failure, in characters.
+const MAX_MESSAGE: usize = 4_000;
 
 /// One accepted call.
 pub(crate) struct Run {
@@ -30,13 +36,20 @@ pub(crate) struct Run {
     decision: Decision,
     intent: Intent,
     timeout: Duration,
+    /// When the caller stops waiting.
+    deadline: Instant,
     durable: bool,
+    /// Keeps the reaper away until the run has ended, or its task has panicked.
+    held: Held,
 }
+
+/// How a call ended; `None`: its request id was taken in the meantime.
+type Ending = Result<Option<Execution>, Error>;
 
 /// A call under way.
 pub(crate) struct Running {
     id: Uuid,
-    answer: oneshot::Receiver<Result<Execution, Error>>,
+    answer: oneshot::Receiver<Ending>,
 }
 
 impl Run {
@@ -54,48 +67,49 @@ impl Run {
         let asked = u64::try_from(request.timeout_ms).unwrap_or(0);
         let timeout = Duration::from_millis(if asked == 0 { own } else { own.min(asked) });
         let durable = effect(definition) == Effect::SideEffect;
-        executor.running.insert(intent.execution.id);
-        Ok(Self { caller: call.caller.clone(), tool, arguments, decision, intent, timeout, durable })
+        let (caller, deadline, held) =
+            (call.caller.clone(), call.deadline, executor.running.hold(intent.execution.id));
+        Ok(Self { caller, tool, arguments, decision, intent, timeout, deadline, durable, held })
     }
 
-    /// Writes the intent; without it nothing runs and the reservation is given back. `false`: the request
-    /// id was taken in the meantime.
-    pub(crate) async fn record_intent(&self, executor: &Arc<Executor>) -> Result<bool, Error> {
-        let recorded = executor.ledger.intent(self.intent.clone(), self.durable).await;
-        if !matches!(recorded, Ok(true)) {
-            executor.running.remove(self.intent.execution.id);
-            let (executor, caller, decision) =
-                (Arc::clone(executor), self.caller.clone(), self.decision.clone());
-            let settle = async move { executor.authorizer.settle(&caller, &decision, false).await };
-            tokio::spawn(settle.instrument(tracing::Span::current()));
-        }
-        Ok(recorded?)
-    }
-
-    /// Goes on in a task of its own.
+    /// Goes on in a task of its own: a handler is dropped when its client stops waiting, and what was
+    /// reserved and recorded must come to its end all the same.
     pub(crate) fn spawn(self, executor: &Arc<Executor>) -> Running {
         let (send, answer) = oneshot::channel();
         let id = self.intent.execution.id;
-        let executor = Arc::clone(executor);
-        let runs = executor.runs.clone();
-        let task = async move {
-            let ended = self.finish(&executor).await;
-            executor.running.remove(id);
-            // The client may be gone; its call is recorded all the same.
-            let _ = send.send(ended);
-        };
+        let (runs, executor) = (executor.runs.clone(), Arc::clone(executor));
+        let task = async move { self.to_its_end(&executor, send).await };
         runs.spawn(task.instrument(tracing::Span::current()));
         Running { id, answer }
     }
 
-    async fn finish(self, executor: &Executor) -> Result<Execution, Error> {
-        let (ended, partial) = self.attempt(executor).await;
-        let at = Utc::now();
+    /// Writes the intent; without it nothing runs and the reservation is given back.
+    async fn to_its_end(self, executor: &Executor, answer: oneshot::Sender<Ending>) {
+        let recorded = executor.ledger.intent(self.intent.clone(), self.durable).await;
+        let in_time = Instant::now() < self.deadline;
+        let made = matches!(recorded, Ok(true)) && in_time;
+        let ending = match recorded {
+            Ok(true) => self.run(executor, in_time).await.map(Some),
+            Ok(false) => Ok(None),
+            Err(error) => Err(error.into()),
+        };
+        let Self { caller, decision, held, .. } = self;
+        drop(held);
+        // The client may be gone; its call is recorded all the same.
+        let _ = answer.send(ending);
+        executor.authorizer.settle(&caller, &decision, made).await;
+    }
+
+    /// Runs the tool and records how it ended. A call whose caller gave up before the intent was on disk is
+    /// recorded and not made.
+    async fn run(&self, executor: &Executor, in_time: bool) -> Result<Execution, Error> {
+        let (ended, partial) = if in_time { self.attempt(executor).await } else { (Err(too_late()), None) };
+        let at = store::now();
         let stored = match (&ended, &partial) {
             (Ok(text), _) | (Err(_), Some(text)) => stored(&self.tool, text, executor.max_result_bytes),
             (Err(_), None) => String::new(),
         };
-        let cost = definition(&self.tool)?.cost_micro_usd;
+        let cost = if in_time { definition(&self.tool)?.cost_micro_usd } else { 0 };
         let outcome = outcome::outcome(&self.intent.execution, &ended, stored, cost, at);
         let answer = outcome::ended_execution(
             &self.intent,
@@ -105,7 +119,6 @@ impl Run {
         let written = executor.ledger.outcome(outcome, self.durable).await?;
         executor.audit_outbox.wake();
         executor.selector_outbox.wake();
-        executor.authorizer.settle(&self.caller, &self.decision, true).await;
         if written {
             return Ok(answer);
         }
@@ -133,14 +146,14 @@ impl Run {
         match ended {
             Ok(text) => (Ok(text), None),
             Err(mut error) => {
-                error.message = redact::text(&error.message);
-                let partial = error.partial_json.take();
-                (Err(error), partial)
+                let fits = |text: &String| text.len() <= executor.max_result_bytes;
+                let partial = error.partial_json.take().filter(fits);
+                (Err(sanitised(error)), partial)
             }
         }
     }
 
-    /// The result must fit and keep to the output schema.
+    /// The result must fit, be JSON, and keep to the output schema.
     fn check(&self, executor: &Executor, text: String) -> Ended {
         if text.len() > executor.max_result_bytes {
             let message = format!(
@@ -150,14 +163,14 @@ impl Run {
             );
             return Err(ToolError::new(ToolErrorCode::ResultTooLarge, message));
         }
+        let value: Value = serde_json::from_str(&text).map_err(|error| {
+            ToolError::new(ToolErrorCode::InvalidResult, format!("the result is not JSON: {error}"))
+        })?;
         let schema =
             self.tool.definition.as_ref().map_or("", |definition| definition.output_schema_json.as_str());
         if schema.is_empty() {
             return Ok(text);
         }
-        let value: Value = serde_json::from_str(&text).map_err(|error| {
-            ToolError::new(ToolErrorCode::InvalidResult, format!("the result is not JSON: {error}"))
-        })?;
         let violations = executor.schemas.check(schema, &value);
         if violations.is_empty() {
             return Ok(text);
@@ -168,10 +181,11 @@ impl Run {
 }
 
 impl Running {
-    /// The ended execution, or DEADLINE_EXCEEDED with its id while it goes on.
-    pub(crate) async fn wait(self, call: &Call) -> Result<Answer, Error> {
+    /// The ended execution, or DEADLINE_EXCEEDED with its id while it goes on. `None`: the request id was
+    /// taken in the meantime and nothing ran.
+    pub(crate) async fn wait(self, call: &Call) -> Result<Option<Answer>, Error> {
         match tokio::time::timeout(call.time_left(), self.answer).await {
-            Ok(Ok(ended)) => Ok(Answer { execution: ended?, replayed: false }),
+            Ok(Ok(ended)) => Ok(ended?.map(|execution| Answer { execution, replayed: false })),
             Ok(Err(_)) => Err(Error::Internal("the run panicked; the reaper closes it".into())),
             Err(_) => Err(Error::Deadline { execution_id: self.id.to_string() }),
         }
@@ -183,6 +197,22 @@ fn timed_out(timeout: Duration) -> ToolError {
         ToolErrorCode::Timeout,
         format!("the tool did not end within {} ms and was stopped", timeout.as_millis()),
     )
+}
+
+fn too_late() -> ToolError {
+    let message = "the caller stopped waiting before the call was recorded; the tool was not called";
+    ToolError::new(ToolErrorCode::Timeout, message)
+}
+
+/// A failure as it may be stored and told: whatever the tool's server wrote is cut and sanitised.
+fn sanitised(mut error: ToolError) -> ToolError {
+    let clean = |text: &str| redact::text(&text.chars().take(MAX_MESSAGE).collect::<String>());
+    error.message = clean(&error.message);
+    for violation in &mut error.violations {
+        violation.pointer = clean(&violation.pointer);
+        violation.message = clean(&violation.message);
+    }
+    error
 }
 
 /// A result as it may be stored. Text that is not JSON is stored as a JSON string.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ::store::Error;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use serde::Serialize;
 use sqlx::{PgPool, Postgres, Transaction, types::Json};
 use uuid::Uuid;
@@ -78,6 +78,11 @@ pub(crate) struct Filter {
     pub status: Option<String>,
 }
 
+/// Now, as finely as the database keeps it: an answer tells the same times as the record.
+pub(crate) fn now() -> DateTime<Utc> {
+    Utc::now().trunc_subsecs(6)
+}
+
 /// Begins a transaction; one that is not `durable` does not wait for the disk, and survives the death of
 /// any process but not of the machine.
 pub(crate) async fn begin(pool: &PgPool, durable: bool) -> Result<Transaction<'static, Postgres>, Error> {
@@ -91,7 +96,7 @@ pub(crate) async fn begin(pool: &PgPool, durable: bool) -> Result<Transaction<'s
 /// Writes intents and gives the ids of those written: one whose request id is taken is left out.
 pub(crate) async fn intents_insert_in_txn(
     transaction: &mut Transaction<'static, Postgres>,
-    intents: &[Intent],
+    intents: &[&Intent],
 ) -> Result<Vec<Uuid>, Error> {
     let ids = sqlx::query_scalar!(
         "WITH intent AS (
@@ -126,7 +131,7 @@ pub(crate) async fn intents_insert_in_txn(
 /// an old lease epoch, or of an execution that ended already, touches nothing.
 pub(crate) async fn outcomes_update_in_txn(
     transaction: &mut Transaction<'static, Postgres>,
-    outcomes: &[Outcome],
+    outcomes: &[&Outcome],
 ) -> Result<Vec<Uuid>, Error> {
     let ids = sqlx::query_scalar!(
         "WITH outcome AS (
@@ -156,10 +161,34 @@ pub(crate) async fn outcomes_update_in_txn(
     Ok(ids)
 }
 
+/// The ids of those outcomes that stand already: only their writer knows the lease epoch under which the
+/// execution ended.
+pub(crate) async fn outcomes_recorded_in_txn(
+    transaction: &mut Transaction<'static, Postgres>,
+    outcomes: &[&Outcome],
+) -> Result<Vec<Uuid>, Error> {
+    let teams: Vec<String> = outcomes.iter().map(|outcome| outcome.team_id.clone()).collect();
+    let ids: Vec<Uuid> = outcomes.iter().map(|outcome| outcome.id).collect();
+    let epochs: Vec<i32> = outcomes.iter().map(|outcome| outcome.lease_epoch).collect();
+    let ids = sqlx::query_scalar!(
+        "SELECT e.id
+         FROM executor.execution e
+         JOIN unnest($1::text[], $2::uuid[], $3::integer[]) AS o (team_id, id, lease_epoch)
+           ON e.team_id = o.team_id AND e.id = o.id AND e.lease_epoch = o.lease_epoch
+         WHERE e.status <> 'running'",
+        &teams,
+        &ids,
+        &epochs,
+    )
+    .fetch_all(&mut **transaction)
+    .await?;
+    Ok(ids)
+}
+
 /// Writes events that belong to no execution.
 pub(crate) async fn events_insert_in_txn(
     transaction: &mut Transaction<'static, Postgres>,
-    events: &[OutboxEvent],
+    events: &[&OutboxEvent],
 ) -> Result<(), Error> {
     sqlx::query!(
         "INSERT INTO executor.outbox (destination, payload)
@@ -191,7 +220,11 @@ pub(crate) async fn request_get(
 pub(crate) async fn execution_get(pool: &PgPool, team: &str, id: Uuid) -> Result<Option<Execution>, Error> {
     let row = sqlx::query_as!(
         Execution,
-        "SELECT * FROM executor.execution WHERE team_id = $1 AND id = $2",
+        "SELECT team_id, id, tool_name, tool_version, tool_digest, effect, sensitivity, agent_id, task_id,
+                request_id, selection_id, trace_id, decision_id, arguments_json, arguments_digest, status,
+                result_json, result_digest, error_json, cost_micro_usd, create_time, end_time, owner,
+                lease_epoch
+         FROM executor.execution WHERE team_id = $1 AND id = $2",
         team,
         id
     )
@@ -283,7 +316,10 @@ pub(crate) async fn orphans_take_in_txn(
          )
          UPDATE executor.execution e SET lease_epoch = e.lease_epoch + 1
          FROM orphan o WHERE e.team_id = o.team_id AND e.id = o.id
-         RETURNING e.*",
+         RETURNING e.team_id, e.id, e.tool_name, e.tool_version, e.tool_digest, e.effect, e.sensitivity,
+             e.agent_id, e.task_id, e.request_id, e.selection_id, e.trace_id, e.decision_id,
+             e.arguments_json, e.arguments_digest, e.status, e.result_json, e.result_digest, e.error_json,
+             e.cost_micro_usd, e.create_time, e.end_time, e.owner, e.lease_epoch",
         lease.as_secs_f64(),
         owner,
         running,

@@ -13,8 +13,10 @@ use serde_json::Value;
 
 /// Most violations kept of one value.
 const MAX_VIOLATIONS: usize = 100;
-/// Most compiled schemas kept; beyond it all are dropped and compiled again as they are used.
-const MAX_COMPILED: usize = 20_000;
+/// Most bytes of schemas that are kept compiled; beyond it all are dropped and compiled again as they are used.
+const MAX_COMPILED_BYTES: usize = 32 * 1024 * 1024;
+/// Longest text of a violation, in characters: names in it are the caller's or the tool's.
+const MAX_TEXT: usize = 500;
 /// Steps a regular expression of a schema may take, so that a hostile one ends.
 const BACKTRACK_LIMIT: usize = 10_000;
 
@@ -46,7 +48,24 @@ impl Violation {
 /// Compiled schemas, by their text: compiling takes 50 µs, validating 2.
 #[derive(Debug, Default)]
 pub(crate) struct Schemas {
-    compiled: RwLock<HashMap<String, Arc<Validator>>>,
+    compiled: RwLock<Compiled>,
+}
+
+#[derive(Debug, Default)]
+struct Compiled {
+    by_text: HashMap<String, Arc<Validator>>,
+    bytes: usize,
+}
+
+impl Compiled {
+    fn keep(&mut self, schema: &str, validator: &Arc<Validator>) {
+        if self.bytes + schema.len() > MAX_COMPILED_BYTES {
+            *self = Self::default();
+        }
+        if self.by_text.insert(schema.to_owned(), Arc::clone(validator)).is_none() {
+            self.bytes += schema.len();
+        }
+    }
 }
 
 impl Schemas {
@@ -61,7 +80,8 @@ impl Schemas {
     }
 
     fn validator(&self, schema: &str) -> Result<Arc<Validator>, String> {
-        if let Some(found) = self.compiled.read().unwrap_or_else(PoisonError::into_inner).get(schema) {
+        if let Some(found) = self.compiled.read().unwrap_or_else(PoisonError::into_inner).by_text.get(schema)
+        {
             return Ok(Arc::clone(found));
         }
         let value: Value = serde_json::from_str(schema).map_err(|error| error.to_string())?;
@@ -71,11 +91,7 @@ impl Schemas {
             .build(&value)
             .map_err(|error| error.masked().to_string())?;
         let validator = Arc::new(validator);
-        let mut compiled = self.compiled.write().unwrap_or_else(PoisonError::into_inner);
-        if compiled.len() >= MAX_COMPILED {
-            compiled.clear();
-        }
-        compiled.insert(schema.to_owned(), Arc::clone(&validator));
+        self.compiled.write().unwrap_or_else(PoisonError::into_inner).keep(schema, &validator);
         Ok(validator)
     }
 }
@@ -91,11 +107,15 @@ pub(crate) fn parse_object(text: &str) -> Result<Value, Vec<Violation>> {
 
 fn violations(validator: &Validator, value: &Value) -> Vec<Violation> {
     let violation = |error: jsonschema::ValidationError<'_>| Violation {
-        pointer: error.instance_path().as_str().to_owned(),
-        message: error.masked().to_string(),
-        schema_pointer: error.schema_path().as_str().to_owned(),
+        pointer: cut(error.instance_path().as_str()),
+        message: cut(&error.masked().to_string()),
+        schema_pointer: cut(error.schema_path().as_str()),
     };
     validator.iter_errors(value).take(MAX_VIOLATIONS).map(violation).collect()
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_TEXT).collect()
 }
 
 #[cfg(test)]

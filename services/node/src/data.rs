@@ -41,11 +41,14 @@ struct Secrets {
 
 impl Data {
     /// Makes the folder if it is not there. Others may pass through it to what they own, and list nothing.
+    /// The rights of a folder that holds something already stay as they are.
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
         let made = || {
             fs::create_dir_all(folder)?;
             let folder = folder.canonicalize()?;
-            fs::set_permissions(&folder, fs::Permissions::from_mode(0o711))?;
+            if fs::read_dir(&folder)?.next().is_none() {
+                fs::set_permissions(&folder, fs::Permissions::from_mode(0o711))?;
+            }
             Ok::<_, io::Error>(folder)
         };
         made().map(Self).with_context(|| format!("the data folder {} cannot be made", folder.display()))
@@ -136,6 +139,10 @@ mod tests {
         assert_eq!(token.expose_secret().len(), 64);
         let mode = fs::metadata(data.path("secrets.json")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(fs::metadata(data.folder()).unwrap().permissions().mode() & 0o777, 0o711);
+        fs::set_permissions(data.folder(), fs::Permissions::from_mode(0o755)).unwrap();
+        Data::open(data.folder()).unwrap();
+        assert_eq!(fs::metadata(data.folder()).unwrap().permissions().mode() & 0o777, 0o755);
         fs::write(data.path("secrets.json"), "{").unwrap();
         assert!(data.secrets().unwrap_err().to_string().contains("damaged"));
     }

@@ -29,9 +29,10 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let mut settings = Settings::load(args.config.as_ref())?;
     let folder = args.data.unwrap_or_else(data::locate);
     let data = Data::open(&folder)?;
-    data.withdraw_address();
     let mut steps = Steps::new();
     let cluster = steps.run("PostgreSQL", start_cluster(&data)).await?;
+    // Only now: while another process has the database, the address is that one's.
+    data.withdraw_address();
     configure(&mut settings, &data, &cluster, args.listen)?;
     let settings = settings.checked(&Roles::all())?;
     let telemetry = telemetry::start(&settings.telemetry, "all")?;

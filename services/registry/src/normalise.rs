@@ -133,7 +133,7 @@ fn proposal(
 
 fn effect(is_trusted: bool, read_only: Option<bool>, idempotent: Option<bool>) -> Effect {
     match (is_trusted, read_only, idempotent) {
-        (_, Some(true), _) => Effect::ReadOnly,
+        (true, Some(true), _) => Effect::ReadOnly,
         (true, _, Some(true)) => Effect::Idempotent,
         _ => Effect::SideEffect,
     }

@@ -98,6 +98,7 @@ impl Watch {
     async fn wait(&mut self) -> bool {
         let known = self.known;
         let changed = tokio::select! {
+            biased;
             changed = self.options.revision.wait_for(|revision| *revision > known) => changed.is_ok(),
             () = tokio::time::sleep_until(self.last + self.options.heartbeat) => return false,
             () = self.options.stop.cancelled() => return true,

@@ -8,6 +8,15 @@ use http::HeaderMap;
 /// The longest any call may take: the longest tool timeout and half a minute for everything around it.
 pub(crate) const LONGEST: Duration = Duration::from_secs(330);
 
+/// How long before the caller's deadline the answer leaves, at most.
+const MARGIN: Duration = Duration::from_millis(20);
+
+/// What a handler gets of what the caller allows: a little less. An answer that leaves at the deadline comes
+/// too late, and on a socket tonic's own clock, which answers CANCELLED, would strike first.
+pub(crate) fn kept(timeout: Duration) -> Duration {
+    timeout - (timeout / 10).min(MARGIN)
+}
+
 /// What the caller allows, at most `LONGEST`.
 pub(crate) fn timeout_of(headers: &HeaderMap) -> Duration {
     let asked = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse);

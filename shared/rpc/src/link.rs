@@ -8,7 +8,10 @@ use tonic::{
     body::Body,
     transport::{Channel, Endpoint, channel::Change},
 };
-use tower::{Service, ServiceExt, util::BoxCloneSyncService};
+use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
+use types::Kind;
+
+use crate::{ErrorReason, deadline, status_with_reason};
 
 /// A service to call: give it to a generated client. A failure to reach it is a Status, such as UNAVAILABLE.
 pub type Link = BoxCloneSyncService<Request<Body>, Response<Body>, Status>;
@@ -39,9 +42,20 @@ pub fn remote(peer: &str) -> Result<Link, tonic::transport::Error> {
     } else {
         balanced(host, uri.port_u16().unwrap_or(80))
     };
-    Ok(BoxCloneSyncService::new(ServiceExt::<Request<Body>>::map_err(channel, |error| {
-        Status::from_error(error.into())
-    })))
+    Ok(BoxCloneSyncService::new(service_fn(move |request| call(channel.clone(), request))))
+}
+
+/// A call that ends in its time. tonic keeps the time only once there is a connection: a name without an
+/// address would be waited for without end.
+async fn call(channel: Channel, request: Request<Body>) -> Result<Response<Body>, Status> {
+    let timeout = deadline::timeout_of(request.headers());
+    match tokio::time::timeout(timeout, channel.oneshot(request)).await {
+        Ok(answer) => answer.map_err(|error| Status::from_error(error.into())),
+        Err(_) => {
+            let message = format!("the service did not answer within {timeout:?}");
+            Err(status_with_reason(Kind::Deadline, ErrorReason::DeadlineExceeded, message))
+        }
+    }
 }
 
 fn tune(endpoint: Endpoint) -> Endpoint {
@@ -88,4 +102,17 @@ fn differences(
         Some(Change::Insert(*address, tune(endpoint)))
     });
     gone.chain(new).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_without_an_address_is_waited_for_as_long_as_the_call_allows() {
+        let link = remote("http://nowhere.invalid:1").unwrap();
+        let request = Request::builder().header("grpc-timeout", "100m").body(Body::empty()).unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(10), link.oneshot(request)).await.unwrap();
+        assert_eq!(answer.unwrap_err().code(), tonic::Code::DeadlineExceeded);
+    }
 }

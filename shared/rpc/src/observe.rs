@@ -9,7 +9,7 @@ use tonic::{Code, Status, body::Body};
 use tracing::Instrument;
 use types::Kind;
 
-use crate::{ErrorReason, error_response, status::with_info, status_with_reason, trace};
+use crate::{ErrorReason, access_of, error_response, status::with_info, status_with_reason, trace};
 
 /// Measures and guards calls. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -49,8 +49,10 @@ impl Observer {
         if matches!(code, Code::Internal | Code::Unknown | Code::DataLoss | Code::Unavailable) {
             span.record("otel.status_code", "ERROR");
         }
+        // Anyone may ask for any path: one that is no RPC is no value of its own.
+        let method = if access_of(&path).is_some() { path } else { "unknown".to_owned() };
         let attributes =
-            [KeyValue::new("rpc.method", path), KeyValue::new("rpc.grpc.status_code", code as i64)];
+            [KeyValue::new("rpc.method", method), KeyValue::new("rpc.grpc.status_code", code as i64)];
         self.duration.record(started.elapsed().as_secs_f64() * 1_000.0, &attributes);
         response
     }

@@ -12,6 +12,8 @@ use sha2::Sha256;
 const DEFAULT_SIZE: i32 = 50;
 /// Most rows a page has.
 const MAX_SIZE: i32 = 1_000;
+/// Bytes that the rows of a page may have together, so that the page is a message that clients take.
+const MAX_BYTES: usize = 3 * 1024 * 1024;
 /// Bytes of the signature kept in a token.
 const MAC_BYTES: usize = 16;
 
@@ -76,7 +78,25 @@ impl PageKey {
     /// The token of the next page, or an empty one: read `page.size + 1` rows, call this, and the row
     /// too many is taken off.
     pub fn next<T>(&self, page: &Page, rows: &mut Vec<T>, cursor: impl Fn(&T) -> String) -> String {
-        let size = usize::try_from(page.size).unwrap_or(usize::MAX);
+        self.next_sized(page, rows, |_| 0, cursor)
+    }
+
+    /// The same for rows that may be large, of which `size` gives the bytes: a page has fewer rows rather
+    /// than more bytes than a message may have, but never none.
+    pub fn next_sized<T>(
+        &self,
+        page: &Page,
+        rows: &mut Vec<T>,
+        size: impl Fn(&T) -> usize,
+        cursor: impl Fn(&T) -> String,
+    ) -> String {
+        let mut bytes = 0_usize;
+        let fits = |row: &&T| {
+            bytes = bytes.saturating_add(size(row));
+            bytes <= MAX_BYTES
+        };
+        let fitting = rows.iter().take_while(fits).count().max(1);
+        let size = usize::try_from(page.size).unwrap_or(usize::MAX).min(fitting);
         if rows.len() <= size {
             return String::new();
         }
@@ -129,6 +149,21 @@ mod tests {
             PageKey::new(&SecretString::from("other")).page(2, &token, "team=a"),
             Err(PageError::Token)
         );
+    }
+
+    #[test]
+    fn a_page_ends_before_it_outgrows_a_message_and_goes_on_behind_its_last_row() {
+        let key = PageKey::new(&SecretString::from("secret"));
+        let page = key.page(10, "", "").unwrap();
+        let read = |mut rows: Vec<usize>| {
+            let token = key.next_sized(&page, &mut rows, |row| *row, ToString::to_string);
+            let cursor = (!token.is_empty()).then(|| key.page(10, &token, "").unwrap().cursor.unwrap());
+            (rows, cursor)
+        };
+        assert_eq!(read(vec![MAX_BYTES - 5, 5, 1]), (vec![MAX_BYTES - 5, 5], Some("5".to_owned())));
+        assert_eq!(read(vec![MAX_BYTES + 1, 7]), (vec![MAX_BYTES + 1], Some((MAX_BYTES + 1).to_string())));
+        assert_eq!(read(vec![1, 2]), (vec![1, 2], None));
+        assert_eq!(read(vec![]), (vec![], None));
     }
 
     #[test]

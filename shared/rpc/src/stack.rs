@@ -56,7 +56,7 @@ impl Stack {
             return Err(Box::new(status_with_reason(Kind::Denied, ErrorReason::RoleRequired, message)));
         }
         let _permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| overloaded())?;
-        let timeout = deadline::timeout_of(request.headers());
+        let timeout = deadline::kept(deadline::timeout_of(request.headers()));
         let deadline = Instant::now() + timeout;
         // tonic would enforce it a second time, and answer CANCELLED.
         request.headers_mut().remove("grpc-timeout");

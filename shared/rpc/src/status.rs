@@ -13,8 +13,14 @@ const DOMAIN: &str = "toolcrib";
 /// Most violations sent: a Status travels in headers, which peers cap at 8 to 16 KiB.
 const MAX_VIOLATIONS: usize = 32;
 
-/// Longest text of one violation, in characters.
-const MAX_TEXT: usize = 160;
+/// Bytes that the violations of a Status may have together.
+const MAX_VIOLATION_BYTES: usize = 4 * 1024;
+
+/// Longest text of one violation, in bytes.
+const MAX_TEXT: usize = 320;
+
+/// Longest message, in bytes: those beyond ASCII travel as three.
+const MAX_MESSAGE: usize = 1024;
 
 /// One field of a request and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,12 +138,13 @@ fn build(code: Code, reason: ErrorReason, message: &str, details: Details) -> St
     let mut out = ErrorDetails::new();
     let name = reason.as_str_name().trim_start_matches("ERROR_REASON_");
     let mut metadata = details.metadata;
-    if details.violations.len() > MAX_VIOLATIONS {
+    let sent = sent_violations(&details.violations);
+    if sent.len() < details.violations.len() {
         metadata.insert("violations_total".into(), details.violations.len().to_string());
     }
     out.set_error_info(name, DOMAIN, metadata);
-    for violation in details.violations.into_iter().take(MAX_VIOLATIONS) {
-        out.add_bad_request_violation(clip(&violation.field), clip(&violation.description));
+    for (field, description) in sent {
+        out.add_bad_request_violation(field, description);
     }
     if let Some(after) = details.retry_after {
         out.set_retry_info(Some(after));
@@ -152,18 +159,28 @@ fn build(code: Code, reason: ErrorReason, message: &str, details: Details) -> St
             description,
         )]);
     }
-    Status::with_error_details(code, clip_to(message, 1024), out)
+    Status::with_error_details(code, clip_to(message, MAX_MESSAGE), out)
 }
 
-fn clip(text: &str) -> String {
-    clip_to(text, MAX_TEXT)
+/// The first violations, as many as fit.
+fn sent_violations(violations: &[FieldViolation]) -> Vec<(String, String)> {
+    let clipped = |violation: &FieldViolation| {
+        (clip_to(&violation.field, MAX_TEXT), clip_to(&violation.description, MAX_TEXT))
+    };
+    let mut bytes = 0;
+    let fits = |(field, description): &(String, String)| {
+        bytes += field.len() + description.len();
+        bytes <= MAX_VIOLATION_BYTES
+    };
+    violations.iter().take(MAX_VIOLATIONS).map(clipped).take_while(fits).collect()
 }
 
-fn clip_to(text: &str, characters: usize) -> String {
-    match text.char_indices().nth(characters) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+fn clip_to(text: &str, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text.to_owned();
     }
+    let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}…", &text[..end])
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -206,7 +223,7 @@ mod tests {
         let one = FieldViolation { field: "/a".repeat(500), description: "é".repeat(5_000) };
         let details = Details { violations: vec![one; 5_000], ..Details::default() };
         let status = build(Code::InvalidArgument, ErrorReason::InvalidArguments, "bad", details);
-        assert!(status.details().len() < 16 * 1024, "{} bytes", status.details().len());
+        assert!(status.details().len() < 5 * 1024, "{} bytes", status.details().len());
         assert_eq!(status.get_error_details().error_info().unwrap().metadata["violations_total"], "5000");
     }
 }

@@ -75,7 +75,7 @@ pub(crate) fn inject(metadata: &mut MetadataMap) {
 pub fn inject_headers(headers: &mut HeaderMap) {
     let context = Span::current().context();
     global::get_text_map_propagator(|propagator| {
-        propagator.inject_context(&context, &mut HeadersMut(headers))
+        propagator.inject_context(&context, &mut HeadersMut(headers));
     });
 }
 

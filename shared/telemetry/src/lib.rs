@@ -13,7 +13,12 @@ use opentelemetry_sdk::{
     trace::{Sampler, SdkTracerProvider},
 };
 use serde::Deserialize;
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// Settings of logs, traces and metrics, under `[telemetry]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -96,15 +101,20 @@ pub fn start(config: &Config, roles: &str) -> Result<Guard, Error> {
     global::set_text_map_propagator(TraceContextPropagator::new());
     let traces = traces(config, resource.clone())?;
     let metrics = metrics(config, resource)?;
-    let spans = tracing_opentelemetry::layer().with_tracer(traces.tracer("toolcrib"));
+    let spans = tracing_opentelemetry::layer().with_tracer(traces.tracer("toolcrib")).with_filter(traced());
     let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let lines = match config.log_format {
         Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
-    tracing_subscriber::registry().with(filter).with(spans).with(lines).try_init()?;
+    tracing_subscriber::registry().with(spans).with(lines.with_filter(filter)).try_init()?;
     Ok(Guard { traces, metrics })
+}
+
+/// What becomes a span, whatever is logged: a trace must not lose its parts because the log is quiet.
+fn traced() -> Targets {
+    Targets::new().with_default(LevelFilter::INFO).with_targets(["rmcp", "sqlx"].map(|target| (target, LevelFilter::WARN)))
 }
 
 /// Traces always have ids, so that logs and executions can name them; they are exported only when configured.

@@ -20,7 +20,7 @@ use crate::{
 const ANALYZER: &str = include_str!("pandas_analyzer.py");
 /// Seconds that a program has when it does not say.
 const DEFAULT_TIMEOUT_S: u64 = 30;
-/// What a program's limit leaves for the call around it, so that the program's own limit strikes first.
+/// What a program's limit leaves for the call around it, at most, so that the program's own limit strikes first.
 const MARGIN: Duration = Duration::from_millis(500);
 
 /// The sandbox, started when first needed or warmed up.
@@ -94,7 +94,7 @@ impl Python {
             |error: sandbox::Error| ToolError::new(ToolErrorCode::NotConfigured, error.to_string());
         let sandbox = self.sandbox().await.map_err(not_configured)?;
         let limits = Limits {
-            wall: wall.min(job.timeout.saturating_sub(MARGIN)),
+            wall: wall.min(job.timeout.saturating_sub(MARGIN.min(job.timeout / 4))),
             memory_bytes: self.config.memory_bytes,
             ..Limits::default()
         };

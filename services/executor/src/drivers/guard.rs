@@ -11,7 +11,10 @@ use futures_util::StreamExt;
 use reqwest::{
     Client, Method, Response, StatusCode,
     dns::{Addrs, Name, Resolve, Resolving},
-    header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, LOCATION, PROXY_AUTHORIZATION, RETRY_AFTER},
+    header::{
+        ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER,
+        USER_AGENT,
+    },
     redirect::Policy,
 };
 use url::{Host, Url};
@@ -23,6 +26,8 @@ use crate::{
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_REDIRECTS: usize = 5;
+/// Headers that follow a redirect to another origin; any other may be a key by whatever name.
+const HARMLESS: [HeaderName; 5] = [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_TYPE, USER_AGENT];
 
 /// One request.
 #[derive(Debug)]
@@ -134,11 +139,12 @@ fn follow(fetch: &mut Fetch, status: StatusCode, url: Url) {
     if to_get {
         fetch.method = Method::GET;
         fetch.body = None;
+        fetch.headers.remove(CONTENT_TYPE);
     }
     if url.origin() != fetch.url.origin() {
-        for name in
-            [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, HeaderName::from_static("x-subscription-token")]
-        {
+        let harmless = |name: &HeaderName| HARMLESS.contains(name);
+        let secret: Vec<HeaderName> = fetch.headers.keys().filter(|name| !harmless(name)).cloned().collect();
+        for name in secret {
             fetch.headers.remove(name);
         }
     }

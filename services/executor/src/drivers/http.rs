@@ -81,7 +81,15 @@ fn fill(template: &str, arguments: &Map<String, Value>) -> Result<(Url, BTreeSet
     if url.origin() != expected.origin() {
         return Err(faulty("url: a placeholder stands in its host"));
     }
+    let segments = |url: &Url| url.path_segments().map_or(0, Iterator::count);
+    if segments(&url) != segments(&expected) {
+        return Err(wrong(&template_names(&used), "may not lead up the path"));
+    }
     Ok((url, used))
+}
+
+fn template_names(used: &BTreeSet<String>) -> String {
+    used.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn headers(fixed: &std::collections::HashMap<String, String>) -> Result<HeaderMap, ToolError> {
@@ -163,6 +171,8 @@ mod tests {
             assert!(filled(template, &json!({"id": id, "q": ""})).is_err(), "{id}");
         }
         assert!(filled(template, &json!({"q": "x"})).is_err());
+        assert!(filled("https://e.com/a/{x}{y}/b", &json!({"x": ".", "y": "."})).is_err());
+        assert!(filled("https://e.com/a/{x}{y}/b", &json!({"x": "1.", "y": ".x"})).is_ok());
         assert!(filled("https://{host}.example.com/", &json!({"host": "evil.org/"})).is_err());
     }
 

@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex as StdMutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use ::mcp::{Client, Error as McpError, ToolResult, Transport};
@@ -16,7 +17,30 @@ use crate::outcome::{Ended, ToolError, ToolErrorCode};
 
 /// Team and transport: two teams never share a process.
 type Key = (String, String);
-type Slot = Arc<Mutex<Option<Client>>>;
+type Slot = Arc<Connection>;
+
+/// A connection that is not used for this long ends when another server is called.
+const IDLE: Duration = Duration::from_mins(10);
+
+/// The way to one server.
+struct Connection {
+    client: Mutex<Option<Client>>,
+    used: StdMutex<Instant>,
+}
+
+impl Connection {
+    fn new() -> Self {
+        Self { client: Mutex::new(None), used: StdMutex::new(Instant::now()) }
+    }
+
+    fn touch(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn idle(&self) -> Duration {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+}
 
 /// Runs tools with an MCP binding.
 #[derive(Default)]
@@ -45,7 +69,7 @@ impl McpDriver {
             .map(|(_, slot)| slot)
             .collect();
         for slot in slots {
-            if let Some(client) = slot.lock().await.take() {
+            if let Some(client) = slot.client.lock().await.take() {
                 client.close().await;
             }
         }
@@ -53,7 +77,7 @@ impl McpDriver {
 
     async fn client(&self, job: &Job<'_>, transport: &Transport) -> Result<Client, McpError> {
         let slot = self.slot(job.team, transport);
-        let mut slot = slot.lock().await;
+        let mut slot = slot.client.lock().await;
         if let Some(client) = slot.as_ref().filter(|client| !client.is_closed()) {
             return Ok(client.clone());
         }
@@ -66,7 +90,14 @@ impl McpDriver {
         // The text may hold secrets; it is a key in memory only.
         let key = (team.to_owned(), serde_json::to_string(transport).unwrap_or_default());
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(clients.entry(key).or_default())
+        if !clients.contains_key(&key) {
+            // Servers that were removed, or are reached in another way now. A call under way has a handle of
+            // its own.
+            clients.retain(|_, slot| slot.idle() < IDLE);
+        }
+        let slot = clients.entry(key).or_insert_with(|| Arc::new(Connection::new()));
+        slot.touch();
+        Arc::clone(slot)
     }
 }
 

@@ -212,7 +212,6 @@ fn hint(reason: ErrorReason) -> &'static str {
         ErrorReason::RequestIdReused => "choose another --request-id, or repeat the very same call",
         ErrorReason::MessageTooLarge => "send less: a message may have 4 MiB",
         ErrorReason::NoSuitableTool => "ask for less, or see what there is with: toolcrib tools list",
-        ErrorReason::ServerUnavailable => "see the servers with: toolcrib servers list",
         ErrorReason::StoreUnavailable
         | ErrorReason::ServiceUnavailable
         | ErrorReason::AuditBacklog

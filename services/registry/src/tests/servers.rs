@@ -166,6 +166,10 @@ async fn discovery_follows_what_the_server_offers() {
     registry.refresh("srv").await;
     assert_eq!(revision().await, before, "nothing changed, nothing is written");
 
+    program.write(&listing(&["a"]));
+    assert_eq!(registry.refresh("srv").await.tool_count, 1);
+    assert_eq!(registry.tool("srv.b").await, ("1.0.0".into(), DISABLED));
+
     let mut changed = tool("a");
     changed["description"] = "Does it otherwise.".into();
     program.write(&json!({"tools": [changed, tool("c")]}));
@@ -222,7 +226,7 @@ async fn a_broken_server_is_told_and_delays_no_other() {
     let hangs = Program::new(&json!({"mode": "hang", "tools": []}));
     let exits = Program::new(&json!({"mode": "exit", "tools": []}));
     let fine = Program::new(&listing(&["a"]));
-    let registry = registry(&Config { server_timeout_s: 5, ..config() }, &database().await);
+    let registry = registry(&Config { server_timeout_s: 12, ..config() }, &database().await);
     let hanging = {
         let request = request!(registry, "team", hangs.request("hangs"));
         let mut client = registry.client.clone();

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use futures_util::{Stream, StreamExt};
 use proto::registry::v1::{
-    SetToolStatusRequest, ToolStatus, WatchToolsRequest, WatchToolsResponse, watch_tools_response::Event,
+    Heartbeat, SetToolStatusRequest, ToolStatus, WatchToolsRequest, WatchToolsResponse,
+    watch_tools_response::Event,
 };
 
 use super::*;
@@ -25,23 +26,36 @@ async fn next(events: &mut (impl Stream<Item = WatchToolsResponse> + Unpin)) -> 
     tokio::time::timeout(Duration::from_secs(20), events.next()).await.expect("an event in time")
 }
 
-/// Names of the tools up to the next end of a snapshot or heartbeat, and its revision.
-async fn tools(events: &mut (impl Stream<Item = WatchToolsResponse> + Unpin)) -> (Vec<String>, i64) {
+/// Names of the tools until everything up to a revision is known, and what is known then.
+async fn until(
+    events: &mut (impl Stream<Item = WatchToolsResponse> + Unpin),
+    revision: i64,
+) -> (Vec<String>, i64) {
     let mut names = Vec::new();
     let mut known = 0;
-    loop {
+    while known < revision {
         let response = next(events).await.expect("the watch goes on");
         assert!(response.revision >= known, "revisions never fall");
         known = response.revision;
+        if let Some(Event::Upserted(tool)) = response.event {
+            names.push(format!("{}/{}", tool.team_id, tool.definition.unwrap().name));
+        }
+    }
+    (names, known)
+}
+
+/// Number of tools in the snapshot, and its revision.
+async fn snapshot(events: &mut (impl Stream<Item = WatchToolsResponse> + Unpin)) -> (usize, i64) {
+    let mut tools = 0;
+    loop {
+        let response = next(events).await.expect("the watch goes on");
         match response.event.unwrap() {
-            Event::Upserted(tool) => {
-                names.push(format!("{}/{}", tool.team_id, tool.definition.unwrap().name));
-            }
+            Event::Upserted(_) => tools += 1,
             Event::SnapshotEnd(end) => {
-                assert_eq!(usize::try_from(end.tool_count).unwrap(), names.len());
-                return (names, known);
+                assert_eq!(usize::try_from(end.tool_count).unwrap(), tools);
+                return (tools, response.revision);
             }
-            Event::Heartbeat(_) => return (names, known),
+            Event::Heartbeat(_) => panic!("a snapshot is not silent"),
         }
     }
 }
@@ -61,25 +75,21 @@ async fn a_watch_gives_a_snapshot_then_changes_then_heartbeats() {
     register(&registry, "other", "x", "").await;
     let mut own = watch(&registry, Some("team")).await;
     let mut all = watch(&registry, None).await;
-    let (seen, revision) = tools(&mut own).await;
-    assert_eq!((seen.len(), revision), (150, 151));
-    assert_eq!(tools(&mut all).await.0.len(), 151);
+    assert_eq!(snapshot(&mut own).await, (150, 151));
+    assert_eq!(snapshot(&mut all).await, (151, 151));
 
     let changed = register(&registry, "team", "t7", "changed").await;
-    assert_eq!(tools(&mut own).await, (vec!["team/t7".into()], changed));
+    assert_eq!(until(&mut own, changed).await, (vec!["team/t7".into()], changed));
     let message = SetToolStatusRequest { name: "t8".into(), status: ToolStatus::Disabled.into() };
-    registry.client.clone().set_tool_status(request!(registry, "team", message)).await.unwrap();
-    let event = next(&mut own).await.unwrap();
-    let Some(Event::Upserted(tool)) = event.event else { panic!("{event:?}") };
-    assert_eq!(
-        (tool.status(), tool.revision, event.revision),
-        (ToolStatus::Disabled, changed + 1, changed + 1)
-    );
+    let set = registry.client.clone().set_tool_status(request!(registry, "team", message)).await.unwrap();
+    let set = set.into_inner().tool.unwrap();
+    assert_eq!(until(&mut own, set.revision).await, (vec!["team/t8".into()], changed + 1));
 
-    register(&registry, "other", "y", "").await;
-    let (seen, revision) = tools(&mut own).await;
-    assert_eq!((seen, revision), (vec![], changed + 2), "another team's change is not seen, but known of");
-    assert_eq!(tools(&mut all).await.0, ["team/t7", "team/t8", "other/y"]);
+    let theirs = register(&registry, "other", "y", "").await;
+    assert_eq!(until(&mut own, theirs).await.0, Vec::<String>::new(), "another team's change is not seen");
+    assert_eq!(until(&mut all, theirs).await.0, ["team/t7", "team/t8", "other/y"]);
+    let silence = next(&mut all).await.unwrap();
+    assert_eq!((silence.event, silence.revision), (Some(Event::Heartbeat(Heartbeat {})), theirs));
 
     registry.stop.cancel();
     while next(&mut own).await.is_some() {}
@@ -91,7 +101,7 @@ async fn changes_of_another_process_arrive_and_none_is_missed_under_load() {
     let database = database().await;
     let (writer, reader) = (registry(&config(), &database), registry(&config(), &database));
     let mut events = watch(&reader, None).await;
-    tools(&mut events).await;
+    snapshot(&mut events).await;
     let writers: Vec<_> = (0..4)
         .map(|task| {
             let (client, outgoing) = (writer.client.clone(), writer.outgoing.clone());
@@ -118,33 +128,41 @@ async fn changes_of_another_process_arrive_and_none_is_missed_under_load() {
     for task in writers {
         task.await.unwrap();
     }
-    assert_eq!(tools(&mut events).await.1, 80, "the last known revision is the last there is");
+    assert_eq!(until(&mut events, 80).await.1, 80, "the last known revision is the last there is");
     writer.stop().await;
     reader.stop().await;
 }
 
 #[tokio::test]
-async fn a_lost_connection_loses_no_change() {
+async fn lost_news_loses_no_change() {
     let database = database().await;
     let registry = registry(&config(), &database);
     let mut events = watch(&registry, None).await;
-    tools(&mut events).await;
-    register(&registry, "team", "before", "").await;
-    assert_eq!(tools(&mut events).await.0, ["team/before"]);
-    // Every connection but the one that asks: the listener is among them.
+    snapshot(&mut events).await;
+    let before = register(&registry, "team", "t", "").await;
+    assert_eq!(until(&mut events, before).await.0, ["team/t"]);
+    // A change that nobody is told of is found all the same.
+    let silently = "WITH next AS (UPDATE registry.revision SET value = value + 1 RETURNING value)
+                    UPDATE registry.tool SET revision = next.value FROM next";
+    sqlx::query(silently).execute(database.pool().unwrap()).await.unwrap();
+    assert_eq!(until(&mut events, before + 1).await.0, ["team/t"]);
+    // So is one that was made while no one listened.
     let killed: Vec<bool> = sqlx::query_scalar(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE datname = current_database() AND pid <> pg_backend_pid() AND query ILIKE 'LISTEN%'",
+         WHERE datname = current_database() AND query ILIKE 'LISTEN%'",
     )
     .fetch_all(database.pool().unwrap())
     .await
     .unwrap();
     assert_eq!(killed, [true], "the one listener is found");
-    register(&registry, "team", "after", "").await;
-    let mut seen = Vec::new();
-    while seen.is_empty() {
-        seen = tools(&mut events).await.0;
+    sqlx::query(silently).execute(database.pool().unwrap()).await.unwrap();
+    assert_eq!(until(&mut events, before + 2).await.0, ["team/t"]);
+    // Then the news flows again: looking from time to time alone would take longer.
+    let started = tokio::time::Instant::now();
+    for title in ["a", "b", "c", "d", "e"] {
+        let after = register(&registry, "team", "t", title).await;
+        assert_eq!(until(&mut events, after).await.0, ["team/t"]);
     }
-    assert_eq!(seen, ["team/after"]);
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     registry.stop().await;
 }

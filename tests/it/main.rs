@@ -1,0 +1,10 @@
+//! Every integration scenario, all in one process and split over real sockets; and the real binary, where only a
+//! process can show it. One test binary. Must never reach beyond this machine.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod job;
+mod pages;
+mod permissions;
+mod refusals;
+mod requests;
+mod tools;

@@ -1,0 +1,297 @@
+//! A whole toolcrib of the test's own: a fresh database, every service, and the ways to use it.
+
+use std::{
+    fs::Permissions,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use node::{
+    config::{Peers, Role, Roles, Settings},
+    serve,
+    wire::{self, Node},
+};
+use proto::{
+    audit::v1::{Event, QueryTrailRequest},
+    permissions::v1::{
+        Agent, CreateAgentRequest, Grant, GrantPermissionRequest, IssueApiKeyRequest, Role as AgentRole, grant::Grantee,
+    },
+    registry::v1::{RegisterToolRequest, Tool, ToolDefinition},
+};
+use secrecy::{ExposeSecret, SecretString};
+use store::Database;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use crate::{Client, eventually};
+
+/// How long a stop may take; calls that are still under way then are cut off.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// The team of the suite.
+const TEAM: &str = "crew";
+/// Its admin.
+const ADMIN: &str = "admin";
+
+/// How the services are spread over processes. Each node stands for a process: it has settings, connections and an end
+/// of its own, and reaches the others over sockets alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Every role in one node, linked in process.
+    AllInOne,
+    /// A node for each role.
+    Split,
+}
+
+/// A running toolcrib.
+#[derive(Debug)]
+pub struct Suite {
+    /// How it is spread.
+    pub mode: Mode,
+    /// The settings of its nodes; the addresses of peers are those of the last one started.
+    pub settings: Settings,
+    /// The admin of the team.
+    pub admin: Client,
+    /// Where the edge listens.
+    pub edge: SocketAddr,
+    /// Where each role listens.
+    pub addresses: Vec<(Role, SocketAddr)>,
+    nodes: Vec<(Role, Node)>,
+    database: Database,
+    folder: TempDir,
+    agents: AtomicUsize,
+}
+
+impl Suite {
+    /// Starts it on a fresh database.
+    pub async fn start(mode: Mode) -> Self {
+        Self::start_on(mode, testkit::database_url().await).await
+    }
+
+    /// Starts it on this database.
+    pub async fn start_on(mode: Mode, url: SecretString) -> Self {
+        let folder = folder();
+        let mut settings = settings(&folder, url);
+        let database = Database::new(settings.database.url.as_ref().unwrap(), 4).unwrap();
+        for schema in wire::schemas() {
+            schema.migrate(database.pool().unwrap()).await.unwrap();
+        }
+        let key = serve::bootstrap(&database, &settings, TEAM, ADMIN, "Administrator").await.unwrap();
+        let nodes = match mode {
+            Mode::AllInOne => vec![(Role::Edge, wire::start(&settings, &Roles::all()).await.unwrap())],
+            Mode::Split => start_split(&mut settings).await,
+        };
+        let addresses: Vec<_> =
+            nodes.iter().flat_map(|(_, node)| node.addresses.clone()).collect();
+        let edge = addresses.iter().find(|(role, _)| *role == Role::Edge).unwrap().1;
+        let admin = Client::new(edge).with_key(ADMIN, key.expose_secret());
+        let suite = Self { mode, settings, admin, edge, addresses, nodes, database, folder, agents: AtomicUsize::new(0) };
+        suite.wait_until_serving().await;
+        suite
+    }
+
+    /// Stops every node, the edge first, and fails when one does not end in time.
+    pub async fn stop(mut self) {
+        for (role, node) in self.nodes.drain(..).rev() {
+            stop_node(role, node).await;
+        }
+    }
+
+    /// Stops the node of one role of a split suite.
+    pub async fn stop_role(&mut self, role: Role) {
+        let place = self.nodes.iter().position(|(known, _)| *known == role).expect("a role of a split suite");
+        let (role, node) = self.nodes.remove(place);
+        stop_node(role, node).await;
+    }
+
+    /// Waits until health says of every service that it serves.
+    pub async fn wait_until_serving(&self) {
+        for service in services() {
+            eventually(&format!("{service} serves"), async || {
+                let status = self.admin.health(service).await.ok()?;
+                (status == tonic_health::pb::health_check_response::ServingStatus::Serving).then_some(())
+            })
+            .await;
+        }
+    }
+
+    /// A client without a key.
+    pub fn stranger(&self) -> Client {
+        Client::new(self.edge)
+    }
+
+    /// A new agent of this specialization, with a key.
+    pub async fn agent(&self, specialization: &str) -> Client {
+        self.member(specialization, AgentRole::Agent).await
+    }
+
+    /// A new member of the team, with a key.
+    pub async fn member(&self, specialization: &str, role: AgentRole) -> Client {
+        let id = format!("agent-{}", self.agents.fetch_add(1, Ordering::Relaxed));
+        let agent =
+            Agent { id: id.clone(), specialization: specialization.to_owned(), role: role.into(), create_time: None };
+        let mut permissions = self.admin.permissions();
+        permissions.create_agent(CreateAgentRequest { agent: Some(agent) }).await.unwrap();
+        let (key, _) = self.issue_key(&id).await;
+        self.stranger().with_key(&id, &key)
+    }
+
+    /// A new key of an agent, and its id.
+    pub async fn issue_key(&self, agent: &str) -> (String, String) {
+        let request = IssueApiKeyRequest { agent_id: agent.to_owned(), ttl_s: 0 };
+        let issued = self.admin.permissions().issue_api_key(request).await.unwrap().into_inner();
+        (issued.api_key, issued.key_id)
+    }
+
+    /// Lets an agent call a tool without limit.
+    pub async fn grant(&self, agent: &Client, tool: &str) -> Grant {
+        self.grant_with(agent, tool, Grant::default()).await
+    }
+
+    /// Lets an agent call a tool within the limits of this grant.
+    pub async fn grant_with(&self, agent: &Client, tool: &str, limits: Grant) -> Grant {
+        let grantee = Some(Grantee::AgentId(agent.agent.clone()));
+        let grant = Grant { grantee, tool_name: tool.to_owned(), ..limits };
+        let request = GrantPermissionRequest { grant: Some(grant) };
+        self.admin.permissions().grant_permission(request).await.unwrap().into_inner().grant.unwrap()
+    }
+
+    /// Registers a tool.
+    pub async fn register(&self, definition: impl Into<ToolDefinition>) -> Tool {
+        let request = RegisterToolRequest { definition: Some(definition.into()), ..RegisterToolRequest::default() };
+        self.admin.registry().register_tool(request).await.unwrap().into_inner().tool.unwrap()
+    }
+
+    /// A new agent that may call this new tool, and no other.
+    pub async fn agent_with(&self, definition: impl Into<ToolDefinition>) -> Client {
+        let tool = self.register(definition).await;
+        let agent = self.agent("").await;
+        self.grant(&agent, &tool.definition.unwrap().name).await;
+        agent
+    }
+
+    /// The first page of the trail, newest first, once every event written so far has been delivered.
+    pub async fn trail(&self, filter: QueryTrailRequest) -> Vec<Event> {
+        self.wait_until_delivered().await;
+        self.admin.audit().query_trail(filter).await.unwrap().into_inner().events
+    }
+
+    /// Every event of one agent, newest first.
+    pub async fn trail_of(&self, agent: &Client) -> Vec<Event> {
+        self.trail(QueryTrailRequest { agent_id: agent.agent.clone(), ..QueryTrailRequest::default() }).await
+    }
+
+    /// Waits until the outbox is empty: an event is in it before the call that it tells of is answered.
+    pub async fn wait_until_delivered(&self) {
+        eventually("the outbox is empty", async || (self.count("executor.outbox", "true").await == 0).then_some(()))
+            .await;
+    }
+
+    /// Rows of a table, as the database itself has them.
+    pub async fn count(&self, table: &str, condition: &str) -> i64 {
+        // Both come from the test.
+        let query = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE {condition}"));
+        sqlx::query_scalar(query).fetch_one(self.database.pool().unwrap()).await.unwrap()
+    }
+
+    /// The database, which outlives the nodes.
+    pub fn database(&self) -> Database {
+        self.database.clone()
+    }
+
+    /// Makes another team, with an admin.
+    pub async fn other_team(&self, team: &str) -> Client {
+        let key = serve::bootstrap(&self.database, &self.settings, team, ADMIN, "Administrator").await.unwrap();
+        self.stranger().with_key(ADMIN, key.expose_secret())
+    }
+
+    /// Where programs of the sandbox have their folders.
+    pub fn sandbox_folder(&self) -> PathBuf {
+        self.folder.path().join("sandbox")
+    }
+
+    /// Whether there is a Python for programs; says so where there is none, and fails in CI.
+    pub fn has_python() -> bool {
+        testkit::installed("python/bin/python", "make setup").is_some()
+    }
+}
+
+/// Full names of the five services.
+fn services() -> [&'static str; 5] {
+    [
+        "toolcrib.registry.v1.RegistryService",
+        "toolcrib.selector.v1.SelectorService",
+        "toolcrib.executor.v1.ExecutorService",
+        "toolcrib.permissions.v1.PermissionsService",
+        "toolcrib.audit.v1.AuditService",
+    ]
+}
+
+async fn stop_node(role: Role, node: Node) {
+    let started = Instant::now();
+    node.stop(STOP_TIMEOUT).await;
+    assert!(started.elapsed() < STOP_TIMEOUT, "the node of {} did not stop in time", role.as_str());
+}
+
+/// A folder that programs, which run as another user where we are root, can pass through.
+fn folder() -> TempDir {
+    let permissions = Permissions::from_mode(0o711);
+    let folder = tempfile::Builder::new().prefix("toolcrib-it-").permissions(permissions).tempdir().unwrap();
+    for name in ["workspaces", "sandbox"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        std::fs::set_permissions(folder.path().join(name), Permissions::from_mode(0o711)).unwrap();
+    }
+    folder
+}
+
+/// The defaults, with free ports, secrets and folders of this suite, and a death that is noticed within a second.
+fn settings(folder: &TempDir, url: SecretString) -> Settings {
+    let mut settings = Settings::load(None).unwrap();
+    settings.database.url = Some(url);
+    settings.database.max_connections = 8;
+    let secret = || Some(SecretString::from(format!("{}{}", types::new_id().simple(), types::new_id().simple())));
+    settings.security.caller_token_key = secret();
+    settings.security.api_key_pepper = secret();
+    let port: SocketAddr = ([127, 0, 0, 1], 0).into();
+    settings.edge.listen = port;
+    settings.registry.listen = port;
+    settings.selector.listen = port;
+    settings.executor.listen = port;
+    settings.permissions.listen = port;
+    settings.audit.listen = port;
+    settings.registry.discovery_retries = 1;
+    settings.executor.workspace_root = folder.path().join("workspaces");
+    settings.executor.sandbox.work_root = folder.path().join("sandbox");
+    settings.executor.heartbeat_interval_ms = 200;
+    settings.executor.lease_timeout_ms = 1_000;
+    settings.checked(&Roles::all()).unwrap()
+}
+
+/// A node for each role, in an order in which each finds those that it calls.
+async fn start_split(settings: &mut Settings) -> Vec<(Role, Node)> {
+    let order = [Role::Audit, Role::Permissions, Role::Registry, Role::Selector, Role::Executor, Role::Edge];
+    let mut nodes = Vec::new();
+    for role in order {
+        let node = wire::start(settings, &Roles([role].into())).await.unwrap();
+        let address = format!("http://{}", node.addresses[&role]);
+        match peer(&mut settings.peers, role) {
+            Some(peer) => *peer = address,
+            None => assert_eq!(role, Role::Edge),
+        }
+        nodes.push((role, node));
+    }
+    nodes
+}
+
+fn peer(peers: &mut Peers, role: Role) -> Option<&mut String> {
+    match role {
+        Role::Edge => None,
+        Role::Registry => Some(&mut peers.registry),
+        Role::Selector => Some(&mut peers.selector),
+        Role::Executor => Some(&mut peers.executor),
+        Role::Permissions => Some(&mut peers.permissions),
+        Role::Audit => Some(&mut peers.audit),
+    }
+}

@@ -3,8 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod job;
+mod outages;
 mod pages;
 mod permissions;
+mod programs;
+mod protocol;
 mod refusals;
 mod requests;
+mod servers;
+mod stops;
 mod tools;
+mod up;

@@ -120,6 +120,15 @@ impl Installation {
     /// The same, with the key in this file.
     pub fn cli_with_key(&self, key: &Path, arguments: &[&str]) -> Output {
         let address = fs::read_to_string(self.data().join("edge.address")).unwrap();
+        self.run(&address, key, arguments)
+    }
+
+    /// The same, with its own key, at another address.
+    pub fn cli_at(&self, address: &str, arguments: &[&str]) -> Output {
+        self.run(address, &self.data().join("dev.key"), arguments)
+    }
+
+    fn run(&self, address: &str, key: &Path, arguments: &[&str]) -> Output {
         let mut command = command();
         command.args(arguments).args(["--address", &format!("http://{address}"), "--api-key-file"]).arg(key);
         command.current_dir(self.folder.path()).stdin(Stdio::null()).output().unwrap()

@@ -21,6 +21,8 @@ mod resolve;
 mod rpc;
 mod run;
 mod store;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use std::{sync::Arc, time::Duration};

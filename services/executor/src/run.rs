@@ -78,13 +78,13 @@ impl Run {
         let (send, answer) = oneshot::channel();
         let id = self.intent.execution.id;
         let (runs, executor) = (executor.runs.clone(), Arc::clone(executor));
-        let task = async move { self.to_its_end(&executor, send).await };
+        let task = async move { self.complete(&executor, send).await };
         runs.spawn(task.instrument(tracing::Span::current()));
         Running { id, answer }
     }
 
     /// Writes the intent; without it nothing runs and the reservation is given back.
-    async fn to_its_end(self, executor: &Executor, answer: oneshot::Sender<Ending>) {
+    async fn complete(self, executor: &Executor, answer: oneshot::Sender<Ending>) {
         let recorded = executor.ledger.intent(self.intent.clone(), self.durable).await;
         let in_time = Instant::now() < self.deadline;
         let made = matches!(recorded, Ok(true)) && in_time;

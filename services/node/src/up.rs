@@ -10,6 +10,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use secrecy::SecretString;
 use store::{Database, LocalCluster, LocalOptions};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::{self, UpArgs},
@@ -45,11 +46,36 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     data.publish_address(address)?;
     steps.done();
     cli::say(&welcome(&data, address));
+    let stop = CancellationToken::new();
+    let supervisor = tokio::spawn(supervise(cluster, data.clone(), stop.clone()));
     let end = serve::until_told_to_stop(node, settings.server.drain_timeout()).await;
     data.withdraw_address();
-    cluster.stop().await;
+    stop.cancel();
+    supervisor.await?;
     tokio::task::spawn_blocking(|| telemetry.shutdown()).await?;
     end
+}
+
+/// Starts the database again when it ends by itself, until told to stop it. Calls meanwhile get UNAVAILABLE.
+async fn supervise(mut cluster: LocalCluster, data: Data, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = cluster.ended() => tracing::error!("PostgreSQL ended by itself; starting it again"),
+            () = stop.cancelled() => return cluster.stop().await,
+        }
+        cluster = loop {
+            match start_cluster(&data).await {
+                Ok(cluster) => break cluster,
+                // Processes of the dead server may hold its memory for a moment.
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "PostgreSQL does not start yet"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                () = stop.cancelled() => return,
+            }
+        };
+        tracing::info!("PostgreSQL is back");
+    }
 }
 
 async fn start_cluster(data: &Data) -> anyhow::Result<LocalCluster> {

@@ -274,7 +274,7 @@ async fn database(settings: &Settings, roles: &Roles) -> anyhow::Result<Database
 }
 
 fn remote(role: Role, peer: &str) -> anyhow::Result<Link> {
-    rpc::remote(peer).with_context(|| format!("peers.{} is not an address", role.as_str()))
+    rpc::remote(role.as_str(), peer).with_context(|| format!("peers.{} is not an address", role.as_str()))
 }
 
 /// What health says on this port: "" while the process lives, a service while it can serve.

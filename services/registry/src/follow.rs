@@ -64,7 +64,7 @@ impl Teller {
             match tokio::time::timeout(POLL, listener.next()).await {
                 Ok(Ok(News::Revision(revision))) => self.reached(revision),
                 Ok(Ok(News::Servers)) => self.ring(),
-                Ok(Ok(News::Missed)) | Err(_) => {}
+                Ok(Ok(News::Missed)) | Err(_) => self.look().await?,
                 Ok(Err(error)) => return Err(error.into()),
             }
         }

@@ -159,7 +159,7 @@ async fn without_permissions_nothing_is_offered() {
     let database = testkit::database(&[crate::schema()]).await;
     let key = TokenKey::new(&"a caller token key of enough bytes".into());
     // Port 1 is reserved (tcpmux) and nothing listens there.
-    let nowhere = ::rpc::remote("http://127.0.0.1:1").unwrap();
+    let nowhere = ::rpc::remote("permissions", "http://127.0.0.1:1").unwrap();
     let house = House::with(database, Fake::default(), nowhere, key).await;
     house.add(tool("alpha_search", "Searches.", &["search"]));
     let refusal = house.select(task("search")).await.unwrap_err();

@@ -14,7 +14,7 @@ const MARGIN: Duration = Duration::from_millis(20);
 /// What a handler gets of what the caller allows: a little less. An answer that leaves at the deadline comes
 /// too late, and on a socket tonic's own clock, which answers CANCELLED, would strike first.
 pub(crate) fn kept(timeout: Duration) -> Duration {
-    timeout - (timeout / 10).min(MARGIN)
+    timeout.saturating_sub((timeout / 10).min(MARGIN))
 }
 
 /// What the caller allows, at most `LONGEST`.

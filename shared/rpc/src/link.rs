@@ -30,10 +30,10 @@ where
     BoxCloneSyncService::new(ServiceExt::<Request<Body>>::map_err(service, |never| match never {}))
 }
 
-/// A link to a service elsewhere, such as `http://executor:7703`. Connects on first use. A host name
+/// A link to the named service elsewhere, such as `http://executor:7703`. Connects on first use. A host name
 /// is looked up again and again, and calls are spread over all its addresses; an address is one peer.
 /// Must be called inside a tokio runtime.
-pub fn remote(peer: &str) -> Result<Link, tonic::transport::Error> {
+pub fn remote(service: &'static str, peer: &str) -> Result<Link, tonic::transport::Error> {
     let endpoint = tune(Endpoint::from_shared(peer.to_owned())?);
     let uri = endpoint.uri().clone();
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
@@ -42,20 +42,26 @@ pub fn remote(peer: &str) -> Result<Link, tonic::transport::Error> {
     } else {
         balanced(host, uri.port_u16().unwrap_or(80))
     };
-    Ok(BoxCloneSyncService::new(service_fn(move |request| call(channel.clone(), request))))
+    Ok(BoxCloneSyncService::new(service_fn(move |request| call(service, channel.clone(), request))))
 }
 
 /// A call that ends in its time. tonic keeps the time only once there is a connection: a name without an
 /// address would be waited for without end.
-async fn call(channel: Channel, request: Request<Body>) -> Result<Response<Body>, Status> {
+async fn call(
+    service: &'static str,
+    channel: Channel,
+    request: Request<Body>,
+) -> Result<Response<Body>, Status> {
     let timeout = deadline::timeout_of(request.headers());
-    match tokio::time::timeout(timeout, channel.oneshot(request)).await {
-        Ok(answer) => answer.map_err(|error| Status::from_error(error.into())),
-        Err(_) => {
-            let message = format!("the service did not answer within {timeout:?}");
-            Err(status_with_reason(Kind::Deadline, ErrorReason::DeadlineExceeded, message))
-        }
-    }
+    let Ok(answer) = tokio::time::timeout(timeout, channel.oneshot(request)).await else {
+        let message = format!("the {service} service did not answer within {timeout:?}");
+        return Err(status_with_reason(Kind::Deadline, ErrorReason::DeadlineExceeded, message));
+    };
+    answer.map_err(|error| {
+        tracing::warn!(rpc.service = service, %error, "a peer cannot be reached");
+        let message = format!("the {service} service cannot be reached; try again");
+        status_with_reason(Kind::Unavailable, ErrorReason::ServiceUnavailable, message)
+    })
 }
 
 fn tune(endpoint: Endpoint) -> Endpoint {
@@ -110,7 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_without_an_address_is_waited_for_as_long_as_the_call_allows() {
-        let link = remote("http://nowhere.invalid:1").unwrap();
+        let link = remote("registry", "http://nowhere.invalid:1").unwrap();
         let request = Request::builder().header("grpc-timeout", "100m").body(Body::empty()).unwrap();
         let answer = tokio::time::timeout(Duration::from_secs(10), link.oneshot(request)).await.unwrap();
         assert_eq!(answer.unwrap_err().code(), tonic::Code::DeadlineExceeded);

@@ -179,6 +179,15 @@ impl LocalCluster {
         }
     }
 
+    /// Resolves when the server has ended, by itself or by someone else's hand.
+    pub async fn ended(&mut self) {
+        if let Some(ended) = self.ended.as_mut() {
+            // Sent or dropped: either way the server is gone.
+            let _ = ended.await;
+            self.ended = None;
+        }
+    }
+
     async fn wait_until_ready(&mut self, log: &Path) -> Result<(), LocalError> {
         let url = self.url("postgres");
         let connects = async {
@@ -186,15 +195,9 @@ impl LocalCluster {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        let ended = async {
-            match self.ended.as_mut() {
-                Some(ended) => drop(ended.await),
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = connects => Ok(()),
-            () = ended => Err(not_started(log)),
+            () = self.ended() => Err(not_started(log)),
             () = tokio::time::sleep(START_TIMEOUT) => Err(not_started(log)),
         }
     }

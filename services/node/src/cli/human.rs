@@ -154,8 +154,9 @@ pub fn brief(text: &str, characters: usize) -> String {
     clip(sentence.trim_end_matches('.'), characters)
 }
 
-/// At most `characters` of a text, with an ellipsis where it was cut.
+/// At most `characters` of a text on one line, with an ellipsis where it was cut.
 pub fn clip(text: &str, characters: usize) -> String {
+    let text = &text.split_whitespace().collect::<Vec<_>>().join(" ");
     match text.char_indices().nth(characters) {
         Some(_) => text.chars().take(characters.saturating_sub(1)).chain(['…']).collect(),
         None => text.to_owned(),

@@ -33,7 +33,9 @@ async fn until(
 ) -> (Vec<String>, i64) {
     let mut names = Vec::new();
     let mut known = 0;
+    let started = tokio::time::Instant::now();
     while known < revision {
+        assert!(started.elapsed() < Duration::from_secs(20), "revision {revision} is not reached");
         let response = next(events).await.expect("the watch goes on");
         assert!(response.revision >= known, "revisions never fall");
         known = response.revision;

@@ -1,0 +1,243 @@
+//! The services around the executor, played by fakes behind the real stack: they keep what they are told and
+//! fail as a test tells them to.
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use ::rpc::{ErrorReason, Link, StackOptions, TokenKey, status_with_reason};
+use proto::{
+    audit::v1::{
+        AppendEventsRequest, AppendEventsResponse, Event, QueryTrailRequest, QueryTrailResponse,
+        audit_service_server::{AuditService, AuditServiceServer},
+    },
+    permissions::v1::{
+        AuthenticateApiKeyRequest, AuthenticateApiKeyResponse, AuthorizeRequest, AuthorizeResponse,
+        BatchAuthorizeRequest, BatchAuthorizeResponse, CreateAgentRequest, CreateAgentResponse,
+        GrantPermissionRequest, GrantPermissionResponse, IssueApiKeyRequest, IssueApiKeyResponse,
+        ListGrantsRequest, ListGrantsResponse, RevokeApiKeyRequest, RevokeApiKeyResponse,
+        RevokePermissionRequest, RevokePermissionResponse, SettleReservationRequest,
+        SettleReservationResponse, WhoAmIRequest, WhoAmIResponse,
+        permissions_service_server::{PermissionsService, PermissionsServiceServer},
+    },
+    registry::v1::{
+        GetToolRequest, GetToolResponse, ListServersRequest, ListServersResponse, ListToolVersionsRequest,
+        ListToolVersionsResponse, ListToolsRequest, ListToolsResponse, RefreshServerRequest,
+        RefreshServerResponse, RegisterServerRequest, RegisterServerResponse, RegisterToolRequest,
+        RegisterToolResponse, RemoveServerRequest, RemoveServerResponse, SetToolStatusRequest,
+        SetToolStatusResponse, WatchToolsRequest, WatchToolsResponse,
+        registry_service_server::{RegistryService, RegistryServiceServer},
+    },
+    selector::v1::{
+        Outcome, RecordOutcomesRequest, RecordOutcomesResponse, SelectToolsRequest, SelectToolsResponse,
+        selector_service_server::{SelectorService, SelectorServiceServer},
+    },
+};
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status, service::Routes};
+use types::Kind;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// What a service is told to answer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) enum Mood {
+    #[default]
+    Well,
+    /// UNAVAILABLE, and nothing done.
+    Down,
+    /// Does it, and answers UNAVAILABLE: the answer is lost.
+    Mute,
+    /// Refuses whatever speaks of this tool.
+    Refuses(String),
+}
+
+/// Every fake, and what each was told.
+#[derive(Debug, Clone)]
+pub(crate) struct Fakes {
+    /// Why permissions says no; `None`: it says yes.
+    pub denial: Arc<Mutex<Option<AuthorizeResponse>>>,
+    pub permissions: Arc<Mutex<Mood>>,
+    /// Authorize waits for a permit; closed, it waits for none.
+    pub gate: Arc<Semaphore>,
+    pub authorized: Arc<AtomicUsize>,
+    /// Decision and whether it was committed.
+    pub settled: Arc<Mutex<Vec<(String, bool)>>>,
+    pub audit: Arc<Mutex<Mood>>,
+    pub events: Arc<Mutex<Vec<Event>>>,
+    /// Events in each request that audit took.
+    pub requests: Arc<Mutex<Vec<usize>>>,
+    pub selector: Arc<Mutex<Mood>>,
+    pub outcomes: Arc<Mutex<Vec<Outcome>>>,
+}
+
+impl Default for Fakes {
+    fn default() -> Self {
+        let gate = Semaphore::new(0);
+        gate.close();
+        Self {
+            denial: Arc::default(),
+            permissions: Arc::default(),
+            gate: Arc::new(gate),
+            authorized: Arc::default(),
+            settled: Arc::default(),
+            audit: Arc::default(),
+            events: Arc::default(),
+            requests: Arc::default(),
+            selector: Arc::default(),
+            outcomes: Arc::default(),
+        }
+    }
+}
+
+impl Fakes {
+    pub(crate) fn links(&self, key: &TokenKey) -> HashMap<&'static str, Link> {
+        let options = || StackOptions { key: key.clone(), max_concurrent_requests: 256 };
+        let link = |routes: Routes| ::rpc::stack(routes, options());
+        HashMap::from([
+            ("permissions", link(Routes::new(PermissionsServiceServer::new(self.clone())))),
+            ("audit", link(Routes::new(AuditServiceServer::new(self.clone())))),
+            ("selector", link(Routes::new(SelectorServiceServer::new(self.clone())))),
+            ("registry", link(Routes::new(RegistryServiceServer::new(self.clone())))),
+        ])
+    }
+
+    pub(crate) fn set(mood: &Mutex<Mood>, to: Mood) {
+        *mood.lock().unwrap() = to;
+    }
+
+    pub(crate) fn settled(&self) -> Vec<(String, bool)> {
+        self.settled.lock().unwrap().clone()
+    }
+
+    /// The events that arrived, without those that arrived before.
+    pub(crate) fn trail(&self) -> Vec<Event> {
+        let mut seen = std::collections::HashSet::new();
+        self.events.lock().unwrap().iter().filter(|event| seen.insert(event.id.clone())).cloned().collect()
+    }
+}
+
+fn down() -> Status {
+    status_with_reason(Kind::Unavailable, ErrorReason::ServiceUnavailable, "down")
+}
+
+macro_rules! not_asked {
+    ($($method:ident($request:ty) -> $response:ty);+ $(;)?) => {$(
+        fn $method<'s, 'f>(
+            &'s self,
+            _: Request<$request>,
+        ) -> Pin<Box<dyn Future<Output = Answer<$response>> + Send + 'f>>
+        where
+            's: 'f,
+            Self: 'f,
+        {
+            Box::pin(async { Err(Status::unimplemented("the executor has no business here")) })
+        }
+    )+};
+}
+
+#[tonic::async_trait]
+impl PermissionsService for Fakes {
+    async fn authorize(&self, request: Request<AuthorizeRequest>) -> Answer<AuthorizeResponse> {
+        let _ = self.gate.acquire().await.map(tokio::sync::SemaphorePermit::forget);
+        if *self.permissions.lock().unwrap() == Mood::Down {
+            return Err(down());
+        }
+        self.authorized.fetch_add(1, Ordering::Relaxed);
+        if let Some(denial) = self.denial.lock().unwrap().clone() {
+            return Ok(Response::new(denial));
+        }
+        let decision_id = request.into_inner().execution_id;
+        Ok(Response::new(AuthorizeResponse {
+            allowed: true,
+            reserved: true,
+            decision_id,
+            ..AuthorizeResponse::default()
+        }))
+    }
+
+    async fn settle_reservation(
+        &self,
+        request: Request<SettleReservationRequest>,
+    ) -> Answer<SettleReservationResponse> {
+        if *self.permissions.lock().unwrap() == Mood::Down {
+            return Err(down());
+        }
+        let request = request.into_inner();
+        self.settled.lock().unwrap().push((request.decision_id, request.committed));
+        Ok(Response::new(SettleReservationResponse {}))
+    }
+
+    not_asked! {
+        batch_authorize(BatchAuthorizeRequest) -> BatchAuthorizeResponse;
+        grant_permission(GrantPermissionRequest) -> GrantPermissionResponse;
+        revoke_permission(RevokePermissionRequest) -> RevokePermissionResponse;
+        list_grants(ListGrantsRequest) -> ListGrantsResponse;
+        create_agent(CreateAgentRequest) -> CreateAgentResponse;
+        issue_api_key(IssueApiKeyRequest) -> IssueApiKeyResponse;
+        revoke_api_key(RevokeApiKeyRequest) -> RevokeApiKeyResponse;
+        authenticate_api_key(AuthenticateApiKeyRequest) -> AuthenticateApiKeyResponse;
+        who_am_i(WhoAmIRequest) -> WhoAmIResponse;
+    }
+}
+
+#[tonic::async_trait]
+impl AuditService for Fakes {
+    async fn append_events(&self, request: Request<AppendEventsRequest>) -> Answer<AppendEventsResponse> {
+        let (events, mood) = (request.into_inner().events, self.audit.lock().unwrap().clone());
+        match &mood {
+            Mood::Down => return Err(down()),
+            Mood::Refuses(tool) if events.iter().any(|event| event.tool_name == *tool) => {
+                return Err(Status::invalid_argument("not such an event"));
+            }
+            Mood::Well | Mood::Mute | Mood::Refuses(_) => {}
+        }
+        self.requests.lock().unwrap().push(events.len());
+        self.events.lock().unwrap().extend(events);
+        if mood == Mood::Mute { Err(down()) } else { Ok(Response::new(AppendEventsResponse::default())) }
+    }
+
+    not_asked! { query_trail(QueryTrailRequest) -> QueryTrailResponse; }
+}
+
+#[tonic::async_trait]
+impl SelectorService for Fakes {
+    async fn record_outcomes(
+        &self,
+        request: Request<RecordOutcomesRequest>,
+    ) -> Answer<RecordOutcomesResponse> {
+        if *self.selector.lock().unwrap() == Mood::Down {
+            return Err(down());
+        }
+        self.outcomes.lock().unwrap().extend(request.into_inner().outcomes);
+        Ok(Response::new(RecordOutcomesResponse::default()))
+    }
+
+    not_asked! { select_tools(SelectToolsRequest) -> SelectToolsResponse; }
+}
+
+#[tonic::async_trait]
+impl RegistryService for Fakes {
+    type WatchToolsStream = futures_util::stream::Empty<Result<WatchToolsResponse, Status>>;
+
+    async fn get_tool(&self, _: Request<GetToolRequest>) -> Answer<GetToolResponse> {
+        Err(status_with_reason(Kind::NotFound, ErrorReason::ToolNotFound, "no such tool"))
+    }
+
+    not_asked! {
+        register_tool(RegisterToolRequest) -> RegisterToolResponse;
+        list_tools(ListToolsRequest) -> ListToolsResponse;
+        list_tool_versions(ListToolVersionsRequest) -> ListToolVersionsResponse;
+        set_tool_status(SetToolStatusRequest) -> SetToolStatusResponse;
+        watch_tools(WatchToolsRequest) -> Self::WatchToolsStream;
+        register_server(RegisterServerRequest) -> RegisterServerResponse;
+        list_servers(ListServersRequest) -> ListServersResponse;
+        refresh_server(RefreshServerRequest) -> RefreshServerResponse;
+        remove_server(RemoveServerRequest) -> RemoveServerResponse;
+    }
+}

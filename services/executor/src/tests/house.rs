@@ -1,0 +1,287 @@
+//! What the tests stand on: an executor behind the whole stack, its database, and its fakes.
+
+use std::{collections::HashMap, fs::Permissions, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+
+use ::rpc::{ErrorReason, Link, Outgoing, PageKey, StackOptions, TokenKey, reason_of};
+use ::store::{Database, LocalCluster, LocalOptions};
+use catalog::Catalog;
+use proto::{
+    executor::v1::{
+        ExecuteRequest, ExecuteResponse, Execution, ExecutionStatus, execute_request::Input,
+        executor_service_client::ExecutorServiceClient,
+    },
+    registry::v1::{
+        Binding, BuiltinBinding, HttpBinding, Tool, ToolDefinition, ToolStatus, binding::Kind as BindingKind,
+    },
+    types::v1::Effect,
+};
+use secrecy::SecretString;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Code, Status};
+use types::{Caller, Role};
+
+use super::fakes::Fakes;
+use crate::{Config, HttpConfig, Parts, SandboxConfig, WebSearchConfig};
+
+/// Long enough for anything that happens at all, on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const LEASE: Duration = Duration::from_millis(900);
+pub(crate) const TEAM: &str = "team";
+
+/// A running executor; several on one database are replicas.
+pub(crate) struct House {
+    pub database: Database,
+    pub fakes: Fakes,
+    pub client: ExecutorServiceClient<Link>,
+    pub catalog: Catalog,
+    outgoing: Outgoing,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+pub(crate) fn config(workspace: &Path) -> Config {
+    Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        workspace_root: workspace.to_owned(),
+        max_result_bytes: 64 * 1024,
+        heartbeat_interval_ms: 100,
+        lease_timeout_ms: u64::try_from(LEASE.as_millis()).unwrap(),
+        audit_backlog_max_age_s: 300,
+        sandbox: SandboxConfig {
+            python: "/nowhere/python".into(),
+            work_root: workspace.to_owned(),
+            memory_bytes: 1 << 28,
+            max_concurrent: 1,
+        },
+        http: HttpConfig { allow_private_network: true, max_response_bytes: 1 << 20 },
+        web_search: WebSearchConfig {
+            brave_api_key: None,
+            brave_url: "http://127.0.0.1:1/".into(),
+            google_api_key: None,
+            google_engine_id: None,
+            google_url: "http://127.0.0.1:1/".into(),
+        },
+    }
+}
+
+impl House {
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::on(&testkit::database(&[crate::schema()]).await, Fakes::default(), change)
+    }
+
+    /// On a database, with these fakes. Must be called inside a runtime.
+    pub(crate) fn on(database: &Database, fakes: Fakes, change: impl FnOnce(&mut Config)) -> Self {
+        let secret = SecretString::from("s".repeat(32));
+        let key = TokenKey::new(&secret);
+        let mut config = config(Path::new("/nowhere"));
+        change(&mut config);
+        let links = fakes.links(&key);
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let outgoing = Outgoing::new("executor", key.clone());
+        // The tests fill the catalog themselves: its feed is never run.
+        let (catalog, _) = Catalog::new(links["registry"].clone(), outgoing.clone(), stop.clone());
+        let parts = Parts {
+            database: database.clone(),
+            pages: PageKey::new(&secret),
+            catalog: catalog.clone(),
+            registry: links["registry"].clone(),
+            permissions: links["permissions"].clone(),
+            audit: links["audit"].clone(),
+            selector: links["selector"].clone(),
+            outgoing: outgoing.clone(),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        };
+        let routes = crate::start(&config, parts).unwrap();
+        let link = ::rpc::stack(routes, StackOptions { key, max_concurrent_requests: 256 });
+        let client = ExecutorServiceClient::new(link);
+        Self { database: database.clone(), fakes, client, catalog, outgoing, stop, tasks }
+    }
+
+    /// The stop of a process: no new calls, runs end, events are told.
+    pub(crate) fn begin_stop(&self) -> impl Future<Output = ()> + use<> {
+        self.stop.cancel();
+        self.tasks.close();
+        let tasks = self.tasks.clone();
+        async move { tokio::time::timeout(PATIENCE, tasks.wait()).await.expect("tasks end in time") }
+    }
+
+    /// Puts a tool into the catalog.
+    pub(crate) fn add(&self, definition: ToolDefinition) {
+        self.catalog.upsert(Tool {
+            id: types::new_id().to_string(),
+            digest: "d".repeat(64),
+            status: ToolStatus::Active.into(),
+            revision: 1,
+            team_id: TEAM.into(),
+            definition: Some(definition),
+            ..Tool::default()
+        });
+    }
+
+    pub(crate) async fn execute(&self, request: ExecuteRequest) -> Result<ExecuteResponse, Status> {
+        self.execute_as(&agent("agent"), PATIENCE * 2, request).await
+    }
+
+    pub(crate) async fn execute_as(
+        &self,
+        caller: &Caller,
+        time: Duration,
+        request: ExecuteRequest,
+    ) -> Result<ExecuteResponse, Status> {
+        let request = self.outgoing.request(caller, time, request);
+        self.client.clone().execute(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// The same in a task of its own.
+    pub(crate) fn spawn(
+        &self,
+        time: Duration,
+        request: ExecuteRequest,
+    ) -> tokio::task::JoinHandle<Result<ExecuteResponse, Status>> {
+        let request = self.outgoing.request(&agent("agent"), time, request);
+        let mut client = self.client.clone();
+        tokio::spawn(async move { client.execute(request).await.map(tonic::Response::into_inner) })
+    }
+
+    /// One number that the database says.
+    pub(crate) async fn number(&self, query: &'static str) -> i64 {
+        sqlx::query_scalar(query).fetch_one(self.database.pool().unwrap()).await.unwrap()
+    }
+
+    /// One column of texts that the database says.
+    pub(crate) async fn texts(&self, query: &'static str) -> Vec<String> {
+        sqlx::query_scalar(query).fetch_all(self.database.pool().unwrap()).await.unwrap()
+    }
+
+    pub(crate) async fn run(&self, statement: &'static str) {
+        sqlx::query(statement).execute(self.database.pool().unwrap()).await.unwrap();
+    }
+
+    pub(crate) async fn statuses(&self) -> Vec<String> {
+        self.texts("SELECT status FROM executor.execution ORDER BY id").await
+    }
+
+    /// Waits until every execution has ended in this way.
+    pub(crate) async fn until_all(&self, status: &str) {
+        until(async || self.statuses().await.iter().all(|found| found == status)).await;
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// A PostgreSQL that a test may stop and start again.
+pub(crate) struct Outage {
+    options: LocalOptions,
+    cluster: Option<LocalCluster>,
+    _directory: tempfile::TempDir,
+}
+
+impl Outage {
+    pub(crate) async fn new() -> (Self, Database) {
+        let directory = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
+        let options = LocalOptions { directory: directory.path().join("postgres"), fsync: false };
+        let cluster = LocalCluster::start(&options).await.unwrap();
+        cluster.create_database("own", "template0").await.unwrap();
+        let database = Database::new(&cluster.url("own"), 8).unwrap();
+        crate::schema().migrate(database.pool().unwrap()).await.unwrap();
+        (Self { options, cluster: Some(cluster), _directory: directory }, database)
+    }
+
+    pub(crate) async fn begin(&mut self) {
+        self.cluster.take().expect("it runs").stop().await;
+    }
+
+    pub(crate) async fn end(&mut self, database: &Database) {
+        self.cluster = Some(LocalCluster::start(&self.options).await.unwrap());
+        until(async || database.is_up()).await;
+    }
+}
+
+/// Waits until something holds; fails when it does not in time.
+pub(crate) async fn until(holds: impl AsyncFn() -> bool) {
+    let waited = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waited).await.expect("it holds in time");
+}
+
+pub(crate) fn agent(name: &str) -> Caller {
+    Caller {
+        team: TEAM.into(),
+        agent: name.into(),
+        specialization: String::new(),
+        role: Role::Agent,
+        key_id: String::new(),
+        service: None,
+    }
+}
+
+/// A tool that posts its arguments to an address.
+pub(crate) fn posting(name: &str, url: &str) -> ToolDefinition {
+    let http = HttpBinding {
+        method: "POST".into(),
+        url: url.into(),
+        headers: HashMap::new(),
+        query_arguments: Vec::new(),
+        body_json: true,
+        allow_private_network: true,
+    };
+    bound(name, BindingKind::Http(http))
+}
+
+pub(crate) fn builtin(name: &str) -> ToolDefinition {
+    bound(name, BindingKind::Builtin(BuiltinBinding { name: name.into() }))
+}
+
+pub(crate) fn bound(name: &str, kind: BindingKind) -> ToolDefinition {
+    ToolDefinition {
+        name: name.into(),
+        version: "1.0.0".into(),
+        description: "A tool.".into(),
+        effect: Effect::SideEffect.into(),
+        input_schema_json: r#"{"type":"object"}"#.into(),
+        binding: Some(Binding { kind: Some(kind) }),
+        timeout_ms: 30_000,
+        cost_micro_usd: 7,
+        ..ToolDefinition::default()
+    }
+}
+
+pub(crate) fn request(tool: &str, arguments_json: &str) -> ExecuteRequest {
+    ExecuteRequest {
+        tool: tool.into(),
+        input: Some(Input::ArgumentsJson(arguments_json.into())),
+        ..ExecuteRequest::default()
+    }
+}
+
+pub(crate) fn execution(answer: Result<ExecuteResponse, Status>) -> Execution {
+    answer.unwrap().execution.unwrap()
+}
+
+/// Fails unless the execution ended like this; gives its error's code and message.
+pub(crate) fn ended(answer: Result<ExecuteResponse, Status>, status: ExecutionStatus) -> (String, String) {
+    let execution = execution(answer);
+    assert_eq!(execution.status(), status, "{execution:?}");
+    execution.error.map_or_else(Default::default, |error| {
+        (error.code().as_str_name().replace("TOOL_ERROR_CODE_", ""), error.message)
+    })
+}
+
+/// Fails unless the call was refused like this.
+pub(crate) fn refused(answer: Result<ExecuteResponse, Status>, code: Code, reason: ErrorReason) -> Status {
+    let status = answer.unwrap_err();
+    assert_eq!((status.code(), reason_of(&status)), (code, Some(reason)), "{status:?}");
+    status
+}

@@ -48,7 +48,10 @@ async fn a_selected_tool_runs_and_is_recorded_once(suite: &Suite) {
     let given = result(&execution);
     assert_eq!(execution.status(), ExecutionStatus::Succeeded, "{execution:?}");
     assert_eq!(given["result"], json!(9_007_199_254_740_993_i64));
-    assert_eq!((given["stdout"].as_str(), given["exit_code"].as_i64()), (Some("9007199254740993\n"), Some(0)));
+    assert_eq!(
+        (given["stdout"].as_str(), given["exit_code"].as_i64()),
+        (Some("9007199254740993\n"), Some(0))
+    );
 
     let named = GetToolRequest { key: Some(Key::Name(primary.name.clone())), version: String::new() };
     let tool = agent.registry().get_tool(named).await.unwrap().into_inner().tool.unwrap();
@@ -68,13 +71,17 @@ async fn a_selected_tool_runs_and_is_recorded_once(suite: &Suite) {
     let without_result = proto::executor::v1::Execution { result_json: String::new(), ..execution.clone() };
     assert_eq!(listed, [without_result]);
 
-    let events = suite.trail(QueryTrailRequest { task_id: "job-1".into(), ..QueryTrailRequest::default() }).await;
+    let events =
+        suite.trail(QueryTrailRequest { task_id: "job-1".into(), ..QueryTrailRequest::default() }).await;
     let [event] = &events[..] else { panic!("not one event: {events:?}") };
     assert_eq!((event.action(), event.result()), (Action::ToolInvoked, AuditResult::Success));
     assert_eq!((&event.execution_id, &event.agent_id), (&execution.id, &agent.agent));
     assert_eq!((&event.tool_name, &event.tool_version), (&execution.tool_name, &execution.tool_version));
     assert_eq!((&event.tool_digest, &event.decision_id), (&execution.tool_digest, &execution.decision_id));
-    assert_eq!((&event.trace_id, &event.arguments_digest), (&execution.trace_id, &execution.arguments_digest));
+    assert_eq!(
+        (&event.trace_id, &event.arguments_digest),
+        (&execution.trace_id, &execution.arguments_digest)
+    );
     assert_eq!(event.result_digest, types::digest_bytes(execution.result_json.as_bytes()));
     assert_eq!((event.cost_micro_usd, event.sensitivity()), (500, Sensitivity::Internal));
     assert_eq!((event.reason.as_str(), event.message.as_str()), ("", ""));

@@ -13,4 +13,5 @@ mod requests;
 mod servers;
 mod stops;
 mod tools;
+mod traces;
 mod up;

@@ -1,6 +1,6 @@
 //! The database goes away and comes back: calls are refused at once meanwhile, and nothing accepted is lost.
 
-use std::{fs::Permissions, os::unix::fs::PermissionsExt, time::Duration};
+use std::time::Duration;
 
 use proto::{
     audit::v1::Result as AuditResult,
@@ -22,8 +22,7 @@ tests::scenarios_alone! {
 const PROMPTLY: Duration = Duration::from_millis(1_500);
 
 async fn an_outage_of_the_database_loses_nothing(mode: Mode) {
-    let permissions = Permissions::from_mode(0o755);
-    let folder = tempfile::Builder::new().prefix("toolcrib-it-").permissions(permissions).tempdir().unwrap();
+    let folder = testkit::folder();
     let options = LocalOptions { directory: folder.path().join("postgres"), fsync: false };
     let cluster = LocalCluster::start(&options).await.unwrap();
     cluster.create_database("toolcrib", "template0").await.unwrap();
@@ -39,7 +38,8 @@ async fn an_outage_of_the_database_loses_nothing(mode: Mode) {
 
     cluster.stop().await;
     eventually("health notices", async || {
-        for service in ["executor.v1.ExecutorService", "audit.v1.AuditService", "registry.v1.RegistryService"] {
+        for service in ["executor.v1.ExecutorService", "audit.v1.AuditService", "registry.v1.RegistryService"]
+        {
             let status = suite.stranger().health(&format!("toolcrib.{service}")).await.unwrap();
             if status != ServingStatus::NotServing {
                 return None;
@@ -48,7 +48,11 @@ async fn an_outage_of_the_database_loses_nothing(mode: Mode) {
         Some(())
     })
     .await;
-    assert_eq!(suite.stranger().health("").await.unwrap(), ServingStatus::Serving, "the process itself lives");
+    assert_eq!(
+        suite.stranger().health("").await.unwrap(),
+        ServingStatus::Serving,
+        "the process itself lives"
+    );
     upstream.release();
     for client in [&agent, &suite.stranger().with_key("", &agent.key)] {
         refused_promptly(client).await;

@@ -26,7 +26,9 @@ async fn busy_agent(suite: &Suite, tool: &str) -> (Client, Vec<String>) {
 }
 
 /// Every page of a listing, each fetched with the token of the one before.
-async fn walk(mut fetch: impl AsyncFnMut(String) -> Result<(Vec<String>, String), Status>) -> Vec<Vec<String>> {
+async fn walk(
+    mut fetch: impl AsyncFnMut(String) -> Result<(Vec<String>, String), Status>,
+) -> Vec<Vec<String>> {
     let mut pages = Vec::new();
     let mut token = String::new();
     loop {
@@ -41,7 +43,11 @@ async fn walk(mut fetch: impl AsyncFnMut(String) -> Result<(Vec<String>, String)
 
 async fn executions_are_walked_once_each(suite: &Suite) {
     let (agent, ids) = busy_agent(suite, "paged").await;
-    let filter = ListExecutionsRequest { tool_name: "paged".into(), page_size: SIZE, ..ListExecutionsRequest::default() };
+    let filter = ListExecutionsRequest {
+        tool_name: "paged".into(),
+        page_size: SIZE,
+        ..ListExecutionsRequest::default()
+    };
     let list = async |client: &Client, filter: ListExecutionsRequest| {
         client.executor().list_executions(filter).await.map(tonic::Response::into_inner)
     };
@@ -73,7 +79,8 @@ async fn executions_are_walked_once_each(suite: &Suite) {
 async fn the_trail_is_walked_once_each(suite: &Suite) {
     let (agent, ids) = busy_agent(suite, "trailed").await;
     suite.wait_until_delivered().await;
-    let filter = QueryTrailRequest { agent_id: agent.agent.clone(), page_size: SIZE, ..QueryTrailRequest::default() };
+    let filter =
+        QueryTrailRequest { agent_id: agent.agent.clone(), page_size: SIZE, ..QueryTrailRequest::default() };
     let query = async |client: &Client, filter: QueryTrailRequest| {
         client.audit().query_trail(filter).await.map(tonic::Response::into_inner)
     };

@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use proto::{
     audit::v1::{Action, QueryTrailRequest, Result as AuditResult},
     executor::v1::{ExecutionStatus, ListExecutionsRequest},
-    permissions::v1::{Grant, ListGrantsRequest, RevokeApiKeyRequest, RevokePermissionRequest, WhoAmIRequest},
+    permissions::v1::{
+        Grant, ListGrantsRequest, RevokeApiKeyRequest, RevokePermissionRequest, WhoAmIRequest,
+    },
     registry::v1::{GetToolRequest, ListToolsRequest, get_tool_request::Key},
     types::v1::{Effect, Sensitivity},
 };
@@ -53,9 +55,11 @@ async fn a_specialization_brings_its_grants(suite: &Suite) {
     let answer = visitor.try_call("file_operations", listing).await;
     refused(answer, Code::PermissionDenied, ErrorReason::NoGrant);
 
-    let filter = ListGrantsRequest { specialization: "Technical Executor".into(), ..ListGrantsRequest::default() };
+    let filter =
+        ListGrantsRequest { specialization: "Technical Executor".into(), ..ListGrantsRequest::default() };
     let grants = suite.admin.permissions().list_grants(filter).await.unwrap().into_inner().grants;
-    let mut limits: Vec<_> = grants.iter().map(|grant| (grant.tool_name.as_str(), grant.max_per_hour)).collect();
+    let mut limits: Vec<_> =
+        grants.iter().map(|grant| (grant.tool_name.as_str(), grant.max_per_hour)).collect();
     limits.sort_unstable();
     assert_eq!(limits, [("file_operations", 50), ("python_sandbox", 20)]);
 }
@@ -70,7 +74,8 @@ async fn within_one_hour(suite: &Suite, tool: &str, max_per_hour: i64, scenario:
         let hour = clock_hour();
         let agent = suite.agent("").await;
         suite.grant_with(&agent, tool, Grant { max_per_hour, ..Grant::default() }).await;
-        let ended = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(scenario(&agent))).await;
+        let ended =
+            futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(scenario(&agent))).await;
         match ended {
             Ok(()) => return,
             Err(panic) if clock_hour() == hour => std::panic::resume_unwind(panic),
@@ -204,7 +209,10 @@ async fn teams_do_not_see_each_other(suite: &Suite) {
     assert_eq!(other.executions(ListExecutionsRequest::default()).await, []);
     suite.wait_until_delivered().await;
     let events = other.audit().query_trail(QueryTrailRequest::default()).await.unwrap().into_inner().events;
-    assert!(events.iter().all(|event| event.agent_id == "admin" && event.reason == "TOOL_NOT_FOUND"), "{events:?}");
+    assert!(
+        events.iter().all(|event| event.agent_id == "admin" && event.reason == "TOOL_NOT_FOUND"),
+        "{events:?}"
+    );
 
     let own = suite.agent("").await;
     let mine = own.executions(ListExecutionsRequest::default()).await;

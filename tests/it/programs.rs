@@ -57,7 +57,10 @@ async fn every_end_of_a_program_has_its_status_and_code(suite: &Suite) {
         let given = result(&execution);
         match code.split_once("raise").map_or(code, |(before, _)| before) {
             "print('before'); " => {
-                assert_eq!((given["stdout"].as_str(), given["exit_code"].as_i64()), (Some("before\n"), Some(1)));
+                assert_eq!(
+                    (given["stdout"].as_str(), given["exit_code"].as_i64()),
+                    (Some("before\n"), Some(1))
+                );
                 assert!(given["stderr"].as_str().unwrap().contains("ValueError: why"), "{given}");
             }
             "import sys; sys.exit(3)" => assert_eq!(given["exit_code"], 3),
@@ -66,7 +69,8 @@ async fn every_end_of_a_program_has_its_status_and_code(suite: &Suite) {
     }
     let mut told: Vec<_> = suite.trail_of(&agent).await.into_iter().map(|event| event.reason).collect();
     told.reverse();
-    let expected = ["", "TIMEOUT", "OUT_OF_MEMORY", "SANDBOX_DENIED", "SANDBOX_DENIED", "TOOL_FAILED", "TOOL_FAILED"];
+    let expected =
+        ["", "TIMEOUT", "OUT_OF_MEMORY", "SANDBOX_DENIED", "SANDBOX_DENIED", "TOOL_FAILED", "TOOL_FAILED"];
     assert_eq!(told, expected);
 }
 
@@ -75,9 +79,13 @@ async fn programs_reach_nothing_of_the_machine(suite: &Suite) {
         return;
     }
     let agent = agent_for(suite, &["python_sandbox"]).await;
-    let environment = agent.call("python_sandbox", json!({"code": "import os; result = sorted(os.environ)"})).await;
-    let names = result(&environment)["result"].clone();
-    assert!(!names.to_string().contains("HOME") && !names.to_string().contains("TOOLCRIB"), "{names}");
+    let environment =
+        agent.call("python_sandbox", json!({"code": "import os; result = sorted(os.environ)"})).await;
+    assert_eq!(
+        result(&environment)["result"],
+        json!(["HOME", "TMPDIR"]),
+        "its own folder, and nothing of ours"
+    );
     let curious = "import os\nseen = []\nfor path in ['/', '/root', '/home', '/tmp', '/proc/1/environ', '..', '../..']:\n    \
                    try:\n        os.listdir(path) if os.path.isdir(path) else open(path).read()\n        seen.append(path)\n    \
                    except OSError:\n        pass\nresult = seen";
@@ -87,7 +95,8 @@ async fn programs_reach_nothing_of_the_machine(suite: &Suite) {
 
 async fn files_belong_to_their_team_and_task(suite: &Suite) {
     let agent = agent_for(suite, &["file_operations"]).await;
-    let write = json!({"operation": "write", "path": "notes/one.txt", "content": "first\n"});
+    let write =
+        json!({"operation": "write", "path": "notes/one.txt", "content": "first\n", "recursive": true});
     let written = call_for(&agent, "task-a", "file_operations", write).await;
     assert_eq!(written.status(), ExecutionStatus::Succeeded, "{written:?}");
     let append = json!({"operation": "append", "path": "notes/one.txt", "content": "zweite Zeile: ü\n"});
@@ -95,7 +104,10 @@ async fn files_belong_to_their_team_and_task(suite: &Suite) {
 
     let read = json!({"operation": "read", "path": "notes/one.txt"});
     let given = result(&call_for(&agent, "task-a", "file_operations", read.clone()).await);
-    assert_eq!((given["content"].as_str(), given["truncated"].as_bool()), (Some("first\nzweite Zeile: ü\n"), Some(false)));
+    assert_eq!(
+        (given["content"].as_str(), given["truncated"].as_bool()),
+        (Some("first\nzweite Zeile: ü\n"), Some(false))
+    );
     let part = json!({"operation": "read", "path": "notes/one.txt", "offset": 6, "max_bytes": 6});
     let given = result(&call_for(&agent, "task-a", "file_operations", part).await);
     assert_eq!((given["content"].as_str(), given["truncated"].as_bool()), (Some("zweite"), Some(true)));
@@ -126,7 +138,9 @@ async fn no_path_leaves_the_workspace(suite: &Suite) {
     let secret = suite.settings.executor.workspace_root.join("secret.txt");
     std::fs::write(&secret, "secret").unwrap();
     let absolute = secret.to_str().unwrap().to_owned();
-    for path in ["../../secret.txt", "a/../../../secret.txt", "./../../secret.txt", absolute.as_str(), "/etc/passwd"] {
+    for path in
+        ["../../secret.txt", "a/../../../secret.txt", "./../../secret.txt", absolute.as_str(), "/etc/passwd"]
+    {
         for operation in ["read", "write", "append", "delete", "stat", "list", "mkdir"] {
             let arguments = match operation {
                 "write" | "append" => json!({"operation": operation, "path": path, "content": "x"}),
@@ -178,11 +192,15 @@ async fn a_large_table_is_analysed(suite: &Suite) {
     let sales = sales();
     upload(&agent, &sales).await;
     let aggregations = json!({"quantity": ["sum", "max"], "price": ["mean", "std"]});
-    let question = json!({"path": "sales.csv", "operation": "groupby", "by": "region", "aggregations": aggregations});
+    let question =
+        json!({"path": "sales.csv", "operation": "groupby", "by": "region", "aggregations": aggregations});
     let execution = call_for(&agent, "sales", "pandas_analyzer", question).await;
     assert_eq!(execution.status(), ExecutionStatus::Succeeded, "{:?}", execution.error);
     let answer = result(&execution);
-    assert_eq!((&answer["rows"], &answer["columns"]), (&json!(ROWS), &json!(["region", "quantity", "price"])));
+    assert_eq!(
+        (&answer["rows"], &answer["columns"]),
+        (&json!(ROWS), &json!(["region", "quantity", "price"]))
+    );
     let mut groups: BTreeMap<&str, Vec<&Sale>> = BTreeMap::new();
     for sale in &sales {
         groups.entry(sale.region).or_default().push(sale);

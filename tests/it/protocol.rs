@@ -41,13 +41,17 @@ macro_rules! listed_by {
     ($version:ident, $suite:ident) => {{
         use $version::{
             ServerReflectionRequest as Request, server_reflection_client::ServerReflectionClient as Client,
-            server_reflection_request::MessageRequest as Asked, server_reflection_response::MessageResponse as Told,
+            server_reflection_request::MessageRequest as Asked,
+            server_reflection_response::MessageResponse as Told,
         };
-        let asked = Request { host: String::new(), message_request: Some(Asked::ListServices(String::new())) };
+        let asked =
+            Request { host: String::new(), message_request: Some(Asked::ListServices(String::new())) };
         let mut client = Client::new($suite.stranger().service());
         let mut answers = client.server_reflection_info(once(asked)).await.unwrap().into_inner();
         match answers.message().await.unwrap().unwrap().message_response.unwrap() {
-            Told::ListServicesResponse(list) => list.service.into_iter().map(|service| service.name).collect(),
+            Told::ListServicesResponse(list) => {
+                list.service.into_iter().map(|service| service.name).collect()
+            }
             other => panic!("{other:?}"),
         }
     }};
@@ -101,7 +105,8 @@ async fn grpcurl_lists_describes_and_calls(suite: &Suite) {
 
     let upstream = Upstream::start().await;
     let agent = suite.agent_with(HttpTool::new("curled", upstream.url("/echo")).posting()).await;
-    let asked = json!({"tool": "curled", "arguments": {"whole": 7, "part": 0.5, "deep": {"list": [1, "two", null]}}});
+    let asked =
+        json!({"tool": "curled", "arguments": {"whole": 7, "part": 0.5, "deep": {"list": [1, "two", null]}}});
     let call = ["-d", &asked.to_string(), "toolcrib.executor.v1.ExecutorService/Execute"].map(str::to_owned);
     let call: Vec<&str> = call.iter().map(String::as_str).collect();
     let answer = grpcurl(suite, Some(&agent.key), &call).await.unwrap();
@@ -118,12 +123,20 @@ async fn grpcurl_shows_errors_in_words(suite: &Suite) {
     let Some(refused) = grpcurl(suite, Some(&agent.key), &call).await else { return };
     assert!(!refused.status.success());
     let told = text(&refused.stderr);
-    for part in
-        ["Code: InvalidArgument", "google.rpc.ErrorInfo", "INVALID_ARGUMENTS", "google.rpc.BadRequest", "arguments/code"]
-    {
+    for part in [
+        "Code: InvalidArgument",
+        "google.rpc.ErrorInfo",
+        "INVALID_ARGUMENTS",
+        "google.rpc.BadRequest",
+        "arguments/code",
+    ] {
         assert!(told.contains(part), "{part} is not in:\n{told}");
     }
-    let stranger = grpcurl(suite, None, &["toolcrib.permissions.v1.PermissionsService/WhoAmI"]).await.unwrap();
+    let stranger =
+        grpcurl(suite, None, &["toolcrib.permissions.v1.PermissionsService/WhoAmI"]).await.unwrap();
     let told = text(&stranger.stderr);
-    assert!(told.contains("Code: Unauthenticated") && told.contains("\"reason\":\"UNAUTHENTICATED\""), "{told}");
+    assert!(
+        told.contains("Code: Unauthenticated") && told.contains("\"reason\":\"UNAUTHENTICATED\""),
+        "{told}"
+    );
 }

@@ -1,16 +1,16 @@
 //! What is refused, how that reads, and that it is recorded.
 
+use node::config::Role;
 use proto::{
     audit::v1::{Action, AppendEventsRequest, Event, Result as AuditResult},
     executor::v1::{ExecuteRequest, ExecuteResponse, GetExecutionRequest, execute_request::Input},
     permissions::v1::{
-        AuthenticateApiKeyRequest, AuthorizeRequest, CreateAgentRequest, RevokeApiKeyRequest, Role as AgentRole,
-        SettleReservationRequest, WhoAmIRequest,
+        AuthenticateApiKeyRequest, AuthorizeRequest, CreateAgentRequest, RevokeApiKeyRequest,
+        Role as AgentRole, SettleReservationRequest, WhoAmIRequest,
     },
     registry::v1::{ListServersRequest, RegisterToolRequest, SetToolStatusRequest},
     selector::v1::RecordOutcomesRequest,
 };
-use node::config::Role;
 use rpc::{CALLER_HEADER, ErrorReason, TokenKey};
 use serde_json::json;
 use tests::{Client, HttpTool, Mode, Suite, Upstream, eventually, refused, request};
@@ -45,14 +45,22 @@ async fn arguments_are_refused_with_every_violation(suite: &Suite) {
         input: Some(Input::ArgumentsJson("{\"code\": ".into())),
         ..request("python_sandbox", json!({}))
     };
-    let refusal = refused(agent.execute(not_json).await, Code::InvalidArgument, ErrorReason::InvalidArguments);
+    let refusal =
+        refused(agent.execute(not_json).await, Code::InvalidArgument, ErrorReason::InvalidArguments);
     assert!(refusal.violations()[0].1.contains("not JSON"), "{refusal:?}");
 
     let events = suite.trail_of(&agent).await;
     assert_eq!(events.len(), 2, "{events:?}");
     for event in &events {
-        assert_eq!((event.action(), event.result()), (Action::ErrorOccurred, AuditResult::Failure), "{event:?}");
-        assert_eq!((event.reason.as_str(), event.tool_name.as_str()), ("INVALID_ARGUMENTS", "python_sandbox"));
+        assert_eq!(
+            (event.action(), event.result()),
+            (Action::ErrorOccurred, AuditResult::Failure),
+            "{event:?}"
+        );
+        assert_eq!(
+            (event.reason.as_str(), event.tool_name.as_str()),
+            ("INVALID_ARGUMENTS", "python_sandbox")
+        );
         assert_eq!((event.execution_id.as_str(), event.tool_digest.len()), ("", 64), "{event:?}");
     }
     assert_eq!(suite.count("executor.execution", &format!("agent_id = '{}'", agent.agent)).await, 0);
@@ -65,14 +73,18 @@ async fn a_request_is_refused_with_every_violation(suite: &Suite) {
         request_id: "x".repeat(129),
         ..request("", json!({}))
     };
-    let refusal = refused(suite.admin.execute(wrong).await, Code::InvalidArgument, ErrorReason::InvalidRequest);
+    let refusal =
+        refused(suite.admin.execute(wrong).await, Code::InvalidArgument, ErrorReason::InvalidRequest);
     let fields: Vec<_> = refusal.violations().iter().map(|(field, _)| (*field).to_owned()).collect();
     assert_eq!(fields, ["request_id", "task_id", "timeout_ms", "tool"]);
     let unknown = GetExecutionRequest { id: types::new_id().to_string() };
     refused(suite.admin.executor().get_execution(unknown).await, Code::NotFound, ErrorReason::NotFound);
     let nothing = RegisterToolRequest::default();
-    let refusal =
-        refused(suite.admin.registry().register_tool(nothing).await, Code::InvalidArgument, ErrorReason::InvalidRequest);
+    let refusal = refused(
+        suite.admin.registry().register_tool(nothing).await,
+        Code::InvalidArgument,
+        ErrorReason::InvalidRequest,
+    );
     assert!(refusal.violations().len() >= 4, "{refusal:?}");
 }
 
@@ -194,7 +206,12 @@ async fn a_forged_caller_is_nobody(suite: &Suite) {
 }
 
 fn suite_admin(admin: &Client) -> Caller {
-    Caller { team: "crew".into(), agent: admin.agent.clone(), role: types::Role::Admin, ..Caller::service("") }
+    Caller {
+        team: "crew".into(),
+        agent: admin.agent.clone(),
+        role: types::Role::Admin,
+        ..Caller::service("")
+    }
 }
 
 async fn no_port_but_the_edge_takes_keys(suite: &Suite) {
@@ -217,7 +234,8 @@ async fn a_call_outlives_its_callers_patience(suite: &Suite) {
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
     upstream.release();
-    let event = eventually("the abandoned call is recorded", async || suite.trail_of(&agent).await.pop()).await;
+    let event =
+        eventually("the abandoned call is recorded", async || suite.trail_of(&agent).await.pop()).await;
     assert_eq!((event.action(), event.result()), (Action::ToolInvoked, AuditResult::Success), "{event:?}");
     let execution = agent.execution(&event.execution_id).await;
     assert_eq!(tests::result(&execution), json!({"held": true}));

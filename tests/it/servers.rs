@@ -9,7 +9,8 @@ use proto::{
     executor::v1::ExecutionStatus,
     registry::v1::{
         HttpTransport, ListServersRequest, ListToolsRequest, McpTransport, RegisterServerRequest,
-        RegisterServerResponse, RemoveServerRequest, Server, ServerState, StdioTransport, Tool, mcp_transport::Kind,
+        RegisterServerResponse, RemoveServerRequest, Server, ServerState, StdioTransport, Tool,
+        mcp_transport::Kind,
     },
 };
 use rpc::ErrorReason;
@@ -46,7 +47,8 @@ async fn server(client: &Client, name: &str) -> Server {
 }
 
 fn names(tools: &[Tool]) -> Vec<&str> {
-    let mut names: Vec<_> = tools.iter().map(|tool| tool.definition.as_ref().unwrap().name.as_str()).collect();
+    let mut names: Vec<_> =
+        tools.iter().map(|tool| tool.definition.as_ref().unwrap().name.as_str()).collect();
     names.sort_unstable();
     names
 }
@@ -80,7 +82,8 @@ async fn tools_over_stdio_are_listed_called_and_removed(suite: &Suite) {
     let failed = agent.call("time.convert_time", nowhere).await;
     assert_eq!(failed.status(), ExecutionStatus::Failed, "{failed:?}");
 
-    let removed = suite.admin.registry().remove_server(RemoveServerRequest { name: "time".into() }).await.unwrap();
+    let removed =
+        suite.admin.registry().remove_server(RemoveServerRequest { name: "time".into() }).await.unwrap();
     assert_eq!(removed.into_inner().tools_disabled, 2);
     let answer = eventually("its tools are disabled", async || {
         let answer = agent.try_call("time.convert_time", noon.clone()).await;
@@ -102,7 +105,8 @@ impl Everything {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new(program);
         command.arg("streamableHttp").env("PORT", port.to_string());
-        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let process =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let server = Self { process, url: format!("http://127.0.0.1:{port}/mcp") };
         eventually("the everything server listens", async || {
             tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()
@@ -123,7 +127,8 @@ impl Drop for Everything {
 async fn tools_over_http_are_listed_and_called(suite: &Suite) {
     let Some(everything) = Everything::start().await else { return };
     let transport = HttpTransport { url: everything.url.clone(), headers: [].into() };
-    let registered = register(&suite.admin, "everything", McpTransport { kind: Some(Kind::Http(transport)) }).await;
+    let registered =
+        register(&suite.admin, "everything", McpTransport { kind: Some(Kind::Http(transport)) }).await;
     assert_eq!(registered.server.unwrap().state(), ServerState::Healthy);
     assert!(names(&registered.tools).contains(&"everything.echo"), "{:?}", names(&registered.tools));
     let agent = suite.agent("").await;
@@ -175,6 +180,7 @@ async fn a_broken_server_costs_the_others_nothing(suite: &Suite) {
     waiting.abort();
     assert_eq!(server(&suite.admin, "silent").await.state(), ServerState::Pending);
     assert_eq!(server(&suite.admin, "clock").await.tool_count, 2);
-    let tools = suite.admin.registry().list_tools(ListToolsRequest::default()).await.unwrap().into_inner().tools;
+    let tools =
+        suite.admin.registry().list_tools(ListToolsRequest::default()).await.unwrap().into_inner().tools;
     assert!(!names(&tools).iter().any(|name| name.starts_with("silent.") || name.starts_with("gone.")));
 }

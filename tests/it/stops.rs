@@ -18,7 +18,8 @@ tests::scenarios_alone! {
 
 /// Waits until the intent of an agent's one call is on record.
 async fn wait_until_running(agent: &Client) {
-    let filter = ListExecutionsRequest { status: ExecutionStatus::Running.into(), ..ListExecutionsRequest::default() };
+    let filter =
+        ListExecutionsRequest { status: ExecutionStatus::Running.into(), ..ListExecutionsRequest::default() };
     eventually("the call is under way", async || agent.executions(filter.clone()).await.pop()).await;
 }
 
@@ -30,7 +31,8 @@ async fn a_call_under_way_ends_before_the_stop_does(mode: Mode) {
     let agent = suite.agent("Technical Executor").await;
     let (sandbox, database) = (suite.sandbox_folder(), suite.database());
     let client = agent.clone();
-    let sleeping = request("python_sandbox", json!({"code": "import time; time.sleep(1); result = 'rested'"}));
+    let sleeping =
+        request("python_sandbox", json!({"code": "import time; time.sleep(1); result = 'rested'"}));
     let call = tokio::spawn(async move { client.execute(sleeping).await });
     wait_until_running(&agent).await;
     let stop = tokio::spawn(suite.stop());
@@ -51,7 +53,10 @@ async fn a_call_under_way_ends_before_the_stop_does(mode: Mode) {
     assert_eq!(count("SELECT count(*) FROM executor.execution WHERE status = 'running'").await, 0);
     let executions = count("SELECT count(*) FROM executor.execution").await;
     let recorded = count("SELECT count(*) FROM audit.event WHERE execution_id IS NOT NULL").await;
-    assert!(executions >= 1 && executions == recorded, "{executions} executions, {recorded} of them in the trail");
+    assert!(
+        executions >= 1 && executions == recorded,
+        "{executions} executions, {recorded} of them in the trail"
+    );
     let left = || std::fs::read_dir(&sandbox).map_or(0, Iterator::count);
     eventually("no program's folder is left", async || (left() == 0).then_some(())).await;
 }
@@ -77,7 +82,10 @@ async fn a_service_that_stops_ends_its_calls(mode: Mode) {
     assert_eq!(suite.trail_of(&agent).await.len(), 1);
 
     let status = agent.try_call("lasting", json!({})).await.unwrap_err();
-    assert_eq!((status.code(), read(&status).reason), (tonic::Code::Unavailable, ErrorReason::ServiceUnavailable));
+    assert_eq!(
+        (status.code(), read(&status).reason),
+        (tonic::Code::Unavailable, ErrorReason::ServiceUnavailable)
+    );
     agent.permissions().who_am_i(WhoAmIRequest {}).await.unwrap();
     eventually("health says that the executor is gone", async || {
         let status = suite.stranger().health("toolcrib.executor.v1.ExecutorService").await.unwrap();

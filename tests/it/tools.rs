@@ -1,6 +1,5 @@
 //! Tools of the team's own: registered, run over HTTP, changed, disabled, and watched.
 
-
 use proto::{
     executor::v1::{ExecuteRequest, ExecutionStatus, ToolErrorCode, execute_request::Input},
     registry::v1::{
@@ -65,7 +64,10 @@ async fn a_result_that_breaks_its_schema_is_no_result(suite: &Suite) {
     let mut pointers: Vec<_> =
         error.violations.iter().map(|each| (each.pointer.as_str(), each.schema_pointer.as_str())).collect();
     pointers.sort_unstable();
-    assert_eq!(pointers, [("/count", "/properties/count/type"), ("/items/1", "/properties/items/items/type")]);
+    assert_eq!(
+        pointers,
+        [("/count", "/properties/count/type"), ("/items/1", "/properties/items/items/type")]
+    );
     assert_eq!(execution.result_json, "");
     assert_eq!(agent.execution(&execution.id).await, execution);
     let events = suite.trail_of(&agent).await;
@@ -98,7 +100,10 @@ async fn a_private_address_is_not_reached_unless_allowed(suite: &Suite) {
         suite.grant(&agent, &name).await;
         let execution = agent.call(&name, json!({})).await;
         let error = execution.error.clone().unwrap();
-        assert_eq!((execution.status(), error.code()), (ExecutionStatus::Failed, ToolErrorCode::AddressRefused));
+        assert_eq!(
+            (execution.status(), error.code()),
+            (ExecutionStatus::Failed, ToolErrorCode::AddressRefused)
+        );
         assert_eq!(execution.cost_micro_usd, 0);
     }
     suite.grant(&agent, "http_request").await;
@@ -138,7 +143,10 @@ async fn a_new_version_is_the_one_that_runs(suite: &Suite) {
         (execution.tool_version == "1.1.0").then_some(execution)
     })
     .await;
-    assert_eq!((result(&before)["target"].as_str(), result(&after)["target"].as_str()), (Some("/one"), Some("/two")));
+    assert_eq!(
+        (result(&before)["target"].as_str(), result(&after)["target"].as_str()),
+        (Some("/one"), Some("/two"))
+    );
     assert_eq!(before.tool_version, "1.0.0");
     assert_eq!(after.tool_digest, registered.digest);
     assert_ne!(after.tool_digest, before.tool_digest);
@@ -174,7 +182,10 @@ async fn a_disabled_tool_is_unavailable(suite: &Suite) {
     .await;
     let refusal = refused(answer, Code::FailedPrecondition, ErrorReason::ToolUnavailable);
     let failure = refusal.details.precondition_failure().unwrap();
-    assert_eq!((failure.violations[0].r#type.as_str(), failure.violations[0].subject.as_str()), ("TOOL_STATUS", "switched"));
+    assert_eq!(
+        (failure.violations[0].r#type.as_str(), failure.violations[0].subject.as_str()),
+        ("TOOL_STATUS", "switched")
+    );
     let events = suite.trail_of(&agent).await;
     assert_eq!(events[0].reason, "TOOL_UNAVAILABLE");
     set_status(suite, "switched", ToolStatus::Deprecated).await;

@@ -1,6 +1,6 @@
 //! The real binary: `toolcrib up` killed, robbed of its database, started again, and used from the command line.
 
-use std::process::Output;
+use std::{process::Output, time::Duration};
 
 use proto::{
     audit::v1::{Action, QueryTrailRequest, Result as AuditResult},
@@ -44,7 +44,8 @@ fn a_killed_process_leaves_an_unknown_outcome_and_no_second_effect() {
         toolcrib.start_again().await;
         let client = toolcrib.client();
         let execution = eventually("the intent is closed", async || {
-            let filter = ListExecutionsRequest { tool_name: "irrevocable".into(), ..ListExecutionsRequest::default() };
+            let filter =
+                ListExecutionsRequest { tool_name: "irrevocable".into(), ..ListExecutionsRequest::default() };
             let executions = client.executions(filter).await;
             assert_eq!(executions.len(), 1, "{executions:?}");
             executions.into_iter().find(|execution| execution.status() != ExecutionStatus::Running)
@@ -52,14 +53,19 @@ fn a_killed_process_leaves_an_unknown_outcome_and_no_second_effect() {
         .await;
         assert_eq!(execution.status(), ExecutionStatus::UnknownOutcome, "{execution:?}");
         assert_eq!(execution.error.as_ref().unwrap().code(), ToolErrorCode::OwnerDied);
-        let of_call = QueryTrailRequest { execution_id: execution.id.clone(), ..QueryTrailRequest::default() };
+        let of_call =
+            QueryTrailRequest { execution_id: execution.id.clone(), ..QueryTrailRequest::default() };
         let event = eventually("the trail tells of it", async || {
             let answer = client.audit().query_trail(of_call.clone()).await.unwrap().into_inner();
             assert!(answer.events.len() <= 1, "{answer:?}");
             answer.events.into_iter().next()
         })
         .await;
-        assert_eq!((event.action(), event.result()), (Action::ToolInvoked, AuditResult::Unknown), "{event:?}");
+        assert_eq!(
+            (event.action(), event.result()),
+            (Action::ToolInvoked, AuditResult::Unknown),
+            "{event:?}"
+        );
         upstream.release();
         client.call("irrevocable", json!({})).await;
         assert_eq!(upstream.hits().len(), 2, "one effect of the killed call, one of the new one");
@@ -67,32 +73,67 @@ fn a_killed_process_leaves_an_unknown_outcome_and_no_second_effect() {
             (!family.iter().any(tests::Process::is_alive)).then_some(())
         })
         .await;
-        assert!(toolcrib.stop().await.success(), "{}", toolcrib.log());
+        stop_whole(&mut toolcrib).await;
     });
 }
 
 #[test]
-fn a_killed_database_is_said_so_and_the_process_stays() {
+fn a_killed_database_is_said_so_and_comes_back() {
     block_on(async {
         let mut toolcrib = Installation::start().await;
         let client = toolcrib.client();
-        kill_process(toolcrib.postgres(), Signal::KILL).unwrap();
-        for service in ["executor.v1.ExecutorService", "permissions.v1.PermissionsService"] {
-            eventually("health notices", async || {
-                let status = client.health(&format!("toolcrib.{service}")).await.unwrap();
-                (status == ServingStatus::NotServing).then_some(())
-            })
-            .await;
-        }
-        let call = client.try_call("file_operations", json!({"operation": "list", "path": "."}));
-        let answer = tokio::time::timeout(std::time::Duration::from_millis(1_500), call).await;
+        let listing = json!({"operation": "list", "path": "."});
+        let first = client.call("file_operations", listing.clone()).await;
+        let postgres = toolcrib.postgres();
+        // Without it no new server starts, and the outage lasts.
+        let configuration = toolcrib.data().join("postgres/data/postgresql.conf");
+        let aside = configuration.with_extension("aside");
+        std::fs::rename(&configuration, &aside).unwrap();
+        kill_process(postgres, Signal::KILL).unwrap();
+        wait_for_health(&client, ServingStatus::NotServing).await;
+        let call = client.try_call("file_operations", listing.clone());
+        let answer = tokio::time::timeout(Duration::from_millis(1_500), call).await;
         refused(answer.expect("refused promptly"), Code::Unavailable, ErrorReason::StoreUnavailable);
-        let told = toolcrib.cli(&["health"]);
-        assert_eq!(told.status.code(), Some(1), "{told:?}");
+        assert_eq!(toolcrib.cli(&["health"]).status.code(), Some(1));
         assert!(toolcrib.is_running(), "{}", toolcrib.log());
-        let family = toolcrib.descendants();
-        toolcrib.stop().await;
-        assert!(!family.iter().any(tests::Process::is_alive), "{family:?}");
+
+        std::fs::rename(&aside, &configuration).unwrap();
+        wait_for_health(&client, ServingStatus::Serving).await;
+        assert_ne!(toolcrib.postgres(), postgres);
+        assert_eq!(client.execution(&first.id).await, first);
+        client.call("file_operations", listing).await;
+        stop_whole(&mut toolcrib).await;
+    });
+}
+
+async fn wait_for_health(client: &Client, wanted: ServingStatus) {
+    for service in ["executor.v1.ExecutorService", "permissions.v1.PermissionsService"] {
+        eventually(&format!("health says {wanted:?} of {service}"), async || {
+            let status = client.health(&format!("toolcrib.{service}")).await.unwrap();
+            (status == wanted).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Stops it; no process that it ever started may be left.
+async fn stop_whole(toolcrib: &mut Installation) {
+    let family = toolcrib.descendants();
+    assert!(!family.is_empty(), "PostgreSQL runs under it");
+    assert!(toolcrib.stop().await.success(), "{}", toolcrib.log());
+    let left: Vec<_> = family.iter().filter(|process| process.is_alive()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_folder_serves_one_process() {
+    block_on(async {
+        let mut toolcrib = Installation::start().await;
+        let second = toolcrib.second_up();
+        assert_eq!(second.status.code(), Some(1), "{second:?}");
+        assert!(text(&second.stderr).contains("another toolcrib runs the database"), "{second:?}");
+        assert!(printed(&toolcrib.cli(&["health"]), 0).contains("serving"));
+        stop_whole(&mut toolcrib).await;
     });
 }
 
@@ -124,7 +165,8 @@ fn the_command_line_does_everything_and_a_second_start_keeps_it() {
         };
         assert!(printed(&run(&toolcrib, &["tools", "list"]), 0).contains("python_sandbox"));
         assert!(printed(&run(&toolcrib, &["health"]), 0).contains("serving"));
-        let write = ["call", "file_operations", "operation=write", "path=a.txt", "content=hello", "--task", "demo"];
+        let write =
+            ["call", "file_operations", "operation=write", "path=a.txt", "content=hello", "--task", "demo"];
         printed(&run(&toolcrib, &write), 0);
         let missing = ["call", "file_operations", "operation=read", "path=b.txt", "--task", "demo"];
         printed(&run(&toolcrib, &missing), 1);
@@ -134,7 +176,8 @@ fn the_command_line_does_everything_and_a_second_start_keeps_it() {
 
         let listed = parsed(&run(&toolcrib, &["executions", "list", "-o", "json"]), 0);
         let executions = listed["executions"].as_array().unwrap();
-        let statuses: Vec<_> = executions.iter().map(|execution| execution["status"].as_str().unwrap()).collect();
+        let statuses: Vec<_> =
+            executions.iter().map(|execution| execution["status"].as_str().unwrap()).collect();
         assert_eq!(statuses, ["EXECUTION_STATUS_FAILED", "EXECUTION_STATUS_SUCCEEDED"]);
         eventually("the trail has all three", async || {
             let trail = parsed(&toolcrib.cli(&["audit", "trail", "-o", "json"]), 0);
@@ -151,7 +194,10 @@ fn the_command_line_does_everything_and_a_second_start_keeps_it() {
         let denied = toolcrib.cli_with_key(&key_file, &call);
         printed(&denied, 2);
         assert!(text(&denied.stderr).contains("NO_GRANT"), "{denied:?}");
-        let grant = parsed(&run(&toolcrib, &["grants", "add", "file_operations", "--agent", "helper", "-o", "json"]), 0);
+        let grant = parsed(
+            &run(&toolcrib, &["grants", "add", "file_operations", "--agent", "helper", "-o", "json"]),
+            0,
+        );
         let grant = grant["grant"]["id"].as_str().unwrap().to_owned();
         printed(&toolcrib.cli_with_key(&key_file, &call), 0);
         printed(&run(&toolcrib, &["grants", "revoke", &grant]), 0);
@@ -163,10 +209,9 @@ fn the_command_line_does_everything_and_a_second_start_keeps_it() {
         })
         .await;
 
-        let (key, before) = (toolcrib.key(), parsed(&run(&toolcrib, &["executions", "list", "-o", "json"]), 0));
-        let family = toolcrib.descendants();
-        assert!(toolcrib.stop().await.success(), "{}", toolcrib.log());
-        assert!(!family.iter().any(tests::Process::is_alive), "{family:?}");
+        let (key, before) =
+            (toolcrib.key(), parsed(&run(&toolcrib, &["executions", "list", "-o", "json"]), 0));
+        stop_whole(&mut toolcrib).await;
         toolcrib.start_again().await;
         assert_eq!(toolcrib.key(), key);
         assert_eq!(parsed(&run(&toolcrib, &["executions", "list", "-o", "json"]), 0), before);
@@ -177,7 +222,8 @@ fn the_command_line_does_everything_and_a_second_start_keeps_it() {
         printed(&unreachable, 3);
 
         let secrets: Value =
-            serde_json::from_str(&std::fs::read_to_string(toolcrib.data().join("secrets.json")).unwrap()).unwrap();
+            serde_json::from_str(&std::fs::read_to_string(toolcrib.data().join("secrets.json")).unwrap())
+                .unwrap();
         let mut secrets: Vec<_> =
             secrets.as_object().unwrap().values().map(|secret| secret.as_str().unwrap().to_owned()).collect();
         secrets.extend([key, issued["api_key"].as_str().unwrap().to_owned()]);

@@ -3,8 +3,8 @@
 use proto::{
     audit::v1::audit_service_client::AuditServiceClient,
     executor::v1::{
-        ExecuteRequest, ExecuteResponse, Execution, GetExecutionRequest, ListExecutionsRequest, execute_request::Input,
-        executor_service_client::ExecutorServiceClient,
+        ExecuteRequest, ExecuteResponse, Execution, GetExecutionRequest, ListExecutionsRequest,
+        execute_request::Input, executor_service_client::ExecutorServiceClient,
     },
     permissions::v1::permissions_service_client::PermissionsServiceClient,
     registry::v1::registry_service_client::RegistryServiceClient,
@@ -17,7 +17,9 @@ use tonic::{
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint},
 };
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 /// Largest answer that is read: pages and results may be larger than requests.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
@@ -68,12 +70,14 @@ impl Client {
     }
 
     /// The same, with this key of this agent.
+    #[must_use]
     pub fn with_key(&self, agent: &str, key: &str) -> Self {
         let client = self.with_header("authorization", &format!("Bearer {key}"));
         Self { agent: agent.to_owned(), key: key.to_owned(), ..client }
     }
 
     /// The same, with one more header on every request.
+    #[must_use]
     pub fn with_header(&self, name: &'static str, value: &str) -> Self {
         let mut client = self.clone();
         client.headers.0.push((name, value.parse().unwrap()));
@@ -133,6 +137,7 @@ impl Client {
 }
 
 /// A request for one run.
+#[allow(clippy::needless_pass_by_value, reason = "arguments are written where they are used")]
 pub fn request(tool: &str, arguments: Value) -> ExecuteRequest {
     let input = Some(Input::ArgumentsJson(arguments.to_string()));
     ExecuteRequest { tool: tool.to_owned(), input, ..ExecuteRequest::default() }

@@ -2,8 +2,8 @@
 //! value.
 
 use std::{
-    fs::{self, File, Permissions},
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    fs::{self, File},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
 };
@@ -24,9 +24,7 @@ pub struct Installation {
 impl Installation {
     /// A fresh one, running.
     pub async fn start() -> Self {
-        let permissions = Permissions::from_mode(0o755);
-        let folder = tempfile::Builder::new().prefix("toolcrib-it-").permissions(permissions).tempdir().unwrap();
-        let mut installation = Self { folder, process: None };
+        let mut installation = Self { folder: testkit::folder(), process: None };
         installation.start_again().await;
         installation
     }
@@ -35,13 +33,10 @@ impl Installation {
     pub async fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs already");
         let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
-        let mut command = command();
+        let mut command = self.up();
         command
-            .args(["up", "--listen", "127.0.0.1:0", "--data"])
-            .arg(self.data())
             .env("TOOLCRIB__EXECUTOR__HEARTBEAT_INTERVAL_MS", "200")
             .env("TOOLCRIB__EXECUTOR__LEASE_TIMEOUT_MS", "1000")
-            .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
         // A signal for the terminal of the tests is not for it.
@@ -53,6 +48,17 @@ impl Installation {
             (serving == ServingStatus::Serving).then_some(())
         })
         .await;
+    }
+
+    /// Runs a second `toolcrib up` on the same data, which has to end by itself.
+    pub fn second_up(&self) -> Output {
+        self.up().output().unwrap()
+    }
+
+    fn up(&self) -> Command {
+        let mut command = command();
+        command.args(["up", "--listen", "127.0.0.1:0", "--data"]).arg(self.data()).stdin(Stdio::null());
+        command
     }
 
     /// Kills it without warning.
@@ -78,7 +84,9 @@ impl Installation {
 
     /// Every process under it.
     pub fn descendants(&self) -> Vec<Process> {
-        Process::from_pid(self.process.as_ref().expect("it runs").id()).map(Process::descendants).unwrap_or_default()
+        Process::from_pid(self.process.as_ref().expect("it runs").id())
+            .map(Process::descendants)
+            .unwrap_or_default()
     }
 
     /// Process id of its PostgreSQL.
@@ -154,7 +162,7 @@ impl Drop for Installation {
 }
 
 /// The binary, which cargo builds beside the tests.
-fn command() -> Command {
+pub fn command() -> Command {
     let test = std::env::current_exe().unwrap();
     let binary = test.ancestors().nth(2).unwrap().join("toolcrib");
     assert!(binary.exists(), "{} is missing: run `cargo build -p node`", binary.display());

@@ -13,7 +13,7 @@ mod tool;
 mod upstream;
 
 pub use client::{Client, Service, request};
-pub use installation::{Installation, Process};
+pub use installation::{Installation, Process, command};
 pub use refusal::{Refusal, read, refused};
 pub use runtime::{PATIENCE, block_on, eventually};
 pub use shared::Shared;

@@ -17,7 +17,8 @@ use node::{
 use proto::{
     audit::v1::{Event, QueryTrailRequest},
     permissions::v1::{
-        Agent, CreateAgentRequest, Grant, GrantPermissionRequest, IssueApiKeyRequest, Role as AgentRole, grant::Grantee,
+        Agent, CreateAgentRequest, Grant, GrantPermissionRequest, IssueApiKeyRequest, Role as AgentRole,
+        grant::Grantee,
     },
     registry::v1::{RegisterToolRequest, Tool, ToolDefinition},
 };
@@ -83,11 +84,20 @@ impl Suite {
             Mode::AllInOne => vec![(Role::Edge, wire::start(&settings, &Roles::all()).await.unwrap())],
             Mode::Split => start_split(&mut settings).await,
         };
-        let addresses: Vec<_> =
-            nodes.iter().flat_map(|(_, node)| node.addresses.clone()).collect();
+        let addresses: Vec<_> = nodes.iter().flat_map(|(_, node)| node.addresses.clone()).collect();
         let edge = addresses.iter().find(|(role, _)| *role == Role::Edge).unwrap().1;
         let admin = Client::new(edge).with_key(ADMIN, key.expose_secret());
-        let suite = Self { mode, settings, admin, edge, addresses, nodes, database, folder, agents: AtomicUsize::new(0) };
+        let suite = Self {
+            mode,
+            settings,
+            admin,
+            edge,
+            addresses,
+            nodes,
+            database,
+            folder,
+            agents: AtomicUsize::new(0),
+        };
         suite.wait_until_serving().await;
         suite
     }
@@ -130,8 +140,12 @@ impl Suite {
     /// A new member of the team, with a key.
     pub async fn member(&self, specialization: &str, role: AgentRole) -> Client {
         let id = format!("agent-{}", self.agents.fetch_add(1, Ordering::Relaxed));
-        let agent =
-            Agent { id: id.clone(), specialization: specialization.to_owned(), role: role.into(), create_time: None };
+        let agent = Agent {
+            id: id.clone(),
+            specialization: specialization.to_owned(),
+            role: role.into(),
+            create_time: None,
+        };
         let mut permissions = self.admin.permissions();
         permissions.create_agent(CreateAgentRequest { agent: Some(agent) }).await.unwrap();
         let (key, _) = self.issue_key(&id).await;
@@ -160,7 +174,8 @@ impl Suite {
 
     /// Registers a tool.
     pub async fn register(&self, definition: impl Into<ToolDefinition>) -> Tool {
-        let request = RegisterToolRequest { definition: Some(definition.into()), ..RegisterToolRequest::default() };
+        let request =
+            RegisterToolRequest { definition: Some(definition.into()), ..RegisterToolRequest::default() };
         self.admin.registry().register_tool(request).await.unwrap().into_inner().tool.unwrap()
     }
 
@@ -185,8 +200,10 @@ impl Suite {
 
     /// Waits until the outbox is empty: an event is in it before the call that it tells of is answered.
     pub async fn wait_until_delivered(&self) {
-        eventually("the outbox is empty", async || (self.count("executor.outbox", "true").await == 0).then_some(()))
-            .await;
+        eventually("the outbox is empty", async || {
+            (self.count("executor.outbox", "true").await == 0).then_some(())
+        })
+        .await;
     }
 
     /// Rows of a table, as the database itself has them.
@@ -203,7 +220,8 @@ impl Suite {
 
     /// Makes another team, with an admin.
     pub async fn other_team(&self, team: &str) -> Client {
-        let key = serve::bootstrap(&self.database, &self.settings, team, ADMIN, "Administrator").await.unwrap();
+        let key =
+            serve::bootstrap(&self.database, &self.settings, team, ADMIN, "Administrator").await.unwrap();
         self.stranger().with_key(ADMIN, key.expose_secret())
     }
 
@@ -237,8 +255,7 @@ async fn stop_node(role: Role, node: Node) {
 
 /// A folder that programs, which run as another user where we are root, can pass through.
 fn folder() -> TempDir {
-    let permissions = Permissions::from_mode(0o711);
-    let folder = tempfile::Builder::new().prefix("toolcrib-it-").permissions(permissions).tempdir().unwrap();
+    let folder = testkit::folder();
     for name in ["workspaces", "sandbox"] {
         std::fs::create_dir(folder.path().join(name)).unwrap();
         std::fs::set_permissions(folder.path().join(name), Permissions::from_mode(0o711)).unwrap();
@@ -251,7 +268,8 @@ fn settings(folder: &TempDir, url: SecretString) -> Settings {
     let mut settings = Settings::load(None).unwrap();
     settings.database.url = Some(url);
     settings.database.max_connections = 8;
-    let secret = || Some(SecretString::from(format!("{}{}", types::new_id().simple(), types::new_id().simple())));
+    let secret =
+        || Some(SecretString::from(format!("{}{}", types::new_id().simple(), types::new_id().simple())));
     settings.security.caller_token_key = secret();
     settings.security.api_key_pepper = secret();
     let port: SocketAddr = ([127, 0, 0, 1], 0).into();

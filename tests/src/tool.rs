@@ -29,21 +29,27 @@ impl HttpTool {
             timeout_ms: 30_000,
             ..ToolDefinition::default()
         };
-        let http = HttpBinding { method: "GET".to_owned(), url, allow_private_network: true, ..HttpBinding::default() };
+        let http = HttpBinding {
+            method: "GET".to_owned(),
+            url,
+            allow_private_network: true,
+            ..HttpBinding::default()
+        };
         Self { definition, http }
     }
 
     /// The same, with a result that must keep to this schema.
+    #[must_use]
     pub fn giving(mut self, output_schema: &Value) -> Self {
         self.definition.output_schema_json = output_schema.to_string();
         self
     }
 
     /// The same, sending its arguments as a JSON body.
-    pub fn posting(mut self) -> Self {
-        self.http.method = "POST".to_owned();
-        self.http.body_json = true;
-        self
+    #[must_use]
+    pub fn posting(self) -> Self {
+        let http = HttpBinding { method: "POST".to_owned(), body_json: true, ..self.http };
+        Self { http, ..self }
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod database;
 mod error;
+mod hold;
 mod local;
 mod migrate;
 mod outbox;

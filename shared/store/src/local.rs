@@ -17,6 +17,8 @@ use secrecy::SecretString;
 use sqlx::{Connection, PgConnection};
 use tokio::sync::oneshot;
 
+use crate::hold::{self, Hold};
+
 /// Longest path of a unix socket (`sun_path`, unix(7)), less PostgreSQL's own file name.
 const MAX_SOCKET_DIR: usize = 107 - "/.s.PGSQL.5432".len();
 /// How long the server may take to start, recovery after a crash included.
@@ -49,6 +51,12 @@ pub enum LocalError {
     Unreachable {
         /// The user.
         user: String,
+        /// The folder.
+        directory: PathBuf,
+    },
+    /// Another process runs a server in the folder.
+    #[error("another toolcrib runs the database in {}; stop it, or choose another folder", directory.display())]
+    Held {
         /// The folder.
         directory: PathBuf,
     },
@@ -126,15 +134,19 @@ pub struct LocalCluster {
     socket_dir: PathBuf,
     pid: rustix::process::Pid,
     ended: Option<oneshot::Receiver<()>>,
+    hold: Option<Hold>,
 }
 
 impl LocalCluster {
-    /// Makes the cluster if it is not there, starts it, and waits until it answers.
+    /// Makes the cluster if it is not there, starts it, and waits until it answers. The server of a process that
+    /// was killed is left the time to end.
     pub async fn start(options: &LocalOptions) -> Result<Self, LocalError> {
         let binaries = find_binaries().ok_or(LocalError::NotInstalled)?;
         let user = unprivileged_user()?;
         let directory = prepare_directory(&options.directory, user.as_ref())?;
+        let hold = Some(Hold::take(&directory)?);
         let data = directory.join("data");
+        hold::wait_for_old_server(&data, START_TIMEOUT).await;
         if !data.join("PG_VERSION").exists() {
             initialise(&binaries, &data, user.as_ref()).await?;
         }
@@ -145,7 +157,7 @@ impl LocalCluster {
         let output = File::create(&log).map_err(io_error("creating the server's log"))?;
         command.stdout(output.try_clone().map_err(io_error("using the server's log"))?).stderr(output);
         let (pid, ended) = spawn_bound_to_this_process(command).await?;
-        let mut cluster = Self { socket_dir, pid, ended: Some(ended) };
+        let mut cluster = Self { socket_dir, pid, ended: Some(ended), hold };
         cluster.wait_until_ready(&log).await?;
         Ok(cluster)
     }
@@ -185,6 +197,7 @@ impl LocalCluster {
             // Sent or dropped: either way the server is gone.
             let _ = ended.await;
             self.ended = None;
+            drop(self.hold.take());
         }
     }
 
@@ -328,7 +341,7 @@ fn tail(text: &str) -> String {
     lines[lines.len().saturating_sub(5)..].join(" | ")
 }
 
-fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> LocalError {
+pub(crate) fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> LocalError {
     let what = what.into();
     move |source| LocalError::Io { what, source }
 }

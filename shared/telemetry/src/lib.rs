@@ -114,7 +114,9 @@ pub fn start(config: &Config, roles: &str) -> Result<Guard, Error> {
 
 /// What becomes a span, whatever is logged: a trace must not lose its parts because the log is quiet.
 fn traced() -> Targets {
-    Targets::new().with_default(LevelFilter::INFO).with_targets(["rmcp", "sqlx"].map(|target| (target, LevelFilter::WARN)))
+    Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_targets(["rmcp", "sqlx"].map(|target| (target, LevelFilter::WARN)))
 }
 
 /// Traces always have ids, so that logs and executions can name them; they are exported only when configured.

@@ -1,15 +1,15 @@
-//! What tests need: a real PostgreSQL, one database a test, and the programs they run. For development only; nothing here may be
-//! linked into the binary.
+//! What tests need: a real PostgreSQL, one database a test, and the programs they run. For development
+//! only; nothing here may be linked into the binary.
 #![allow(clippy::expect_used, clippy::missing_panics_doc, reason = "a test that cannot start must fail")]
 
+mod folder;
 mod tools;
-
-use std::{fs::Permissions, os::unix::fs::PermissionsExt};
 
 use secrecy::SecretString;
 use store::{Database, LocalCluster, LocalOptions, Schema};
 use tokio::sync::OnceCell;
 
+pub use folder::folder;
 pub use tools::{installed, tools_dir};
 
 /// The cluster of this test binary; it ends with the process.
@@ -22,11 +22,7 @@ static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
 
 async fn cluster() -> &'static LocalCluster {
     let start = || async {
-        let directory = tempfile::Builder::new()
-            .prefix("toolcrib-test-")
-            .permissions(Permissions::from_mode(0o755))
-            .tempdir()
-            .expect("a temporary folder");
+        let directory = folder();
         let options = LocalOptions { directory: directory.path().join("postgres"), fsync: false };
         let cluster = LocalCluster::start(&options)
             .await

@@ -2,22 +2,23 @@
 //! workspace by the operating system (`openat2` through cap-std), never compared by its text.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use cap_std::{
     ambient_authority,
-    fs::{Dir, OpenOptions},
+    fs::{Dir, FileType, OpenOptions},
 };
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
 use super::text;
 use crate::outcome::{Ended, ToolError, ToolErrorCode};
 
-/// Largest file that is read or written at once, in bytes.
-const MAX_FILE_BYTES: u64 = 2 * 1024 * 1024;
+/// Bytes that a read gives when the caller does not say.
+const DEFAULT_MAX_BYTES: u64 = 1024 * 1024;
 /// Most entries that are listed.
 const MAX_ENTRIES: usize = 1_000;
 /// Deepest folder that a recursive listing enters.
@@ -43,7 +44,7 @@ fn operate(workspace: &Path, arguments: &Value) -> Ended {
         "list" => list(&root, path, arguments),
         "delete" => delete(&root, path, arguments),
         "stat" => stat(&root, path),
-        "mkdir" => root.create_dir_all(path).map(|()| json!({})),
+        "mkdir" => make_folder(&root, Path::new(path), arguments).map(|()| json!({})),
         _ => Err(io::Error::other("is no operation of this tool")),
     };
     let mut result = done.map_err(failed)?;
@@ -53,26 +54,29 @@ fn operate(workspace: &Path, arguments: &Value) -> Ended {
 }
 
 fn read(root: &Dir, path: &str, arguments: &Value) -> io::Result<Value> {
-    let file = root.open(path)?;
-    let size = file.metadata()?.len();
-    if !file.metadata()?.is_file() {
+    let number = |name: &str| arguments.get(name).and_then(Value::as_u64);
+    let (offset, most) = (number("offset").unwrap_or(0), number("max_bytes").unwrap_or(DEFAULT_MAX_BYTES));
+    let mut file = root.open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(io::Error::other("is not a file"));
     }
+    file.seek(SeekFrom::Start(offset))?;
     let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
-    let truncated = size > MAX_FILE_BYTES;
-    let as_base64 = || json!({ "content": STANDARD.encode(&bytes), "encoding": "base64" });
-    let mut result = if text(arguments, "encoding") == Some("base64") {
-        as_base64()
-    } else {
-        match std::str::from_utf8(whole_characters(&bytes, truncated)) {
-            Ok(content) => json!({ "content": content, "encoding": "utf-8" }),
-            Err(_) => return Err(io::Error::other("is not UTF-8 text; read it with encoding base64")),
-        }
+    file.take(most).read_to_end(&mut bytes)?;
+    let truncated = metadata.len() > offset.saturating_add(bytes.len() as u64);
+    let plain = std::str::from_utf8(whole_characters(&bytes, truncated)).ok();
+    let plain = plain.filter(|_| text(arguments, "encoding") != Some("base64"));
+    let (content, encoding) = match plain {
+        Some(content) => (content.to_owned(), "utf-8"),
+        None => (STANDARD.encode(&bytes), "base64"),
     };
-    result["size_bytes"] = size.into();
-    result["truncated"] = truncated.into();
-    Ok(result)
+    Ok(json!({
+        "content": content,
+        "encoding": encoding,
+        "size_bytes": metadata.len(),
+        "truncated": truncated,
+    }))
 }
 
 /// A cut may fall inside a character: its first bytes are left out.
@@ -90,13 +94,10 @@ fn write(root: &Dir, path: &str, arguments: &Value, append: bool) -> io::Result<
         Some("base64") => STANDARD.decode(content).map_err(|_| io::Error::other("content is not base64"))?,
         _ => content.as_bytes().to_vec(),
     };
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(io::Error::other(format!(
-            "content is larger than {MAX_FILE_BYTES} bytes; append it in parts"
-        )));
-    }
     let path = Path::new(path);
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    if let Some(parent) =
+        path.parent().filter(|parent| recursive(arguments) && !parent.as_os_str().is_empty())
+    {
         root.create_dir_all(parent)?;
     }
     if append {
@@ -122,10 +123,21 @@ fn replace(root: &Dir, path: &Path, temporary: &Path, bytes: &[u8]) -> io::Resul
     root.rename(temporary, root, path)
 }
 
+fn recursive(arguments: &Value) -> bool {
+    arguments.get("recursive").and_then(Value::as_bool).unwrap_or(false)
+}
+
+fn make_folder(root: &Dir, path: &Path, arguments: &Value) -> io::Result<()> {
+    if recursive(arguments) { root.create_dir_all(path) } else { root.create_dir(path) }
+}
+
 fn list(root: &Dir, path: &str, arguments: &Value) -> io::Result<Value> {
-    let recursive = arguments.get("recursive").and_then(Value::as_bool).unwrap_or(false);
+    let prefix = match path.trim_start_matches("./").trim_end_matches('/') {
+        "" | "." => String::new(),
+        folder => format!("{folder}/"),
+    };
     let mut entries = Vec::new();
-    let truncated = walk(&root.open_dir(path)?, "", recursive, 0, &mut entries)?;
+    let truncated = walk(&root.open_dir(path)?, &prefix, recursive(arguments), 0, &mut entries)?;
     entries.sort_by(|a, b| a["path"].as_str().cmp(&b["path"].as_str()));
     Ok(json!({ "entries": entries, "truncated": truncated }))
 }
@@ -144,16 +156,13 @@ fn walk(
         }
         let entry = entry?;
         let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        let kind = entry.file_type()?;
-        let word = match (kind.is_dir(), kind.is_file()) {
-            (true, _) => "directory",
-            (_, true) => "file",
-            _ => "other",
-        };
-        let size = entry.metadata().map_or(0, |metadata| metadata.len());
-        entries
-            .push(json!({ "path": path, "type": word, "size_bytes": if kind.is_file() { size } else { 0 } }));
-        if recursive && kind.is_dir() {
+        let file_type = entry.file_type()?;
+        let mut listed = json!({ "path": path, "kind": kind(file_type) });
+        if file_type.is_file() {
+            listed["size_bytes"] = entry.metadata()?.len().into();
+        }
+        entries.push(listed);
+        if recursive && file_type.is_dir() {
             let more = depth >= MAX_DEPTH
                 || walk(&entry.open_dir()?, &format!("{path}/"), true, depth + 1, entries)?;
             if more {
@@ -165,8 +174,7 @@ fn walk(
 }
 
 fn delete(root: &Dir, path: &str, arguments: &Value) -> io::Result<Value> {
-    let recursive = arguments.get("recursive").and_then(Value::as_bool).unwrap_or(false);
-    match (root.symlink_metadata(path)?.is_dir(), recursive) {
+    match (root.symlink_metadata(path)?.is_dir(), recursive(arguments)) {
         (true, true) => root.remove_dir_all(path)?,
         (true, false) => root.remove_dir(path)?,
         (false, _) => root.remove_file(path)?,
@@ -176,14 +184,28 @@ fn delete(root: &Dir, path: &str, arguments: &Value) -> io::Result<Value> {
 
 fn stat(root: &Dir, path: &str) -> io::Result<Value> {
     let metadata = root.metadata(path)?;
-    let word = if metadata.is_dir() { "directory" } else { "file" };
-    let entry = json!({ "path": path, "type": word, "size_bytes": metadata.len() });
-    Ok(json!({ "size_bytes": metadata.len(), "entries": [entry] }))
+    let modified: DateTime<Utc> = metadata.modified()?.into_std().into();
+    Ok(json!({
+        "kind": kind(metadata.file_type()),
+        "size_bytes": metadata.len(),
+        "modified_time": modified.to_rfc3339_opts(SecondsFormat::Millis, true),
+    }))
+}
+
+fn kind(file_type: FileType) -> &'static str {
+    match (file_type.is_dir(), file_type.is_file()) {
+        (true, _) => "folder",
+        (_, true) => "file",
+        _ => "other",
+    }
 }
 
 /// The system's words, without the machine's paths.
 fn failure(operation: &str, path: &str, error: &io::Error) -> ToolError {
     let what = match error.kind() {
+        io::ErrorKind::NotFound if matches!(operation, "write" | "append" | "mkdir") => {
+            "the folder above does not exist; make it with recursive true".to_owned()
+        }
         io::ErrorKind::NotFound => "does not exist".to_owned(),
         io::ErrorKind::PermissionDenied => "lies outside the workspace or may not be reached".to_owned(),
         io::ErrorKind::DirectoryNotEmpty => "is not empty; delete it with recursive true".to_owned(),
@@ -205,16 +227,22 @@ mod tests {
     fn a_file_is_written_appended_read_listed_and_deleted() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
-        operation(root, &json!({"operation": "write", "path": "a/b.txt", "content": "one"})).unwrap();
+        operation(
+            root,
+            &json!({"operation": "write", "path": "a/b.txt", "content": "one", "recursive": true}),
+        )
+        .unwrap();
         let grown =
             operation(root, &json!({"operation": "append", "path": "a/b.txt", "content": " two"})).unwrap();
         assert_eq!(grown["size_bytes"], 7);
         let read = operation(root, &json!({"operation": "read", "path": "a/b.txt"})).unwrap();
         assert_eq!((read["content"].as_str(), read["truncated"].as_bool()), (Some("one two"), Some(false)));
         let listed = operation(root, &json!({"operation": "list", "path": ".", "recursive": true})).unwrap();
-        let paths: Vec<_> =
-            listed["entries"].as_array().unwrap().iter().map(|e| e["path"].as_str().unwrap()).collect();
-        assert_eq!(paths, ["a", "a/b.txt"]);
+        let file = json!({"path": "a/b.txt", "kind": "file", "size_bytes": 7});
+        assert_eq!(listed["entries"], json!([{"path": "a", "kind": "folder"}, file]));
+        let part = json!({"operation": "read", "path": "a/b.txt", "offset": 1, "max_bytes": 2});
+        let part = operation(root, &part).unwrap();
+        assert_eq!((part["content"].as_str(), part["truncated"].as_bool()), (Some("ne"), Some(true)));
         assert!(
             operation(root, &json!({"operation": "delete", "path": "a"})).unwrap_err().contains("recursive")
         );

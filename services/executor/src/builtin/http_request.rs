@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Bytes of the body when the caller does not say.
-const DEFAULT_MAX_BYTES: usize = 262_144;
+const DEFAULT_MAX_BYTES: usize = 1_048_576;
 /// Headers that would change how the request is framed or routed; the client sets them itself.
 const OWN_HEADERS: [&str; 6] = ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te"];
 
@@ -30,6 +30,9 @@ pub(crate) async fn run(http: &HttpClient, allow_private_network: bool, argument
 fn fetch(arguments: &Value, allow_private_network: bool) -> Result<Fetch, ToolError> {
     let mut url = Url::parse(text(arguments, "url").unwrap_or_default())
         .map_err(|error| wrong(&format!("url is not an address: {error}")))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("url must not hold a user or a password; send an authorization header"));
+    }
     if let Some(query) = arguments.get("query").and_then(Value::as_object).filter(|query| !query.is_empty()) {
         let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         url.query_pairs_mut().extend_pairs(query.iter().map(|(name, value)| (name, plain(value))));

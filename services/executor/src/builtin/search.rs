@@ -31,9 +31,11 @@ pub(crate) async fn brave(http: &HttpClient, config: &WebSearchConfig, arguments
         ("country", "country"),
         ("language", "search_lang"),
         ("safe_search", "safesearch"),
-        ("freshness", "freshness"),
     ];
     append(&mut url, arguments, &names);
+    if let Some((word, _)) = freshness(arguments) {
+        url.query_pairs_mut().append_pair("freshness", word);
+    }
     let mut value = HeaderValue::try_from(key.expose_secret()).map_err(|_| bad_key())?;
     value.set_sensitive(true);
     let headers = HeaderMap::from_iter([(HeaderName::from_static("x-subscription-token"), value)]);
@@ -55,6 +57,9 @@ pub(crate) async fn google(http: &HttpClient, config: &WebSearchConfig, argument
     let number = |name: &str, default: u64| arguments.get(name).and_then(Value::as_u64).unwrap_or(default);
     let count = number("count", GOOGLE_MAX_COUNT).min(GOOGLE_MAX_COUNT);
     let start = number("offset", 0) * count + 1;
+    if let Some((_, word)) = freshness(arguments) {
+        url.query_pairs_mut().append_pair("dateRestrict", word);
+    }
     let safe = if text(arguments, "safe_search") == Some("off") { "off" } else { "active" };
     url.query_pairs_mut()
         .append_pair("num", &count.to_string())
@@ -72,6 +77,17 @@ pub(crate) async fn google(http: &HttpClient, config: &WebSearchConfig, argument
         result["total"] = total.into();
     }
     Ok(result.to_string())
+}
+
+/// Brave's and Google's words for how old a result may be.
+fn freshness(arguments: &Value) -> Option<(&'static str, &'static str)> {
+    match text(arguments, "freshness")? {
+        "day" => Some(("pd", "d1")),
+        "week" => Some(("pw", "w1")),
+        "month" => Some(("pm", "m1")),
+        "year" => Some(("py", "y1")),
+        _ => None,
+    }
 }
 
 async fn ask(http: &HttpClient, url: Url, mut headers: HeaderMap) -> Result<Value, ToolError> {

@@ -343,4 +343,35 @@ mod tests {
         let nobody = listener.into_std().unwrap().accept().unwrap_err();
         assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
     }
+
+    #[tokio::test]
+    async fn a_redirect_from_a_public_address_to_a_private_one_is_refused() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let hits = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = std::sync::Arc::clone(&hits);
+        let to = format!("http://127.0.0.1:{}/private", address.port());
+        let router = axum::Router::new().fallback(move || {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let to = to.clone();
+            async move { (axum::http::StatusCode::FOUND, [("location", to)]) }
+        });
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        // A name that stands for a public address: it alone leads to the server.
+        let public =
+            Client::builder().redirect(Policy::none()).resolve("public.test", address).build().unwrap();
+        let client = HttpClient { any: public.clone(), public, max_response_bytes: 1_024 };
+        let fetch = Fetch {
+            method: Method::GET,
+            url: format!("http://public.test:{}/", address.port()).parse().unwrap(),
+            headers: HeaderMap::new(),
+            body: None,
+            max_bytes: 100,
+            allow_private_network: false,
+        };
+        let refused = client.fetch(fetch).await.unwrap_err();
+        assert_eq!(refused.code, ToolErrorCode::AddressRefused);
+        assert_eq!(hits.load(std::sync::atomic::Ordering::Relaxed), 1);
+        server.abort();
+    }
 }

@@ -47,7 +47,8 @@ async fn block(house: &House) -> sqlx::Transaction<'static, sqlx::Postgres> {
 }
 
 async fn until_blocked(house: &House) {
-    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'executor.execution'::regclass";
+    let waiting =
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'executor.execution'::regclass";
     until(async || house.number(waiting).await == 1).await;
 }
 

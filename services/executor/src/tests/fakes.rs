@@ -96,6 +96,11 @@ impl Default for Fakes {
 }
 
 impl Fakes {
+    /// Whose Authorize waits at the gate until it is closed.
+    pub(crate) fn hesitant() -> Self {
+        Self { gate: Arc::new(Semaphore::new(0)), ..Self::default() }
+    }
+
     pub(crate) fn links(&self, key: &TokenKey) -> HashMap<&'static str, Link> {
         let options = || StackOptions { key: key.clone(), max_concurrent_requests: 256 };
         let link = |routes: Routes| ::rpc::stack(routes, options());

@@ -187,7 +187,8 @@ pub(crate) struct Outage {
 
 impl Outage {
     pub(crate) async fn new() -> (Self, Database) {
-        let directory = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
+        let directory =
+            tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
         let options = LocalOptions { directory: directory.path().join("postgres"), fsync: false };
         let cluster = LocalCluster::start(&options).await.unwrap();
         cluster.create_database("own", "template0").await.unwrap();

@@ -23,8 +23,7 @@ async fn a_refused_intent_stops_the_call_and_gives_its_place_back() {
 #[tokio::test]
 async fn a_database_that_goes_away_behind_the_decision_stops_the_call() {
     let (mut outage, database) = Outage::new().await;
-    let mut fakes = super::fakes::Fakes::default();
-    fakes.gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let fakes = super::fakes::Fakes::hesitant();
     let (house, upstream) = (House::on(&database, fakes, |_| {}), Upstream::well().await);
     house.add(posting("tool", &upstream.url));
     let call = house.spawn(super::house::PATIENCE, request("tool", "{}"));
@@ -60,7 +59,10 @@ async fn the_intent_is_in_the_database_before_the_tool_is_reached() {
     })
     .await;
     for (name, effect) in [("strict", Effect::SideEffect), ("relaxed", Effect::ReadOnly)] {
-        house.add(proto::registry::v1::ToolDefinition { effect: effect.into(), ..posting(name, &upstream.url) });
+        house.add(proto::registry::v1::ToolDefinition {
+            effect: effect.into(),
+            ..posting(name, &upstream.url)
+        });
         let execution = super::house::execution(house.execute(request(name, "{}")).await);
         assert_eq!(execution.result_json, r#"{"found":["running"]}"#);
         assert_eq!(execution.cost_micro_usd, 7);
@@ -101,7 +103,8 @@ async fn a_write_under_an_old_lease_touches_nothing() {
     .await;
     house.add(posting("tool", &upstream.url));
     refused(house.execute(request("tool", "{}")).await, Code::Internal, ErrorReason::Internal);
-    let rows = house.texts("SELECT status || ':' || result_json || ':' || error_json FROM executor.execution").await;
+    let rows =
+        house.texts("SELECT status || ':' || result_json || ':' || error_json FROM executor.execution").await;
     assert_eq!(rows, ["unknown_outcome::"]);
     assert_eq!(house.number("SELECT count(*) FROM executor.outbox").await, 0);
     assert!(house.fakes.trail().is_empty());

@@ -1,0 +1,112 @@
+//! Events on their way: they wait for audit, arrive in order and once, and stop new calls when they wait too long.
+
+use ::rpc::ErrorReason;
+use proto::{executor::v1::ExecutionStatus, types::v1::Effect};
+use tonic::Code;
+
+use super::{
+    fakes::{Fakes, Mood},
+    house::{House, ended, posting, refused, request, until},
+    upstream::Upstream,
+};
+
+async fn house(change: impl FnOnce(&mut crate::Config)) -> (House, Upstream) {
+    let (house, upstream) = (House::with(change).await, Upstream::well().await);
+    let definition = posting("tool", &upstream.url);
+    house.add(proto::registry::v1::ToolDefinition { effect: Effect::ReadOnly.into(), ..definition });
+    (house, upstream)
+}
+
+async fn waiting(house: &House) -> i64 {
+    house.number("SELECT count(*) FROM executor.outbox WHERE destination = 'audit'").await
+}
+
+#[tokio::test]
+async fn calls_go_on_without_audit_until_its_events_have_waited_too_long() {
+    let (house, upstream) = house(|config| config.audit_backlog_max_age_s = 2).await;
+    Fakes::set(&house.fakes.audit, Mood::Down);
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.push(super::house::execution(house.execute(request("tool", "{}")).await).id);
+    }
+    assert_eq!(waiting(&house).await, 5);
+    let refusal = || async { house.execute(request("tool", "{}")).await.err() };
+    until(async || refusal().await.is_some()).await;
+    refused(house.execute(request("tool", "{}")).await, Code::Unavailable, ErrorReason::AuditBacklog);
+    let hits = upstream.hits();
+    assert!(house.fakes.trail().is_empty());
+    Fakes::set(&house.fakes.audit, Mood::Well);
+    until(async || waiting(&house).await == 0).await;
+    let told: Vec<String> =
+        house.fakes.events.lock().unwrap().iter().map(|e| e.execution_id.clone()).collect();
+    assert_eq!((told.len(), &told[..5]), (hits, &ids[..]));
+    until(async || house.execute(request("tool", "{}")).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_delivers_again_under_the_same_id() {
+    let (house, _upstream) = house(|_| {}).await;
+    Fakes::set(&house.fakes.audit, Mood::Mute);
+    for _ in 0..3 {
+        ended(house.execute(request("tool", "{}")).await, ExecutionStatus::Succeeded);
+    }
+    until(async || house.fakes.requests.lock().unwrap().len() >= 2).await;
+    Fakes::set(&house.fakes.audit, Mood::Well);
+    until(async || waiting(&house).await == 0).await;
+    assert!(house.fakes.events.lock().unwrap().len() > 3);
+    assert_eq!(house.fakes.trail().len(), 3);
+}
+
+#[tokio::test]
+async fn more_events_than_one_message_may_hold_are_delivered_in_parts() {
+    let (house, _upstream) = house(|_| {}).await;
+    Fakes::set(&house.fakes.audit, Mood::Down);
+    let words = "abcdefghijklmno ".repeat(3_750);
+    let arguments = serde_json::json!({ "text": words }).to_string();
+    for _ in 0..100 {
+        ended(house.execute(request("tool", &arguments)).await, ExecutionStatus::Succeeded);
+    }
+    let bytes = house
+        .number("SELECT sum(octet_length(payload)) FROM executor.outbox WHERE destination = 'audit'")
+        .await;
+    assert!(bytes > 4 << 20, "{bytes}");
+    Fakes::set(&house.fakes.audit, Mood::Well);
+    until(async || waiting(&house).await == 0).await;
+    assert_eq!(house.fakes.trail().len(), 100);
+    assert!(house.fakes.requests.lock().unwrap().len() > 1);
+}
+
+#[tokio::test]
+async fn an_event_that_audit_refuses_does_not_hold_up_the_others() {
+    let (house, upstream) = house(|_| {}).await;
+    house.add(posting("poison", &upstream.url));
+    Fakes::set(&house.fakes.audit, Mood::Down);
+    for tool in ["tool", "tool", "poison", "tool"] {
+        ended(house.execute(request(tool, "{}")).await, ExecutionStatus::Succeeded);
+    }
+    Fakes::set(&house.fakes.audit, Mood::Refuses("poison".into()));
+    until(async || house.fakes.trail().len() == 3).await;
+    ended(house.execute(request("tool", "{}")).await, ExecutionStatus::Succeeded);
+    until(async || house.fakes.trail().len() == 4).await;
+    // It is never dropped, and counts as waiting.
+    until(async || waiting(&house).await == 1).await;
+    Fakes::set(&house.fakes.audit, Mood::Well);
+    until(async || house.fakes.trail().len() == 5).await;
+}
+
+#[tokio::test]
+async fn events_that_another_process_holds_count_as_waiting() {
+    let (house, _upstream) = house(|config| config.audit_backlog_max_age_s = 2).await;
+    let mut other = house.database.pool().unwrap().begin().await.unwrap();
+    sqlx::query("INSERT INTO executor.outbox (destination, payload, create_time) VALUES ('audit', '', now() - interval '1 hour')")
+        .execute(house.database.pool().unwrap())
+        .await
+        .unwrap();
+    // Whoever is first: the relay of the house cannot take it while audit is down.
+    Fakes::set(&house.fakes.audit, Mood::Down);
+    let held = "SELECT id FROM executor.outbox FOR UPDATE";
+    sqlx::query(held).fetch_all(&mut *other).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    refused(house.execute(request("tool", "{}")).await, Code::Unavailable, ErrorReason::AuditBacklog);
+    other.rollback().await.unwrap();
+}

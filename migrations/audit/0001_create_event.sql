@@ -47,7 +47,8 @@ CREATE FUNCTION audit.uuid_floor(at timestamptz) RETURNS uuid LANGUAGE sql IMMUT
     SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '00000000000000000000')::uuid
 $$;
 
--- Makes the partitions of this month and of the months ahead; safe to call at any time.
+-- Makes the partitions of this month and of the months ahead; safe to call at any time. A month whose rows
+-- stand in the default partition already cannot have one of its own: it is left out, with a warning.
 CREATE FUNCTION audit.ensure_partitions(months_ahead integer) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     month timestamptz;
@@ -58,10 +59,14 @@ BEGIN
         month := (date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => ahead)) AT TIME ZONE 'UTC';
         name := 'event_' || to_char(month AT TIME ZONE 'UTC', 'YYYY_MM');
         IF to_regclass('audit.' || name) IS NULL THEN
-            EXECUTE format(
-                'CREATE TABLE audit.%I PARTITION OF audit.event FOR VALUES FROM (%L) TO (%L)',
-                name, audit.uuid_floor(month),
-                audit.uuid_floor(((month AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC'));
+            BEGIN
+                EXECUTE format(
+                    'CREATE TABLE audit.%I PARTITION OF audit.event FOR VALUES FROM (%L) TO (%L)',
+                    name, audit.uuid_floor(month),
+                    audit.uuid_floor(((month AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC'));
+            EXCEPTION WHEN check_violation THEN
+                RAISE WARNING 'events of % stay in the default partition', to_char(month AT TIME ZONE 'UTC', 'YYYY-MM');
+            END;
         END IF;
     END LOOP;
 END

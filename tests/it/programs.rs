@@ -1,6 +1,6 @@
 //! Programs in the sandbox, files of a task, and the analysis of a table.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write};
 
 use proto::executor::v1::{ExecuteRequest, Execution, ExecutionStatus, ToolErrorCode};
 use rpc::ErrorReason;
@@ -231,7 +231,8 @@ async fn upload(agent: &Client, sales: &[Sale]) {
     let mut part = String::from("region,quantity,price\n");
     let mut operation = "write";
     for (number, sale) in sales.iter().enumerate() {
-        part += &format!("{},{},{}.{:02}\n", sale.region, sale.quantity, sale.cents / 100, sale.cents % 100);
+        let (whole, part_of_one) = (sale.cents / 100, sale.cents % 100);
+        writeln!(part, "{},{},{whole}.{part_of_one:02}", sale.region, sale.quantity).unwrap();
         let is_last = number + 1 == sales.len();
         if part.len() > PART || is_last {
             let content = std::mem::take(&mut part);

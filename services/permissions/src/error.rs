@@ -62,11 +62,7 @@ impl Error {
 
 impl From<PageError> for Error {
     fn from(error: PageError) -> Self {
-        let field = match error {
-            PageError::Size(_) => "page_size",
-            PageError::Token => "page_token",
-        };
-        Self::invalid(field, error.to_string())
+        Self::invalid(error.field(), error.to_string())
     }
 }
 

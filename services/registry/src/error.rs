@@ -80,11 +80,7 @@ fn suggestion(nearest: &[String]) -> String {
 
 impl From<PageError> for Error {
     fn from(error: PageError) -> Self {
-        let field = match error {
-            PageError::Size(_) => "page_size",
-            PageError::Token => "page_token",
-        };
-        Self::invalid(field, error.to_string())
+        Self::invalid(error.field(), error.to_string())
     }
 }
 

@@ -38,6 +38,16 @@ pub enum PageError {
     Token,
 }
 
+impl PageError {
+    /// The field of the request that is wrong.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Size(_) => "page_size",
+            Self::Token => "page_token",
+        }
+    }
+}
+
 /// What a listing needs to know: where to start and how many rows to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {

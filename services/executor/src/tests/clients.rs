@@ -46,10 +46,13 @@ async fn block(house: &House) -> sqlx::Transaction<'static, sqlx::Postgres> {
     transaction
 }
 
-async fn until_blocked(house: &House) {
-    let waiting =
-        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'executor.execution'::regclass";
-    until(async || house.number(waiting).await == 1).await;
+/// Waits until an insert into a table waits for a lock.
+async fn until_blocked(house: &House, table: &str) {
+    let insert = format!("%INSERT INTO executor.{table} %");
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE $1";
+    let pool = house.database.pool().unwrap();
+    let count = async || sqlx::query_scalar::<_, i64>(waiting).bind(&insert).fetch_one(pool).await.unwrap();
+    until(async || count().await == 1).await;
 }
 
 #[tokio::test]
@@ -58,7 +61,7 @@ async fn a_client_gone_while_the_intent_is_written_leaves_nothing_running() {
     house.add(posting("tool", &held.upstream.url));
     let blocked = block(&house).await;
     let call = house.spawn(PATIENCE, request("tool", "{}"));
-    until_blocked(&house).await;
+    until_blocked(&house, "execution").await;
     call.abort();
     let _ = call.await;
     blocked.rollback().await.unwrap();
@@ -74,7 +77,7 @@ async fn a_call_whose_client_gave_up_before_the_intent_is_recorded_and_not_made(
     house.add(posting("tool", &held.upstream.url));
     let blocked = block(&house).await;
     let call = house.spawn(Duration::from_millis(400), request("tool", "{}"));
-    until_blocked(&house).await;
+    until_blocked(&house, "execution").await;
     refused(call.await.unwrap(), Code::DeadlineExceeded, ErrorReason::DeadlineExceeded);
     blocked.rollback().await.unwrap();
     until(async || house.statuses().await == ["timed_out"]).await;
@@ -90,8 +93,7 @@ async fn a_refusal_is_recorded_when_its_client_is_gone() {
     let mut blocked = house.database.pool().unwrap().begin().await.unwrap();
     sqlx::query("LOCK TABLE executor.outbox IN SHARE MODE").execute(&mut *blocked).await.unwrap();
     let call = house.spawn(PATIENCE, request("nothing", "{}"));
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO executor.outbox%'";
-    until(async || house.number(waiting).await == 1).await;
+    until_blocked(&house, "outbox").await;
     call.abort();
     let _ = call.await;
     blocked.rollback().await.unwrap();

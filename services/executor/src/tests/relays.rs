@@ -1,7 +1,10 @@
 //! Events on their way: they wait for audit, arrive in order and once, and stop new calls when they wait too long.
 
+use std::fmt::Write;
+
 use ::rpc::ErrorReason;
-use proto::{executor::v1::ExecutionStatus, types::v1::Effect};
+use prost::Message;
+use proto::{audit::v1::Event, executor::v1::ExecutionStatus, types::v1::Effect};
 use tonic::Code;
 
 use super::{
@@ -9,6 +12,7 @@ use super::{
     house::{House, ended, posting, refused, request, until},
     upstream::Upstream,
 };
+use crate::store::{self, OutboxEvent};
 
 async fn house(change: impl FnOnce(&mut crate::Config)) -> (House, Upstream) {
     let (house, upstream) = (House::with(change).await, Upstream::well().await);
@@ -57,15 +61,24 @@ async fn an_answer_that_is_lost_delivers_again_under_the_same_id() {
     assert_eq!(house.fakes.trail().len(), 3);
 }
 
+fn large_event() -> OutboxEvent {
+    let arguments_json = "x".repeat(64 * 1024);
+    let event = Event { id: types::new_id().to_string(), arguments_json, ..Event::default() };
+    let hex = event.encode_to_vec().iter().fold(String::from("\\x"), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    });
+    OutboxEvent { destination: "audit", payload: hex }
+}
+
 #[tokio::test]
 async fn more_events_than_one_message_may_hold_are_delivered_in_parts() {
     let (house, _upstream) = house(|_| {}).await;
     Fakes::set(&house.fakes.audit, Mood::Down);
-    let words = "abcdefghijklmno ".repeat(3_750);
-    let arguments = serde_json::json!({ "text": words }).to_string();
-    for _ in 0..100 {
-        ended(house.execute(request("tool", &arguments)).await, ExecutionStatus::Succeeded);
-    }
+    let events: Vec<OutboxEvent> = (0..100).map(|_| large_event()).collect();
+    let mut transaction = store::begin(house.database.pool().unwrap(), false).await.unwrap();
+    store::events_insert_in_txn(&mut transaction, &events.iter().collect::<Vec<_>>()).await.unwrap();
+    transaction.commit().await.unwrap();
     let bytes = house
         .number("SELECT sum(octet_length(payload)) FROM executor.outbox WHERE destination = 'audit'")
         .await;

@@ -8,8 +8,10 @@ use proto::{
 
 use super::{
     house::{House, agent, ended, execution, posting, request, until},
+    ledger::intent,
     upstream::{Held, Upstream, json},
 };
+use crate::store::{self, Intent};
 
 #[tokio::test]
 async fn a_tool_that_takes_too_long_is_stopped_and_charged() {
@@ -72,12 +74,16 @@ async fn numbers_arrive_as_they_were_sent() {
 
 #[tokio::test]
 async fn a_listing_of_large_executions_is_a_message_that_clients_take() {
-    let (house, upstream) = (House::new().await, Upstream::well().await);
-    house.add(posting("tool", &upstream.url));
-    let arguments = serde_json::json!({ "text": "abcdefghijklmno ".repeat(3_750) }).to_string();
-    for _ in 0..70 {
-        execution(house.execute(request("tool", &arguments)).await);
-    }
+    let house = House::new().await;
+    let intents: Vec<Intent> = (0..70).map(|_| intent(uuid::Uuid::new_v4(), "")).collect();
+    let large = |mut intent: Intent| {
+        intent.execution.arguments_json = format!("\"{}\"", "x".repeat(64 * 1024 - 2));
+        intent
+    };
+    let intents: Vec<Intent> = intents.into_iter().map(large).collect();
+    let mut transaction = store::begin(house.database.pool().unwrap(), false).await.unwrap();
+    store::intents_insert_in_txn(&mut transaction, &intents.iter().collect::<Vec<_>>()).await.unwrap();
+    transaction.commit().await.unwrap();
     let outgoing = Outgoing::new("executor", ::rpc::TokenKey::new(&"s".repeat(32).into()));
     let (mut found, mut page_token, mut pages) = (std::collections::HashSet::new(), String::new(), 0);
     loop {

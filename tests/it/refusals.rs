@@ -34,8 +34,8 @@ tests::scenarios! {
 async fn arguments_are_refused_with_every_violation(suite: &Suite) {
     let agent = suite.agent("Technical Executor").await;
     let arguments = json!({"code": 7, "timeout_s": 0, "hunter2": true});
-    let answer = agent.try_call("python_sandbox", arguments).await;
-    let refusal = refused(answer, Code::InvalidArgument, ErrorReason::InvalidArguments);
+    let wrong = ExecuteRequest { task_id: "job-2".into(), ..request("python_sandbox", arguments) };
+    let refusal = refused(agent.execute(wrong).await, Code::InvalidArgument, ErrorReason::InvalidArguments);
     let violations = refusal.violations();
     let fields: Vec<_> = violations.iter().map(|(field, _)| *field).collect();
     assert_eq!(fields, ["arguments", "arguments/code", "arguments/timeout_s"], "{violations:?}");
@@ -43,6 +43,7 @@ async fn arguments_are_refused_with_every_violation(suite: &Suite) {
 
     let not_json = ExecuteRequest {
         input: Some(Input::ArgumentsJson("{\"code\": ".into())),
+        task_id: "job-2".into(),
         ..request("python_sandbox", json!({}))
     };
     let refusal =
@@ -62,6 +63,7 @@ async fn arguments_are_refused_with_every_violation(suite: &Suite) {
             ("INVALID_ARGUMENTS", "python_sandbox")
         );
         assert_eq!((event.execution_id.as_str(), event.tool_digest.len()), ("", 64), "{event:?}");
+        assert_eq!((event.task_id.as_str(), event.trace_id.len()), ("job-2", 32), "{event:?}");
     }
     assert_eq!(suite.count("executor.execution", &format!("agent_id = '{}'", agent.agent)).await, 0);
 }

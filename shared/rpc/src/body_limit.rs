@@ -4,6 +4,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes};
@@ -20,16 +21,15 @@ pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes before a message: one flag and its length (gRPC over HTTP/2, "Length-Prefixed-Message").
 const PREFIX: usize = 5;
 
+/// How long a client may take to begin its message: a call that says nothing holds a place.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The same body, if its first message declares a size that may be sent.
 pub async fn check(mut body: Body) -> Result<Body, Status> {
     let mut head: Vec<Bytes> = Vec::new();
     let mut prefix = Vec::with_capacity(PREFIX);
-    while prefix.len() < PREFIX {
-        let Some(frame) = body.frame().await else { break };
-        let Ok(data) = frame?.into_data() else { break };
-        prefix.extend(data.iter().take(PREFIX - prefix.len()));
-        head.push(data);
-    }
+    let begun = tokio::time::timeout(PATIENCE, read_prefix(&mut body, &mut head, &mut prefix)).await;
+    begun.unwrap_or_else(|_| Err(silent()))?;
     if let [_, length @ ..] = prefix.as_slice()
         && let Ok(length) = <[u8; 4]>::try_from(length)
         && u32::from_be_bytes(length) as usize > MAX_MESSAGE_BYTES
@@ -42,6 +42,21 @@ pub async fn check(mut body: Body) -> Result<Body, Status> {
     }
     head.reverse();
     Ok(Body::new(Prefixed { head, body }))
+}
+
+async fn read_prefix(body: &mut Body, head: &mut Vec<Bytes>, prefix: &mut Vec<u8>) -> Result<(), Status> {
+    while prefix.len() < PREFIX {
+        let Some(frame) = body.frame().await else { break };
+        let Ok(data) = frame?.into_data() else { break };
+        prefix.extend(data.iter().take(PREFIX - prefix.len()));
+        head.push(data);
+    }
+    Ok(())
+}
+
+fn silent() -> Status {
+    let message = format!("no message began within {PATIENCE:?}");
+    status_with_reason(Kind::Deadline, ErrorReason::DeadlineExceeded, message)
 }
 
 /// A body whose first chunks were read already; `head` holds them, the next one last.
@@ -104,5 +119,13 @@ mod tests {
         let [a, b, c, d] = u32::try_from(MAX_MESSAGE_BYTES + 1).unwrap().to_be_bytes();
         let refused = check(body(vec![vec![0, a], vec![b, c, d]])).await.unwrap_err();
         assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_says_nothing_is_given_up() {
+        let silence = Body::new(http_body_util::StreamBody::new(futures_util::stream::pending::<
+            Result<Frame<Bytes>, Status>,
+        >()));
+        assert_eq!(check(silence).await.unwrap_err().code(), tonic::Code::DeadlineExceeded);
     }
 }

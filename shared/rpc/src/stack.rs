@@ -98,3 +98,86 @@ fn past_deadline(timeout: Duration) -> Status {
     let message = format!("not done within {timeout:?}; a call that started goes on and is recorded");
     status_with_reason(Kind::Deadline, ErrorReason::DeadlineExceeded, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use proto::audit::v1::{
+        AppendEventsRequest, AppendEventsResponse, QueryTrailRequest, QueryTrailResponse,
+        audit_service_client::AuditServiceClient,
+        audit_service_server::{AuditService, AuditServiceServer},
+    };
+    use tonic::{Code, Response};
+
+    use super::*;
+    use crate::{Outgoing, ServerOptions, bind, reason_of, remote, serve};
+
+    /// Never answers; fails where it may not be reached at all.
+    struct Slow;
+
+    #[tonic::async_trait]
+    impl AuditService for Slow {
+        async fn append_events(
+            &self,
+            _: tonic::Request<AppendEventsRequest>,
+        ) -> Result<Response<AppendEventsResponse>, Status> {
+            std::future::pending().await
+        }
+
+        async fn query_trail(
+            &self,
+            _: tonic::Request<QueryTrailRequest>,
+        ) -> Result<Response<QueryTrailResponse>, Status> {
+            panic!("a fault of the handler")
+        }
+    }
+
+    /// In process, on a socket, and on a socket behind a socket that only passes on.
+    async fn links(key: &TokenKey) -> [Link; 3] {
+        let options = StackOptions { key: key.clone(), max_concurrent_requests: 8 };
+        let local = stack(Routes::new(AuditServiceServer::new(Slow)), options);
+        let near = served(local.clone()).await;
+        let far = served(near.clone()).await;
+        [local, near, far]
+    }
+
+    async fn served(link: Link) -> Link {
+        let bound = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let peer = format!("http://{}", bound.address);
+        let options = ServerOptions { accept_http1: false, max_connection_age: Duration::from_mins(1) };
+        let (_, server) = serve(bound, link, &options, std::future::pending()).unwrap();
+        tokio::spawn(server);
+        remote("audit", &peer).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_deadline_is_called_one_however_far_away_it_passes() {
+        let key = TokenKey::new(&"s".repeat(32).into());
+        for link in links(&key).await {
+            for _ in 0..10 {
+                let time = Duration::from_millis(150);
+                let request =
+                    Outgoing::new("tests", key.clone()).own_request(time, AppendEventsRequest::default());
+                let started = Instant::now();
+                let status = AuditServiceClient::new(link.clone()).append_events(request).await.unwrap_err();
+                assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+                assert_eq!(reason_of(&status), Some(ErrorReason::DeadlineExceeded), "{status:?}");
+                assert!(started.elapsed() >= Duration::from_millis(130), "{:?}", started.elapsed());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_and_a_caller_without_a_token_get_their_answers() {
+        let key = TokenKey::new(&"s".repeat(32).into());
+        for link in links(&key).await {
+            let request = Outgoing::new("tests", key.clone())
+                .own_request(Duration::from_secs(9), QueryTrailRequest::default());
+            let mut client = AuditServiceClient::new(link);
+            let status = client.query_trail(request).await.unwrap_err();
+            assert_eq!((status.code(), reason_of(&status)), (Code::Internal, Some(ErrorReason::Internal)));
+            assert!(!status.message().contains("fault of the handler"));
+            let status = client.append_events(AppendEventsRequest::default()).await.unwrap_err();
+            assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
+        }
+    }
+}

@@ -148,7 +148,7 @@ impl LocalCluster {
         let data = directory.join("data");
         hold::wait_for_old_server(&data, START_TIMEOUT).await;
         if !data.join("PG_VERSION").exists() {
-            initialise(&binaries, &data, user.as_ref()).await?;
+            initialise(&binaries, &data, user.as_ref(), options.fsync).await?;
         }
         let socket_dir = socket_dir(&directory, user.as_ref())?;
         let log = directory.join("postgres.log");
@@ -272,15 +272,35 @@ fn socket_dir(directory: &Path, user: Option<&User>) -> Result<PathBuf, LocalErr
     prepare_directory(&std::env::temp_dir().join(format!("toolcrib-{inode}")), user)
 }
 
-async fn initialise(binaries: &Path, data: &Path, user: Option<&User>) -> Result<(), LocalError> {
+/// Makes the data folder under another name first: one that was cut short is made anew, never started.
+async fn initialise(
+    binaries: &Path,
+    data: &Path,
+    user: Option<&User>,
+    fsync: bool,
+) -> Result<(), LocalError> {
+    let unfinished = data.with_extension("new");
+    match fs::remove_dir_all(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(io_error("removing an unfinished cluster")(error));
+        }
+        _ => {}
+    }
     let mut command = as_user(&binaries.join("initdb"), user);
-    command.arg("-D").arg(data).args(["-U", DATABASE_USER, "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8"]);
+    command.arg("-D").arg(&unfinished);
+    command.args(["-U", DATABASE_USER, "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8"]);
+    command.args((!fsync).then_some("--no-sync"));
     let output = tokio::task::spawn_blocking(move || command.output())
         .await
         .map_err(|error| LocalError::Io { what: "running initdb".into(), source: io::Error::other(error) })?
         .map_err(io_error("running initdb"))?;
     if output.status.success() {
-        return Ok(());
+        fs::rename(&unfinished, data).map_err(io_error("naming the new cluster"))?;
+        // The name must last as long as what will be written under it.
+        let parent = data.parent().unwrap_or(data);
+        return File::open(parent)
+            .and_then(|parent| parent.sync_all())
+            .map_err(io_error("keeping the new cluster"));
     }
     let text = String::from_utf8_lossy(&output.stderr);
     Err(LocalError::Program { program: "initdb", status: output.status, output: tail(&text) })
@@ -375,6 +395,8 @@ mod tests {
     async fn a_cluster_starts_answers_and_stops() {
         let root = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
         let options = LocalOptions { directory: root.path().join("postgres"), fsync: false };
+        // What an initdb leaves that was killed.
+        fs::create_dir_all(options.directory.join("data.new/base")).unwrap();
         let cluster = LocalCluster::start(&options).await.unwrap();
         cluster.create_database("one", "template0").await.unwrap();
         cluster.create_database("one", "template0").await.unwrap();

@@ -225,8 +225,11 @@ impl Settings {
         if needs_database && self.database.url.is_none() {
             faults.push("database.url is not set (TOOLCRIB__DATABASE__URL)".to_owned());
         }
-        if self.database.max_connections < 4 {
-            faults.push("database.max_connections must be at least 4".to_owned());
+        if self.database.max_connections < 8 {
+            faults.push(
+                "database.max_connections must be at least 8: listeners and relays hold some of them"
+                    .to_owned(),
+            );
         }
         faults.extend(secret("caller_token_key", self.security.caller_token_key.as_ref()));
         if roles.has(Role::Permissions) {

@@ -275,13 +275,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let written = json!({"operation": "write", "path": "x", "content": "/wA=", "encoding": "base64"});
         operation(root.path(), &written).unwrap();
-        assert!(
-            operation(root.path(), &json!({"operation": "read", "path": "x"}))
-                .unwrap_err()
-                .contains("base64")
-        );
-        let read =
-            operation(root.path(), &json!({"operation": "read", "path": "x", "encoding": "base64"})).unwrap();
-        assert_eq!(read["content"], "/wA=");
+        for encoding in ["utf-8", "base64"] {
+            let read = json!({"operation": "read", "path": "x", "encoding": encoding});
+            let read = operation(root.path(), &read).unwrap();
+            assert_eq!((&read["content"], &read["encoding"]), (&json!("/wA="), &json!("base64")));
+        }
     }
 }

@@ -44,11 +44,13 @@ impl Authenticator {
         if let Some(caller) = self.remembered.get(&digest).await {
             return Ok(caller);
         }
-        let request = AuthenticateApiKeyRequest { api_key: key.to_owned() };
-        let request = self.outgoing.own_request(TIMEOUT, request);
-        let answer =
-            PermissionsServiceClient::new(self.permissions.clone()).authenticate_api_key(request).await;
-        let caller = caller(answer.map_err(Box::new)?.into_inner());
+        let ask = || {
+            let mut client = PermissionsServiceClient::new(self.permissions.clone());
+            let message = AuthenticateApiKeyRequest { api_key: key.to_owned() };
+            let request = self.outgoing.own_request(TIMEOUT, message);
+            async move { client.authenticate_api_key(request).await }
+        };
+        let caller = caller(self.outgoing.read(ask).await.map_err(Box::new)?);
         self.remembered.insert(digest, caller.clone()).await;
         Ok(caller)
     }

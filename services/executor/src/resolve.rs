@@ -46,10 +46,12 @@ impl Resolver {
         let by_id = name.parse::<uuid::Uuid>().is_ok();
         let key = if by_id { Key::Id(name.to_owned()) } else { Key::Name(name.to_owned()) };
         let request = GetToolRequest { key: Some(key), version: String::new() };
-        let request = self.outgoing.request(caller, TIMEOUT, request);
-        match RegistryServiceClient::new(self.registry.clone()).get_tool(request).await {
+        let ask = || {
+            let (mut client, request) = (RegistryServiceClient::new(self.registry.clone()), request.clone());
+            async move { client.get_tool(self.outgoing.request(caller, TIMEOUT, request)).await }
+        };
+        match self.outgoing.read(ask).await {
             Ok(answer) => answer
-                .into_inner()
                 .tool
                 .map(|tool| {
                     if !by_id {

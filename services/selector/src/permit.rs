@@ -31,11 +31,14 @@ impl Permissions {
     ) -> Result<Vec<Option<String>>, Error> {
         let tools: Vec<ToolFacts> = tools.map(facts).collect();
         let asked = tools.len();
-        let request = self.outgoing.request(&call.caller, call.time_left(), BatchAuthorizeRequest { tools });
-        let answer = self.client.clone().batch_authorize(request).await;
+        let ask = || {
+            let (mut client, message) = (self.client.clone(), BatchAuthorizeRequest { tools: tools.clone() });
+            let request = self.outgoing.request(&call.caller, call.time_left(), message);
+            async move { client.batch_authorize(request).await }
+        };
+        let answer = self.outgoing.read(ask).await;
         let decisions = answer
             .map_err(|status| Error::Undecided(format!("{:?}: {}", status.code(), status.message())))?
-            .into_inner()
             .decisions;
         if decisions.len() != asked {
             return Err(Error::Undecided(format!("{} decisions for {asked} tools", decisions.len())));

@@ -10,6 +10,7 @@ mod deadline;
 mod link;
 mod observe;
 mod page;
+mod retry;
 mod server;
 mod stack;
 mod status;

@@ -49,7 +49,8 @@ async fn block(house: &House) -> sqlx::Transaction<'static, sqlx::Postgres> {
 /// Waits until an insert into a table waits for a lock.
 async fn until_blocked(house: &House, table: &str) {
     let insert = format!("%INSERT INTO executor.{table} %");
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE $1";
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+         AND wait_event_type = 'Lock' AND query LIKE $1";
     let pool = house.database.pool().unwrap();
     let count = async || sqlx::query_scalar::<_, i64>(waiting).bind(&insert).fetch_one(pool).await.unwrap();
     until(async || count().await == 1).await;

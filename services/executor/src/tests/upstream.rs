@@ -98,7 +98,8 @@ impl Held {
     }
 
     pub(crate) async fn reached(&self) {
-        self.reached.acquire().await.unwrap().forget();
+        let reached = tokio::time::timeout(super::house::PATIENCE, self.reached.acquire()).await;
+        reached.expect("the tool's server is reached in time").unwrap().forget();
     }
 
     pub(crate) fn go(&self) {

@@ -1,4 +1,4 @@
-//! Access to PostgreSQL: pool, migrations, outbox, and the private cluster of a developer's machine.
+//! Access to PostgreSQL: pool, migrations, outbox, and the private cluster of a developer's machine; and to Redis.
 //!
 //! No table of a service is known here; a service's SQL lives in its own `store.rs`.
 
@@ -8,9 +8,11 @@ mod hold;
 mod local;
 mod migrate;
 mod outbox;
+mod redis;
 
 pub use database::Database;
 pub use error::Error;
 pub use local::{LocalCluster, LocalError, LocalOptions, User, unprivileged_user, user_can_reach};
 pub use migrate::{MigrateError, Schema};
 pub use outbox::{DeliveryFailed, Outbox};
+pub use redis::{Redis, RedisError, RedisOptions, Script};

@@ -1,8 +1,9 @@
-//! What tests need: a real PostgreSQL, one database a test, and the programs they run. For development
-//! only; nothing here may be linked into the binary.
+//! What tests need: a real PostgreSQL, one database a test, a real Redis, and the programs they run. For
+//! development only; nothing here may be linked into the binary.
 #![allow(clippy::expect_used, clippy::missing_panics_doc, reason = "a test that cannot start must fail")]
 
 mod folder;
+mod redis;
 mod tools;
 
 use secrecy::SecretString;
@@ -10,6 +11,7 @@ use store::{Database, LocalCluster, LocalOptions, Schema};
 use tokio::sync::OnceCell;
 
 pub use folder::folder;
+pub use redis::{RedisCluster, RedisServer, redis, redis_cluster};
 pub use tools::{installed, tools_dir};
 
 /// The cluster of this test binary; it ends with the process.

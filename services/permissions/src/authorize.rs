@@ -1,19 +1,21 @@
-//! Decides one call and takes its place in the grant's limit. A fault never allows a call, and no call
-//! holds two places.
+//! Decides one call and takes its place in the grant's limit and its cost from the team's budget. A fault
+//! never allows a call, and no call holds two places.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use ::rpc::ErrorReason;
-use ::store::Database;
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{
     Error,
     decide::{Candidate, Decided, decide},
     explain,
-    policies::{AgentFacts, Policies, ToolFacts},
-    store::{self, Held, NewReservation, Standing},
+    ledger::{Ledger, Taken},
+    policies::{AgentFacts, Budget, Policies, ToolFacts},
+    store::{Held, NewReservation},
+    teams::{Standing, Teams},
 };
 
 /// How often a decision starts again because another request for the same execution came first.
@@ -28,6 +30,8 @@ pub(crate) struct Asked {
     pub tool_digest: String,
     pub arguments_digest: String,
     pub execution_id: Uuid,
+    /// What it would cost, in micro USD.
+    pub cost_micro_usd: i64,
 }
 
 /// The decision.
@@ -40,6 +44,8 @@ pub(crate) struct Decision {
     pub grant_id: Option<Uuid>,
     pub policies: Vec<String>,
     pub quota: Option<Quota>,
+    /// In micro USD.
+    pub budget: Option<Quota>,
     pub reserved: bool,
 }
 
@@ -52,17 +58,20 @@ pub(crate) struct Quota {
 }
 
 /// What is needed to decide.
-#[derive(Clone, Copy)]
-pub(crate) struct Desk<'a> {
-    pub database: &'a Database,
-    pub policies: &'a Policies,
+#[derive(Clone)]
+pub(crate) struct Desk {
+    pub policies: Arc<Policies>,
+    pub teams: Arc<Teams>,
+    pub ledger: Ledger,
     pub reservation_ttl: Duration,
 }
 
-impl Desk<'_> {
+impl Desk {
     /// Decides at this time. A repeated request for the same execution gets the same decision, as long as
-    /// the grant it rests on still stands.
+    /// the grant it rests on still allows the call; what was given back or has expired is taken anew.
     pub(crate) async fn authorize(&self, asked: &Asked, now: DateTime<Utc>) -> Result<Decision, Error> {
+        // A decision may wait for nothing at all, and other tasks must get their turn all the same.
+        tokio::task::consume_budget().await;
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -74,44 +83,51 @@ impl Desk<'_> {
     }
 
     async fn attempt(&self, asked: &Asked, now: DateTime<Utc>) -> Result<Decision, Error> {
-        let pool = self.database.pool()?;
-        let window = window_start(now);
-        let tools = [asked.tool.name.clone()];
-        let standing =
-            store::standing_get(pool, &asked.team, &asked.agent, &tools, Some(asked.execution_id), window);
-        let Some(Standing { specialization, disabled, mut candidates, held }) = standing.await? else {
+        let standings = self.teams.standings(&asked.team, &asked.agent, &[&asked.tool.name]).await?;
+        let Some(standing) = standings.and_then(|mut standings| standings.pop()) else {
             return Ok(denial_of_unknown(asked));
         };
-        let (team, name) = (asked.team.clone(), asked.agent.clone());
-        let agent = AgentFacts { team, name, specialization, disabled };
-        if let Some(held) = held {
-            return self.repeat(asked, &agent, candidates, &held, now);
-        }
+        let Standing { agent, mut candidates, daily_micro_usd } = standing;
+        let mut budget = Budget { limit: daily_micro_usd, used: 0, cost: asked.cost_micro_usd };
         loop {
-            let (index, policies) = match decide(self.policies, &agent, &asked.tool, &candidates, now) {
+            let decided = decide(&self.policies, &agent, &asked.tool, &candidates, budget, now);
+            let (index, policies) = match decided {
                 Decided::Allowed { index, policies } => (index, policies),
                 Decided::Denied { reason, index, policies } => {
                     let nearest = index.map(|index| &candidates[index]);
-                    return Ok(denial(reason, &agent, &asked.tool, nearest, policies, now));
+                    return Ok(denial(reason, &agent, &asked.tool, nearest, policies, budget, now));
                 }
             };
             let candidate = &mut candidates[index];
-            let limit = candidate.grant.max_per_hour;
-            if limit == 0 {
-                return Ok(permission(types::new_id(), candidate, policies, None));
+            if candidate.grant.max_per_hour == 0 && budget.limit == 0 {
+                let id = unreserved_id(asked, candidate.grant.grant_id);
+                return Ok(permission(id, candidate, policies, None, None));
             }
-            let reservation = self.reservation(asked, candidate, now);
-            if let Some(used) = store::reservation_insert(pool, &asked.team, &reservation).await? {
-                let quota = Quota { limit, used, reset_time: window + TimeDelta::hours(1) };
-                return Ok(permission(reservation.decision_id, candidate, policies, Some(quota)));
+            let reservation = self.reservation(asked, candidate, budget, now);
+            let (id, quota_limit) = (reservation.decision_id, reservation.quota_limit);
+            match self.ledger.take(reservation).await? {
+                Taken::Granted { used, budget_used } => {
+                    let quota = quota(quota_limit, used, window_start(now));
+                    let budget = quota_of_day(budget.limit, budget_used, now);
+                    return Ok(permission(id, candidate, policies, quota, budget));
+                }
+                Taken::Held(held) => return self.repeat(asked, &agent, candidates, &held, now),
+                // What is left was not known: the policies decide again, knowing it.
+                Taken::NoPlace { used } => candidate.used = used,
+                Taken::NoBudget { used } => budget.used = used,
             }
-            // Others took the last places since the counter was read: the policies decide again, knowing it.
-            candidate.used = limit;
         }
     }
 
-    fn reservation(&self, asked: &Asked, candidate: &Candidate, now: DateTime<Utc>) -> NewReservation {
+    fn reservation(
+        &self,
+        asked: &Asked,
+        candidate: &Candidate,
+        budget: Budget,
+        now: DateTime<Utc>,
+    ) -> NewReservation {
         NewReservation {
+            team_id: asked.team.clone(),
             decision_id: types::new_id(),
             execution_id: asked.execution_id,
             grant_id: candidate.grant.grant_id,
@@ -122,6 +138,9 @@ impl Desk<'_> {
             arguments_digest: asked.arguments_digest.clone(),
             quota_limit: candidate.grant.max_per_hour,
             expire_time: now + self.reservation_ttl,
+            day: (budget.limit > 0).then(|| now.date_naive()),
+            cost_micro_usd: if budget.limit > 0 { budget.cost } else { 0 },
+            budget_limit: budget.limit,
         }
     }
 
@@ -142,18 +161,23 @@ impl Desk<'_> {
             return Err(Error::ExecutionReused { execution: asked.execution_id });
         }
         candidates.retain(|candidate| candidate.grant.grant_id == held.grant_id);
-        // Its own place is among those taken, so the limit is not asked again.
+        // Its own place and cost are among those taken, so the limits are not asked again.
         for candidate in &mut candidates {
             candidate.used = 0;
         }
-        Ok(match decide(self.policies, agent, &asked.tool, &candidates, now) {
+        let none = Budget::NONE;
+        Ok(match decide(&self.policies, agent, &asked.tool, &candidates, none, now) {
             Decided::Allowed { index, policies } => {
-                let reset_time = held.window_start + TimeDelta::hours(1);
-                let quota = Quota { limit: held.quota_limit, used: held.used, reset_time };
-                permission(held.decision_id, &candidates[index], policies, Some(quota))
+                let quota = quota(held.quota_limit, held.used, held.window_start);
+                let budget = held.day.and_then(|day| {
+                    let start = day.and_time(chrono::NaiveTime::MIN).and_utc();
+                    quota_of_day(held.budget_limit, held.budget_used, start)
+                });
+                permission(held.decision_id, &candidates[index], policies, quota, budget)
             }
             Decided::Denied { reason, index, policies } => {
-                denial(reason, agent, &asked.tool, index.map(|index| &candidates[index]), policies, now)
+                let nearest = index.map(|index| &candidates[index]);
+                denial(reason, agent, &asked.tool, nearest, policies, none, now)
             }
         })
     }
@@ -165,15 +189,57 @@ pub(crate) fn window_start(now: DateTime<Utc>) -> DateTime<Utc> {
     now.duration_trunc(TimeDelta::hours(1)).unwrap_or(now)
 }
 
-fn permission(id: Uuid, candidate: &Candidate, policies: Vec<String>, quota: Option<Quota>) -> Decision {
+/// Start of the day (UTC) after a time.
+pub(crate) fn next_day(now: DateTime<Utc>) -> DateTime<Utc> {
+    now.duration_trunc(TimeDelta::days(1)).unwrap_or(now) + TimeDelta::days(1)
+}
+
+/// The id of a decision that is kept nowhere: the same for the same call under the same grant, whichever
+/// process is asked. A UUIDv7 with the time of the execution's id; the rest is a digest of all that the
+/// decision is bound to.
+fn unreserved_id(asked: &Asked, grant: Uuid) -> Uuid {
+    let mut digest = Sha256::new();
+    let bound = [&asked.team, &asked.agent, &asked.tool.name, &asked.tool_digest, &asked.arguments_digest];
+    for text in bound {
+        digest.update((text.len() as u64).to_be_bytes());
+        digest.update(text);
+    }
+    digest.update(asked.execution_id);
+    digest.update(grant);
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest.finalize()[..16]);
+    bytes[..6].copy_from_slice(&asked.execution_id.as_bytes()[..6]);
+    // Version 7 and the variant of RFC 9562, sections 4.1 and 4.2.
+    bytes[6] = (bytes[6] & 0x0f) | 0x70;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    Uuid::from_bytes(bytes)
+}
+
+/// `None` where there is no limit.
+fn quota(limit: i64, used: i64, window: DateTime<Utc>) -> Option<Quota> {
+    (limit > 0).then(|| Quota { limit, used, reset_time: window + TimeDelta::hours(1) })
+}
+
+fn quota_of_day(limit: i64, used: i64, at: DateTime<Utc>) -> Option<Quota> {
+    (limit > 0).then(|| Quota { limit, used, reset_time: next_day(at) })
+}
+
+fn permission(
+    id: Uuid,
+    candidate: &Candidate,
+    policies: Vec<String>,
+    quota: Option<Quota>,
+    budget: Option<Quota>,
+) -> Decision {
     Decision {
         id,
         reason: None,
         message: explain::permission(&candidate.grant),
         grant_id: Some(candidate.grant.grant_id),
         policies,
+        reserved: quota.is_some() || budget.is_some(),
         quota,
-        reserved: quota.is_some(),
+        budget,
     }
 }
 
@@ -183,21 +249,21 @@ fn denial(
     tool: &ToolFacts,
     nearest: Option<&Candidate>,
     policies: Vec<String>,
+    budget: Budget,
     now: DateTime<Utc>,
 ) -> Decision {
-    let window = window_start(now);
+    let (window, grant) = (window_start(now), nearest.map(|candidate| &candidate.grant));
+    let resets = [window + TimeDelta::hours(1), next_day(now)];
     let exhausted = nearest.filter(|_| reason == ErrorReason::QuotaExhausted);
+    let spent = (reason == ErrorReason::BudgetExhausted).then_some(budget);
     Decision {
         id: types::new_id(),
         reason: Some(reason),
-        message: explain::denial(reason, agent, tool, nearest.map(|candidate| &candidate.grant), window),
-        grant_id: nearest.map(|candidate| candidate.grant.grant_id),
+        message: explain::denial(reason, agent, tool, grant, budget, resets),
+        grant_id: grant.map(|grant| grant.grant_id),
         policies,
-        quota: exhausted.map(|candidate| Quota {
-            limit: candidate.grant.max_per_hour,
-            used: candidate.used,
-            reset_time: window + TimeDelta::hours(1),
-        }),
+        quota: exhausted.and_then(|candidate| quota(candidate.grant.max_per_hour, candidate.used, window)),
+        budget: spent.and_then(|budget| quota_of_day(budget.limit, budget.used, now)),
         reserved: false,
     }
 }
@@ -210,6 +276,7 @@ fn denial_of_unknown(asked: &Asked) -> Decision {
         grant_id: None,
         policies: Vec::new(),
         quota: None,
+        budget: None,
         reserved: false,
     }
 }

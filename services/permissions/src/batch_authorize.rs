@@ -1,7 +1,5 @@
 //! Tells for many tools whether the agent could call them now. Reserves nothing: a later call may still
-//! be denied.
-
-use std::collections::HashMap;
+//! be denied. What a call would cost is not asked, so the budget is not either.
 
 use ::rpc::ErrorReason;
 use ::store::Database;
@@ -9,10 +7,11 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     Error,
-    authorize::window_start,
-    decide::{Candidate, Decided, decide},
-    policies::{AgentFacts, Policies, ToolFacts},
-    store::{self, Standing},
+    authorize::{Desk, window_start},
+    decide::{Decided, decide},
+    policies::{Budget, ToolFacts},
+    store,
+    teams::Standing,
 };
 
 /// Most tools in one request.
@@ -23,7 +22,7 @@ const TURN: usize = 100;
 /// One answer for each tool, in their order: why not, or `None` when the call would be allowed.
 pub(crate) async fn batch_authorize(
     database: &Database,
-    policies: &Policies,
+    desk: &Desk,
     team: &str,
     agent: &str,
     tools: &[ToolFacts],
@@ -33,22 +32,16 @@ pub(crate) async fn batch_authorize(
         let description = format!("has {} tools; at most {MAX_TOOLS} are taken", tools.len());
         return Err(Error::invalid("tools", description));
     }
-    let names: Vec<String> = tools.iter().map(|tool| tool.name.clone()).collect();
-    let standing =
-        store::standing_get(database.pool()?, team, agent, &names, None, window_start(now)).await?;
-    let Some(Standing { specialization, disabled, candidates, .. }) = standing else {
+    let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
+    let Some(mut standings) = desk.teams.standings(team, agent, &names).await? else {
         return Ok(vec![Some(ErrorReason::NoGrant); tools.len()]);
     };
-    let mut by_tool: HashMap<String, Vec<Candidate>> = HashMap::new();
-    for candidate in candidates {
-        by_tool.entry(candidate.grant.tool_name.clone()).or_default().push(candidate);
-    }
-    let facts = AgentFacts { team: team.to_owned(), name: agent.to_owned(), specialization, disabled };
+    count(database, team, agent, &mut standings, now).await?;
     let mut answers = Vec::with_capacity(tools.len());
-    for turn in tools.chunks(TURN) {
-        answers.extend(turn.iter().map(|tool| {
-            let candidates = by_tool.get(&tool.name).map_or(&[][..], Vec::as_slice);
-            match decide(policies, &facts, tool, candidates, now) {
+    let asked: Vec<_> = tools.iter().zip(&standings).collect();
+    for turn in asked.chunks(TURN) {
+        answers.extend(turn.iter().map(|(tool, Standing { agent, candidates, .. })| {
+            match decide(&desk.policies, agent, tool, candidates, Budget::NONE, now) {
                 Decided::Allowed { .. } => None,
                 Decided::Denied { reason, .. } => Some(reason),
             }
@@ -56,4 +49,30 @@ pub(crate) async fn batch_authorize(
         tokio::task::yield_now().await;
     }
     Ok(answers)
+}
+
+/// Reads the places taken of the grants that have a limit, if there are any.
+async fn count(
+    database: &Database,
+    team: &str,
+    agent: &str,
+    standings: &mut [Standing],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let mut limited: Vec<_> = standings
+        .iter_mut()
+        .flat_map(|standing| &mut standing.candidates)
+        .filter(|candidate| candidate.grant.max_per_hour > 0)
+        .collect();
+    if limited.is_empty() {
+        return Ok(());
+    }
+    let mut grants: Vec<_> = limited.iter().map(|candidate| candidate.grant.grant_id).collect();
+    grants.sort_unstable();
+    grants.dedup();
+    let used = store::counters_used(database.pool()?, team, agent, &grants, window_start(now)).await?;
+    for candidate in &mut limited {
+        candidate.used = used.get(&candidate.grant.grant_id).copied().unwrap_or(0);
+    }
+    Ok(())
 }

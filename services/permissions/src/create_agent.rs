@@ -7,11 +7,13 @@ use types::Role;
 use crate::{
     Error, names,
     store::{self, AgentRow},
+    teams::Teams,
 };
 
 /// Makes the agent; `agent.create_time` counts only when it is new.
 pub(crate) async fn create_agent(
     database: &Database,
+    teams: &Teams,
     team: &str,
     agent: (&str, &str, Role),
     now: DateTime<Utc>,
@@ -27,7 +29,8 @@ pub(crate) async fn create_agent(
         create_time: now,
     };
     let pool = database.pool()?;
-    store::agent_insert(pool, team, &wanted).await?;
+    let revision = store::agent_insert(pool, team, &wanted).await?;
+    teams.changed(team, revision);
     let there = store::agent_get(pool, team, name).await?.ok_or_else(|| Error::no_agent(name))?;
     if there.specialization != wanted.specialization || there.role != wanted.role {
         return Err(Error::AgentExists { agent: name.to_owned() });

@@ -5,7 +5,7 @@ use ::rpc::ErrorReason;
 use chrono::{DateTime, Utc};
 
 use crate::{
-    policies::{AgentFacts, Policies, ToolFacts, Verdict},
+    policies::{AgentFacts, Budget, Policies, ToolFacts, Verdict},
     store::GrantRow,
 };
 
@@ -32,17 +32,18 @@ pub(crate) fn decide(
     agent: &AgentFacts,
     tool: &ToolFacts,
     candidates: &[Candidate],
+    budget: Budget,
     now: DateTime<Utc>,
 ) -> Decided {
     let Some(subject) = policies.subject(agent, tool) else {
         return Decided::Denied { reason: ErrorReason::Internal, index: None, policies: Vec::new() };
     };
     if candidates.is_empty() {
-        return denied(None, policies.ask(&subject, None, 0, now));
+        return denied(None, policies.ask(&subject, None, 0, Budget::NONE, now));
     }
     let mut nearest: Option<Decided> = None;
     for (index, candidate) in candidates.iter().enumerate() {
-        let verdict = policies.ask(&subject, Some(&candidate.grant), candidate.used, now);
+        let verdict = policies.ask(&subject, Some(&candidate.grant), candidate.used, budget, now);
         if verdict.allowed {
             return Decided::Allowed { index, policies: verdict.policies };
         }
@@ -51,7 +52,7 @@ pub(crate) fn decide(
             nearest = Some(denial);
         }
     }
-    nearest.unwrap_or_else(|| denied(None, policies.ask(&subject, None, 0, now)))
+    nearest.unwrap_or_else(|| denied(None, policies.ask(&subject, None, 0, Budget::NONE, now)))
 }
 
 fn denied(index: Option<usize>, verdict: Verdict) -> Decided {
@@ -67,15 +68,17 @@ fn distance_of(decided: &Decided) -> u8 {
 }
 
 /// How far a denial is from a permission: of one grant the farthest reason is told, of several grants the
-/// nearest. A full window opens by itself, a sensitive tool needs a wider grant, an expired one a new grant.
+/// nearest. A full window opens by itself within the hour, a budget the next day; a sensitive tool needs a
+/// wider grant, an expired one a new grant.
 fn distance(reason: ErrorReason) -> u8 {
     match reason {
         ErrorReason::QuotaExhausted => 1,
-        ErrorReason::SensitivityExceeded => 2,
-        ErrorReason::ReadOnlyGrant => 3,
-        ErrorReason::GrantExpired => 4,
-        ErrorReason::NoGrant => 5,
-        ErrorReason::AgentDisabled => 6,
+        ErrorReason::BudgetExhausted => 2,
+        ErrorReason::SensitivityExceeded => 3,
+        ErrorReason::ReadOnlyGrant => 4,
+        ErrorReason::GrantExpired => 5,
+        ErrorReason::NoGrant => 6,
+        ErrorReason::AgentDisabled => 7,
         // What could not be evaluated is told before all else.
         _ => u8::MAX,
     }

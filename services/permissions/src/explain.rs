@@ -1,10 +1,10 @@
 //! Tells people why a call was denied: what is wrong and what to do. Never decides anything.
 
 use ::rpc::ErrorReason;
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::{
-    policies::{AgentFacts, ToolFacts},
+    policies::{AgentFacts, Budget, ToolFacts},
     store::GrantRow,
 };
 
@@ -14,7 +14,8 @@ pub(crate) fn denial(
     agent: &AgentFacts,
     tool: &ToolFacts,
     grant: Option<&GrantRow>,
-    window_start: DateTime<Utc>,
+    budget: Budget,
+    [next_hour, next_day]: [DateTime<Utc>; 2],
 ) -> String {
     let (name, tool_name) = (&agent.name, &tool.name);
     let add = format!("toolcrib grants add {tool_name} --agent {name}");
@@ -45,7 +46,15 @@ pub(crate) fn denial(
             "agent {name:?} has used all {} calls of {tool_name} that the grant to {holder} allows in an hour; \
              the next hour begins at {}",
             grant.map_or(0, |grant| grant.max_per_hour),
-            time(window_start + TimeDelta::hours(1))
+            time(next_hour)
+        ),
+        ErrorReason::BudgetExhausted => format!(
+            "cost budget of the team is used up: {} of {} USD are spent or reserved and the call costs {} USD; \
+             the next day begins at {}",
+            usd(budget.used),
+            usd(budget.limit),
+            usd(budget.cost),
+            time(next_day)
         ),
         _ => "the policies could not be evaluated, so the call is denied; the log has the detail".to_owned(),
     }
@@ -69,6 +78,25 @@ fn holder(grant: &GrantRow) -> String {
     }
 }
 
+/// Millionths of a US dollar as dollars, exactly.
+fn usd(micro: i64) -> String {
+    let whole = format!("{}.{:06}", micro / 1_000_000, micro.unsigned_abs() % 1_000_000);
+    whole.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dollars_are_told_exactly() {
+        let table = [(0, "0"), (1, "0.000001"), (1_000_000, "1"), (10_250_000, "10.25"), (100, "0.0001")];
+        for (micro, expected) in table {
+            assert_eq!(usd(micro), expected);
+        }
+    }
 }

@@ -11,6 +11,7 @@ use crate::{
     authorize::window_start,
     names,
     store::{self, GrantRow, ListedGrant},
+    teams::Teams,
 };
 
 /// Who a grant is for.
@@ -34,6 +35,7 @@ pub(crate) struct NewGrant {
 /// Makes a grant in the caller's team.
 pub(crate) async fn grant_permission(
     database: &Database,
+    teams: &Teams,
     caller: &Caller,
     new: NewGrant,
     now: DateTime<Utc>,
@@ -77,17 +79,22 @@ pub(crate) async fn grant_permission(
         revoke_time: None,
     };
     let revision = store::grant_insert(pool, &caller.team, &grant).await?;
+    teams.changed(&caller.team, revision);
     Ok(ListedGrant { grant, used: 0, revision })
 }
 
 /// Revokes a grant of the team. Revoking it again answers the same.
 pub(crate) async fn revoke_permission(
     database: &Database,
+    teams: &Teams,
     team: &str,
     grant: Uuid,
     now: DateTime<Utc>,
 ) -> Result<ListedGrant, Error> {
     let revoked = store::grant_revoke(database.pool()?, team, grant, now, window_start(now)).await?;
+    if let Some(revoked) = &revoked {
+        teams.changed(team, revoked.revision);
+    }
     let hint = "list them: toolcrib grants list";
     revoked.ok_or_else(|| Error::NotFound { what: "grant", name: grant.to_string(), hint })
 }

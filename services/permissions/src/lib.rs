@@ -1,27 +1,35 @@
 //! The permissions service: who an agent is, what it may call, and how often.
 //!
 //! `rpc.rs` parses; `authorize.rs`, `batch_authorize.rs`, `settle.rs`, `grant_permission.rs`, `list_grants.rs`,
-//! `create_agent.rs`, `issue_key.rs` and `authenticate.rs` are the use cases; `decide.rs` and `policies.rs`
-//! decide with Cedar; `store/` holds the SQL. Nothing here allows a call that no policy permits.
+//! `create_agent.rs`, `budget.rs`, `issue_key.rs` and `authenticate.rs` are the use cases; `teams.rs` is what
+//! is known of each team, kept up to date by `follow.rs`; `decide.rs` and `policies.rs` decide with Cedar;
+//! `ledger.rs` takes and ends reservations, those of many calls at once; `store/` holds the SQL. Nothing
+//! here allows a call that no policy permits.
 
 mod authenticate;
 mod authorize;
 mod batch_authorize;
 mod bootstrap;
+mod budget;
 mod config;
 mod create_agent;
 mod decide;
 mod error;
 mod explain;
+mod follow;
 mod grant_permission;
 mod issue_key;
 mod key;
+mod ledger;
 mod list_grants;
 mod names;
 mod policies;
 mod rpc;
 mod settle;
 mod store;
+mod teams;
+
+use std::sync::Arc;
 
 use ::rpc::PageKey;
 use ::store::{Database, Schema};
@@ -63,13 +71,19 @@ pub fn schema() -> Schema {
 
 /// Checks the platform's policies, starts the background tasks and gives the routes to serve.
 pub fn start(config: &Config, parts: Parts) -> Result<Routes, Error> {
+    let teams = Arc::new(teams::Teams::new(&parts.database));
     let service = rpc::Service {
-        policies: policies::Policies::load()?,
+        desk: authorize::Desk {
+            policies: Arc::new(policies::Policies::load()?),
+            teams: Arc::clone(&teams),
+            ledger: ledger::Ledger::start(&parts.database),
+            reservation_ttl: config.reservation_ttl(),
+        },
         keys: Keys::new(&parts.api_key_pepper, &parts.environment),
-        reservation_ttl: config.reservation_ttl(),
         database: parts.database.clone(),
         pages: parts.pages,
     };
+    parts.tasks.spawn(follow::follow(teams, parts.database.clone(), parts.stop.clone()));
     parts.tasks.spawn(settle::keep_swept(parts.database, config.sweep_interval(), parts.stop));
     Ok(Routes::new(PermissionsServiceServer::new(service)))
 }

@@ -1,4 +1,4 @@
-//! The shapes of names that people choose. Checked before anything is stored.
+//! The shapes of names and amounts that people choose. Checked before anything is stored.
 
 use crate::Error;
 
@@ -10,6 +10,8 @@ const MAX_TOOL: usize = 128;
 const MAX_SPECIALIZATION: usize = 64;
 /// Most characters of a digest.
 const MAX_DIGEST: usize = 128;
+/// Largest amount of money: a million dollars, in millionths.
+const MAX_MICRO_USD: i64 = 1_000_000_000_000;
 
 /// Checks the name of an agent or a team.
 pub(crate) fn name(field: &str, text: &str) -> Result<(), Error> {
@@ -29,6 +31,16 @@ pub(crate) fn specialization(field: &str, text: &str) -> Result<(), Error> {
         let description = format!(
             "must have at most {MAX_SPECIALIZATION} characters, no quotation marks and no space at its ends"
         );
+        return Err(Error::invalid(field, description));
+    }
+    Ok(())
+}
+
+/// Checks an amount of money in millionths of a US dollar: what may be added up without end.
+pub(crate) fn cost(field: &str, micro_usd: i64) -> Result<(), Error> {
+    if !(0..=MAX_MICRO_USD).contains(&micro_usd) {
+        let description =
+            format!("is {micro_usd}; it must be 0 to {MAX_MICRO_USD} millionths of a US dollar");
         return Err(Error::invalid(field, description));
     }
     Ok(())

@@ -2,7 +2,10 @@
 //! then asked about one call under one grant. Anything that cannot be evaluated denies; nothing here may
 //! turn a fault into a permission.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use ::rpc::ErrorReason;
 use cedar_policy::{
@@ -18,8 +21,11 @@ use crate::{Error, store::GrantRow};
 const POLICIES: &str = include_str!("../policies/platform.cedar");
 const SCHEMA: &str = include_str!("../policies/platform.cedarschema");
 
+/// Most subjects that are kept.
+const MAX_SUBJECTS: usize = 4_096;
+
 /// The agent that would call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct AgentFacts {
     pub team: String,
     pub name: String,
@@ -28,11 +34,27 @@ pub(crate) struct AgentFacts {
 }
 
 /// The tool that would be called.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ToolFacts {
     pub name: String,
     pub effect: Effect,
     pub sensitivity: Sensitivity,
+}
+
+/// The team's budget of the day as a call meets it, in micro USD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Budget {
+    /// 0: no budget.
+    pub limit: i64,
+    /// Spent or reserved, this call not included.
+    pub used: i64,
+    /// What the call would cost.
+    pub cost: i64,
+}
+
+impl Budget {
+    /// Where costs are not looked at.
+    pub(crate) const NONE: Self = Self { limit: 0, used: 0, cost: 0 };
 }
 
 /// What the policies say to one call under one grant.
@@ -61,6 +83,14 @@ pub(crate) struct Policies {
     agent: EntityTypeName,
     tool: EntityTypeName,
     call: EntityUid,
+    /// Checked subjects by all that they are made of, so that none can be out of date.
+    subjects: RwLock<Subjects>,
+}
+
+#[derive(Default)]
+struct Subjects {
+    by_agent: HashMap<AgentFacts, HashMap<ToolFacts, Arc<Subject>>>,
+    count: usize,
 }
 
 impl Policies {
@@ -94,11 +124,28 @@ impl Policies {
             agent: "Agent".parse().map_err(fault)?,
             tool: "Tool".parse().map_err(fault)?,
             call: r#"Action::"call""#.parse().map_err(fault)?,
+            subjects: RwLock::default(),
         })
     }
 
     /// Both sides of a call. `None` when they do not fit the schema: then the call is denied.
-    pub(crate) fn subject(&self, agent: &AgentFacts, tool: &ToolFacts) -> Option<Subject> {
+    pub(crate) fn subject(&self, agent: &AgentFacts, tool: &ToolFacts) -> Option<Arc<Subject>> {
+        let kept = self.subjects.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(subject) = kept.by_agent.get(agent).and_then(|tools| tools.get(tool)) {
+            return Some(Arc::clone(subject));
+        }
+        drop(kept);
+        let subject = Arc::new(self.built(agent, tool)?);
+        let mut kept = self.subjects.write().unwrap_or_else(PoisonError::into_inner);
+        if kept.count >= MAX_SUBJECTS {
+            *kept = Subjects::default();
+        }
+        kept.by_agent.entry(agent.clone()).or_default().insert(tool.clone(), Arc::clone(&subject));
+        kept.count += 1;
+        Some(subject)
+    }
+
+    fn built(&self, agent: &AgentFacts, tool: &ToolFacts) -> Option<Subject> {
         let agent_id = uid(&self.agent, &format!("{}/{}", agent.team, agent.name));
         let tool_id = uid(&self.tool, &tool.name);
         let agent_attributes = [
@@ -133,9 +180,10 @@ impl Policies {
         subject: &Subject,
         grant: Option<&GrantRow>,
         used: i64,
+        budget: Budget,
         now: DateTime<Utc>,
     ) -> Verdict {
-        match context(grant, used, now) {
+        match context(grant, used, budget, now) {
             Ok(context) => self.answer(subject, context),
             Err(error) => {
                 log(&error);
@@ -191,6 +239,7 @@ fn annotated(policy: &Policy) -> Result<(Policy, ErrorReason), Error> {
 fn context(
     grant: Option<&GrantRow>,
     used: i64,
+    budget: Budget,
     now: DateTime<Utc>,
 ) -> Result<Context, Box<dyn std::error::Error>> {
     let (kind, holder) = match grant {
@@ -219,8 +268,15 @@ fn context(
         ("limit", Value::new_long(limit)),
         ("used", Value::new_long(used)),
     ])?;
+    let budget = record(vec![
+        ("limited", Value::new_bool(budget.limit > 0)),
+        ("limit", Value::new_long(budget.limit)),
+        ("used", Value::new_long(budget.used)),
+        ("cost", Value::new_long(budget.cost)),
+    ])?;
     let now = Value::new_long(now.timestamp_micros());
-    Ok(Context::from_pairs([("now".into(), now), ("grant".into(), facts), ("quota".into(), quota)])?)
+    let pairs = [("now", now), ("grant", facts), ("quota", quota), ("budget", budget)];
+    Ok(Context::from_pairs(pairs.map(|(name, value)| (name.to_owned(), value)))?)
 }
 
 /// The highest level that a grant admits; a word that is not known admits nothing.

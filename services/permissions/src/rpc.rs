@@ -1,8 +1,6 @@
 //! The gRPC face of the permissions service: parse, call the use case, map. The one mapping of a grant,
 //! a decision and an agent. An API key is read and written here and never formatted.
 
-use std::time::Duration;
-
 use ::rpc::{Call, ErrorReason, PageKey, status};
 use ::store::Database;
 use chrono::{DateTime, SubsecRound, Utc};
@@ -10,9 +8,10 @@ use proto::{
     permissions::v1::{
         self as wire, AuthenticateApiKeyRequest, AuthenticateApiKeyResponse, AuthorizeRequest,
         AuthorizeResponse, BatchAuthorizeRequest, BatchAuthorizeResponse, CreateAgentRequest,
-        CreateAgentResponse, GrantPermissionRequest, GrantPermissionResponse, IssueApiKeyRequest,
-        IssueApiKeyResponse, ListGrantsRequest, ListGrantsResponse, RevokeApiKeyRequest,
-        RevokeApiKeyResponse, RevokePermissionRequest, RevokePermissionResponse, SettleReservationRequest,
+        CreateAgentResponse, GetBudgetRequest, GetBudgetResponse, GrantPermissionRequest,
+        GrantPermissionResponse, IssueApiKeyRequest, IssueApiKeyResponse, ListGrantsRequest,
+        ListGrantsResponse, RevokeApiKeyRequest, RevokeApiKeyResponse, RevokePermissionRequest,
+        RevokePermissionResponse, SetBudgetRequest, SetBudgetResponse, SettleReservationRequest,
         SettleReservationResponse, ToolDecision, WhoAmIRequest, WhoAmIResponse, grant,
         permissions_service_server::PermissionsService,
     },
@@ -26,24 +25,24 @@ use uuid::Uuid;
 use crate::{
     Error, Keys,
     authenticate::authenticate,
-    authorize::{Asked, Decision, Desk},
+    authorize::{Asked, Decision, Desk, Quota, next_day},
     batch_authorize::batch_authorize,
+    budget::{get_budget, set_budget},
     create_agent::create_agent,
     grant_permission::{Grantee, NewGrant, grant_permission, revoke_permission},
     issue_key::{issue_key, revoke_key},
     list_grants::list_grants,
     names,
-    policies::{Policies, ToolFacts},
+    policies::ToolFacts,
     settle::settle,
-    store::{AgentRow, GrantFilter, ListedGrant},
+    store::{AgentRow, Budget, GrantFilter, ListedGrant, Settlement},
 };
 
 pub(crate) struct Service {
     pub database: Database,
-    pub policies: Policies,
+    pub desk: Desk,
     pub keys: Keys,
     pub pages: PageKey,
-    pub reservation_ttl: Duration,
 }
 
 #[tonic::async_trait]
@@ -54,9 +53,7 @@ impl PermissionsService for Service {
     ) -> Result<Response<AuthorizeResponse>, Status> {
         let caller = caller_of(&request)?;
         let asked = asked(caller, request.into_inner()).map_err(|error| status(&error))?;
-        let (database, policies) = (&self.database, &self.policies);
-        let desk = Desk { database, policies, reservation_ttl: self.reservation_ttl };
-        let decision = desk.authorize(&asked, now()).await.map_err(|error| status(&error))?;
+        let decision = self.desk.authorize(&asked, now()).await.map_err(|error| status(&error))?;
         Ok(Response::new(authorize_response(decision)))
     }
 
@@ -66,8 +63,7 @@ impl PermissionsService for Service {
     ) -> Result<Response<BatchAuthorizeResponse>, Status> {
         let caller = caller_of(&request)?;
         let tools: Vec<ToolFacts> = request.into_inner().tools.into_iter().map(tool_facts).collect();
-        let (database, policies) = (&self.database, &self.policies);
-        let answers = batch_authorize(database, policies, &caller.team, &caller.agent, &tools, now())
+        let answers = batch_authorize(&self.database, &self.desk, &caller.team, &caller.agent, &tools, now())
             .await
             .map_err(|error| status(&error))?;
         let decisions =
@@ -81,10 +77,13 @@ impl PermissionsService for Service {
     ) -> Result<Response<SettleReservationResponse>, Status> {
         let caller = caller_of(&request)?;
         let request = request.into_inner();
-        let decision = id("decision_id", &request.decision_id).map_err(|error| status(&error))?;
-        settle(&self.database, &caller.team, decision, request.committed)
-            .await
-            .map_err(|error| status(&error))?;
+        let settlement = Settlement {
+            team_id: caller.team,
+            decision_id: id("decision_id", &request.decision_id).map_err(|error| status(&error))?,
+            committed: request.committed,
+            cost_micro_usd: request.cost_micro_usd,
+        };
+        settle(&self.desk.ledger, settlement).await.map_err(|error| status(&error))?;
         Ok(Response::new(SettleReservationResponse {}))
     }
 
@@ -94,8 +93,9 @@ impl PermissionsService for Service {
     ) -> Result<Response<GrantPermissionResponse>, Status> {
         let caller = caller_of(&request)?;
         let new = new_grant(request.into_inner()).map_err(|error| status(&error))?;
-        let made =
-            grant_permission(&self.database, &caller, new, now()).await.map_err(|error| status(&error))?;
+        let made = grant_permission(&self.database, &self.desk.teams, &caller, new, now())
+            .await
+            .map_err(|error| status(&error))?;
         let revision = made.revision;
         Ok(Response::new(GrantPermissionResponse { grant: Some(grant(made)), revision }))
     }
@@ -106,7 +106,7 @@ impl PermissionsService for Service {
     ) -> Result<Response<RevokePermissionResponse>, Status> {
         let caller = caller_of(&request)?;
         let named = id("grant_id", &request.into_inner().grant_id).map_err(|error| status(&error))?;
-        let revoked = revoke_permission(&self.database, &caller.team, named, now())
+        let revoked = revoke_permission(&self.database, &self.desk.teams, &caller.team, named, now())
             .await
             .map_err(|error| status(&error))?;
         let revision = revoked.revision;
@@ -126,6 +126,26 @@ impl PermissionsService for Service {
         Ok(Response::new(ListGrantsResponse { grants, next_page_token }))
     }
 
+    async fn set_budget(
+        &self,
+        request: Request<SetBudgetRequest>,
+    ) -> Result<Response<SetBudgetResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let (daily, at) = (request.into_inner().daily_micro_usd, now());
+        let set = set_budget(&self.database, &self.desk.teams, &caller.team, daily, at).await;
+        let set = set.map_err(|error| status(&error))?;
+        Ok(Response::new(SetBudgetResponse { budget: Some(budget(set, at)) }))
+    }
+
+    async fn get_budget(
+        &self,
+        request: Request<GetBudgetRequest>,
+    ) -> Result<Response<GetBudgetResponse>, Status> {
+        let (caller, at) = (caller_of(&request)?, now());
+        let found = get_budget(&self.database, &caller.team, at).await.map_err(|error| status(&error))?;
+        Ok(Response::new(GetBudgetResponse { budget: Some(budget(found, at)) }))
+    }
+
     async fn create_agent(
         &self,
         request: Request<CreateAgentRequest>,
@@ -134,7 +154,7 @@ impl PermissionsService for Service {
         let asked = request.into_inner().agent.unwrap_or_default();
         let role = Option::<Role>::from(asked.role()).unwrap_or(Role::Agent);
         let wanted = (asked.id.as_str(), asked.specialization.as_str(), role);
-        let made = create_agent(&self.database, &caller.team, wanted, now())
+        let made = create_agent(&self.database, &self.desk.teams, &caller.team, wanted, now())
             .await
             .map_err(|error| status(&error))?;
         Ok(Response::new(CreateAgentResponse { agent: Some(agent(made)) }))
@@ -201,6 +221,7 @@ fn asked(caller: Caller, request: AuthorizeRequest) -> Result<Asked, Error> {
     names::tool("tool_name", &request.tool_name)?;
     names::digest("tool_digest", &request.tool_digest)?;
     names::digest("arguments_digest", &request.arguments_digest)?;
+    names::cost("cost_micro_usd", request.cost_micro_usd)?;
     let (effect, sensitivity) = (request.effect(), request.sensitivity());
     Ok(Asked {
         team: caller.team,
@@ -209,6 +230,7 @@ fn asked(caller: Caller, request: AuthorizeRequest) -> Result<Asked, Error> {
         tool: tool(request.tool_name, effect, sensitivity),
         tool_digest: request.tool_digest,
         arguments_digest: request.arguments_digest,
+        cost_micro_usd: request.cost_micro_usd,
     })
 }
 
@@ -234,12 +256,22 @@ fn authorize_response(decision: Decision) -> AuthorizeResponse {
         decision_id: decision.id.to_string(),
         grant_id: decision.grant_id.map(|id| id.to_string()).unwrap_or_default(),
         policy_ids: decision.policies,
-        quota: decision.quota.map(|quota| wire::Quota {
-            limit: quota.limit,
-            used: quota.used,
-            reset_time: Some(timestamp(quota.reset_time)),
-        }),
+        quota: decision.quota.map(quota),
         reserved: decision.reserved,
+        budget: decision.budget.map(quota),
+    }
+}
+
+fn quota(quota: Quota) -> wire::Quota {
+    wire::Quota { limit: quota.limit, used: quota.used, reset_time: Some(timestamp(quota.reset_time)) }
+}
+
+fn budget(row: Budget, now: DateTime<Utc>) -> wire::Budget {
+    wire::Budget {
+        daily_micro_usd: row.daily,
+        spent_micro_usd: row.spent,
+        reserved_micro_usd: row.reserved,
+        reset_time: Some(timestamp(next_day(now))),
     }
 }
 

@@ -1,5 +1,5 @@
 //! Ends reservations: at the outcome of their call, or when no outcome came in time. A place is given
-//! back once at most.
+//! back once at most, and a call is charged once at most.
 
 use std::time::Duration;
 
@@ -7,9 +7,13 @@ use ::store::Database;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use crate::{Error, store};
+use crate::{
+    Error,
+    ledger::Ledger,
+    names,
+    store::{self, Settlement},
+};
 
 /// Most reservations that one sweep ends in one transaction.
 const BATCH: i64 = 1_000;
@@ -18,14 +22,16 @@ const KEPT: TimeDelta = TimeDelta::hours(48);
 /// How often what is older is deleted.
 const PURGE_INTERVAL: Duration = Duration::from_hours(1);
 
-/// Ends the reservation of a decision. When the call was not made, its place is given back.
-pub(crate) async fn settle(
-    database: &Database,
-    team: &str,
-    decision: Uuid,
-    committed: bool,
-) -> Result<(), Error> {
-    if store::reservation_settle(database.pool()?, team, decision, committed).await? {
+/// Ends the reservation of a decision. When the call was not made, its place and its cost are given back.
+pub(crate) async fn settle(ledger: &Ledger, settlement: Settlement) -> Result<(), Error> {
+    names::cost("cost_micro_usd", settlement.cost_micro_usd)?;
+    let decision = settlement.decision_id;
+    let mut known = ledger.end(settlement.clone()).await;
+    if matches!(known, Err(::store::Error::Conflict { .. })) {
+        // Its execution took a new place just now: that one counts.
+        known = ledger.end(settlement).await;
+    }
+    if known? {
         return Ok(());
     }
     let hint = "only a decision that says `reserved` is settled, and only within two days";

@@ -1,11 +1,18 @@
 //! The service against a real PostgreSQL: limits under concurrency, reservations, keys and grants.
 
 mod authorize;
+mod budget;
+mod follow;
 mod grants;
 mod keys;
+mod measure;
+mod repeat;
 mod service;
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use ::rpc::ErrorReason;
 use ::store::Database;
@@ -17,9 +24,11 @@ use crate::{
     Error,
     authorize::{Asked, Decision, Desk},
     create_agent::create_agent,
-    grant_permission::{Grantee, NewGrant, grant_permission},
+    grant_permission::{Grantee, NewGrant},
+    ledger::Ledger,
     policies::{Policies, ToolFacts},
-    store::{self, ListedGrant},
+    store::{self, ListedGrant, Settlement},
+    teams::Teams,
 };
 
 const TTL: Duration = Duration::from_mins(15);
@@ -50,7 +59,8 @@ async fn people(database: &Database, team: &str) {
     };
     store::team_bootstrap(database.pool().unwrap(), team, &root, &[]).await.unwrap();
     for (name, specialization) in [("scout", "Researcher"), ("second", "Researcher"), ("writer", "")] {
-        create_agent(database, team, (name, specialization, Role::Agent), noon()).await.unwrap();
+        let agent = (name, specialization, Role::Agent);
+        create_agent(database, &Teams::new(database), team, agent, noon()).await.unwrap();
     }
 }
 
@@ -90,12 +100,59 @@ fn asked(agent: &str) -> Asked {
         tool_digest: "d".into(),
         arguments_digest: "a".into(),
         execution_id: types::new_id(),
+        cost_micro_usd: 0,
     }
 }
 
 async fn authorize(database: &Database, asked: &Asked, now: DateTime<Utc>) -> Result<Decision, Error> {
-    let policies = Policies::load().unwrap();
-    Desk { database, policies: &policies, reservation_ttl: TTL }.authorize(asked, now).await
+    desk(database).authorize(asked, now).await
+}
+
+/// A process of its own: knows nothing yet, and hears of no changes.
+fn desk(database: &Database) -> Desk {
+    static POLICIES: OnceLock<Arc<Policies>> = OnceLock::new();
+    let policies = POLICIES.get_or_init(|| Arc::new(Policies::load().unwrap()));
+    Desk {
+        policies: Arc::clone(policies),
+        teams: Arc::new(Teams::new(database)),
+        ledger: Ledger::start(database),
+        reservation_ttl: TTL,
+    }
+}
+
+async fn grant_permission(
+    database: &Database,
+    caller: &Caller,
+    new: NewGrant,
+    now: DateTime<Utc>,
+) -> Result<ListedGrant, Error> {
+    crate::grant_permission::grant_permission(database, &Teams::new(database), caller, new, now).await
+}
+
+async fn revoke_permission(
+    database: &Database,
+    team: &str,
+    grant: Uuid,
+    now: DateTime<Utc>,
+) -> Result<ListedGrant, Error> {
+    crate::grant_permission::revoke_permission(database, &Teams::new(database), team, grant, now).await
+}
+
+async fn settle(database: &Database, team: &str, decision: Uuid, committed: bool) -> Result<(), Error> {
+    settle_at(database, team, decision, committed, 0).await
+}
+
+/// Settles a call that did cost so many micro USD.
+async fn settle_at(
+    database: &Database,
+    team: &str,
+    decision: Uuid,
+    committed: bool,
+    cost_micro_usd: i64,
+) -> Result<(), Error> {
+    let settlement =
+        Settlement { team_id: team.to_owned(), decision_id: decision, committed, cost_micro_usd };
+    crate::settle::settle(&Ledger::start(database), settlement).await
 }
 
 async fn reason(database: &Database, asked: &Asked, now: DateTime<Utc>) -> Option<ErrorReason> {

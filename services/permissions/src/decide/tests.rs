@@ -70,7 +70,7 @@ fn read_only() -> Candidate {
 
 /// `None` when allowed.
 fn reason(agent: &AgentFacts, tool: &ToolFacts, candidates: &[Candidate]) -> Option<ErrorReason> {
-    match decide(&Policies::load().unwrap(), agent, tool, candidates, now()) {
+    match decide(&Policies::load().unwrap(), agent, tool, candidates, Budget::NONE, now()) {
         Decided::Allowed { .. } => None,
         Decided::Denied { reason, .. } => Some(reason),
     }
@@ -122,6 +122,34 @@ fn every_limit_denies_exactly_at_its_boundary() {
 }
 
 #[test]
+fn the_budget_denies_exactly_where_a_cost_no_longer_fits() {
+    let (policies, plain) = (Policies::load().unwrap(), tool(Effect::SideEffect, Sensitivity::Internal));
+    let largest = i64::MAX;
+    let table = [
+        ("no budget", 0, 0, 1_000, None),
+        ("fits exactly", 10, 7, 3, None),
+        ("one too much", 10, 8, 3, Some(ErrorReason::BudgetExhausted)),
+        ("costs nothing, all used", 10, 10, 0, None),
+        ("costs nothing, overdrawn", 10, 20, 0, None),
+        ("a sum that is no number", largest, largest, 1, Some(ErrorReason::Internal)),
+    ];
+    for (what, limit, used, cost, expected) in table {
+        let budget = Budget { limit, used, cost };
+        let reason = match decide(&policies, &agent(), &plain, &[to_agent()], budget, now()) {
+            Decided::Allowed { .. } => None,
+            Decided::Denied { reason, .. } => Some(reason),
+        };
+        assert_eq!(reason, expected, "{what}");
+    }
+    // A full window opens sooner than a budget does.
+    let budget = Budget { limit: 1, used: 1, cost: 1 };
+    let decided = decide(&policies, &agent(), &plain, &[quota(1, 1)], budget, now());
+    let Decided::Denied { reason, policies: ids, .. } = decided else { panic!("allowed") };
+    assert_eq!(reason, ErrorReason::BudgetExhausted);
+    assert_eq!(ids, ["budget-exhausted", "quota-exhausted"]);
+}
+
+#[test]
 fn without_a_grant_everything_is_denied() {
     let plain = tool(Effect::ReadOnly, Sensitivity::Public);
     assert_eq!(reason(&agent(), &plain, &[]), Some(ErrorReason::NoGrant));
@@ -143,10 +171,12 @@ fn a_grant_to_no_specialization_does_not_reach_an_agent_without_one() {
 fn the_first_grant_that_permits_decides() {
     let policies = Policies::load().unwrap();
     let plain = tool(Effect::SideEffect, Sensitivity::Internal);
-    let decided = decide(&policies, &agent(), &plain, &[to_agent(), to_specialization()], now());
+    let decided =
+        decide(&policies, &agent(), &plain, &[to_agent(), to_specialization()], Budget::NONE, now());
     let grant_to_agent = vec!["grant-to-agent".to_owned()];
     assert_eq!(decided, Decided::Allowed { index: 0, policies: grant_to_agent });
-    let decided = decide(&policies, &agent(), &plain, &[quota(1, 1), to_specialization()], now());
+    let decided =
+        decide(&policies, &agent(), &plain, &[quota(1, 1), to_specialization()], Budget::NONE, now());
     let grant_to_specialization = vec!["grant-to-specialization".to_owned()];
     assert_eq!(decided, Decided::Allowed { index: 1, policies: grant_to_specialization });
 }
@@ -160,7 +190,7 @@ fn the_nearest_denial_is_told_with_the_policies_behind_it() {
         candidate.grant.expire_time = Some(now());
     });
     let Decided::Denied { reason, index, policies: ids } =
-        decide(&policies, &agent(), &plain, std::slice::from_ref(&both), now())
+        decide(&policies, &agent(), &plain, std::slice::from_ref(&both), Budget::NONE, now())
     else {
         panic!("allowed")
     };
@@ -168,7 +198,7 @@ fn the_nearest_denial_is_told_with_the_policies_behind_it() {
     assert_eq!(ids, ["grant-expired", "read-only-grant"]);
     let candidates = [both, up_to("internal"), quota(1, 1), read_only()];
     let Decided::Denied { reason, index, policies: ids } =
-        decide(&policies, &agent(), &plain, &candidates, now())
+        decide(&policies, &agent(), &plain, &candidates, Budget::NONE, now())
     else {
         panic!("allowed")
     };
@@ -186,7 +216,8 @@ fn cost_of_a_decision() {
     let rounds = 20_000;
     let started = std::time::Instant::now();
     for _ in 0..rounds {
-        let decided = decide(&policies, &agent(), &plain, std::hint::black_box(&candidates), now());
+        let decided =
+            decide(&policies, &agent(), &plain, std::hint::black_box(&candidates), Budget::NONE, now());
         assert!(matches!(decided, Decided::Allowed { .. }));
     }
     println!("{:?} a decision", started.elapsed() / rounds);

@@ -8,13 +8,14 @@ use super::*;
 #[test]
 fn the_platform_policies_pass_strict_validation_and_are_few() {
     let policies = Policies::load().unwrap();
-    assert_eq!(policies.set.policies().count(), 8);
+    assert_eq!(policies.set.policies().count(), 9);
     for reason in [
         ErrorReason::AgentDisabled,
         ErrorReason::GrantExpired,
         ErrorReason::ReadOnlyGrant,
         ErrorReason::SensitivityExceeded,
         ErrorReason::QuotaExhausted,
+        ErrorReason::BudgetExhausted,
     ] {
         let forbids: Vec<_> = policies.reasons.iter().filter(|(_, given)| **given == reason).collect();
         assert_eq!(forbids.len(), 1, "{reason:?} has a forbid of its own");
@@ -58,7 +59,8 @@ fn allowed_call() -> [Json; 3] {
         json!({"now": 10,
                "grant": {"team": "t", "kind": "agent", "holder": "a", "tool": "x", "readOnly": false,
                          "maxSensitivity": 3, "expireTime": 11},
-               "quota": {"limited": true, "limit": 2, "used": 1}}),
+               "quota": {"limited": true, "limit": 2, "used": 1},
+               "budget": {"limited": true, "limit": 9, "used": 4, "cost": 5}}),
     ]
 }
 
@@ -72,7 +74,7 @@ fn ask_json(policies: &Policies, [agent, tool, context]: [Json; 3]) -> Verdict {
 }
 
 /// JSON pointers of every attribute that the policies may ask.
-const ATTRIBUTES: [(usize, &str); 18] = [
+const ATTRIBUTES: [(usize, &str); 22] = [
     (0, "/attrs/team"),
     (0, "/attrs/name"),
     (0, "/attrs/specialization"),
@@ -91,6 +93,10 @@ const ATTRIBUTES: [(usize, &str); 18] = [
     (2, "/quota/limited"),
     (2, "/quota/limit"),
     (2, "/quota/used"),
+    (2, "/budget/limited"),
+    (2, "/budget/limit"),
+    (2, "/budget/used"),
+    (2, "/budget/cost"),
 ];
 
 #[test]
@@ -149,6 +155,6 @@ fn names_that_look_like_policy_text_stay_names() {
     let tool = ToolFacts { name: "x".into(), effect: Effect::ReadOnly, sensitivity: Sensitivity::Public };
     let subject = policies.subject(&agent, &tool).unwrap();
     assert_eq!(EntityUid::id(&subject.agent).unescaped(), format!("t/{name}"));
-    let verdict = policies.ask(&subject, None, 0, DateTime::UNIX_EPOCH);
+    let verdict = policies.ask(&subject, None, 0, Budget::NONE, DateTime::UNIX_EPOCH);
     assert_eq!(verdict.reasons, [ErrorReason::NoGrant]);
 }

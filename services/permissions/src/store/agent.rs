@@ -4,7 +4,10 @@ use ::store::Error;
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
-use super::grant::{GrantRow, grant_add};
+use super::{
+    CHANNEL,
+    grant::{GrantRow, grant_add},
+};
 
 /// A member of a team.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,12 +33,13 @@ pub(crate) async fn agent_get(pool: &PgPool, team: &str, agent: &str) -> Result<
     Ok(row)
 }
 
-/// Adds an agent unless one of its name is there.
-pub(crate) async fn agent_insert(pool: &PgPool, team: &str, agent: &AgentRow) -> Result<(), Error> {
+/// Adds an agent unless one of its name is there, and gives the revision from which it stands.
+pub(crate) async fn agent_insert(pool: &PgPool, team: &str, agent: &AgentRow) -> Result<i64, Error> {
     let mut transaction = pool.begin().await?;
-    agent_add(&mut transaction, team, agent).await?;
+    let revision = revision_next(&mut transaction, team, agent.create_time).await?;
+    agent_add(&mut transaction, team, agent, revision).await?;
     transaction.commit().await?;
-    Ok(())
+    Ok(revision)
 }
 
 /// Makes a team with an agent and grants, in one transaction: what is there already stays as it is, and
@@ -48,7 +52,7 @@ pub(crate) async fn team_bootstrap(
 ) -> Result<(), Error> {
     let mut transaction = pool.begin().await?;
     let revision = revision_next(&mut transaction, team, agent.create_time).await?;
-    agent_add(&mut transaction, team, agent).await?;
+    agent_add(&mut transaction, team, agent, revision).await?;
     for grant in grants {
         let there = sqlx::query_scalar!(
             "SELECT EXISTS (
@@ -72,35 +76,46 @@ pub(crate) async fn team_bootstrap(
     Ok(())
 }
 
-/// The team's next revision; makes the team if it is not there. Locks the team's row, so that revisions
-/// become visible in their order.
+/// The team's next revision, told to every process with the commit; makes the team if it is not there.
+/// Locks the team's row, so that revisions become visible in their order.
 pub(super) async fn revision_next(
     connection: &mut PgConnection,
     team: &str,
     now: DateTime<Utc>,
 ) -> Result<i64, Error> {
     let revision = sqlx::query_scalar!(
-        "INSERT INTO permissions.team AS t (team_id, revision, create_time) VALUES ($1, 1, $2)
-         ON CONFLICT (team_id) DO UPDATE SET revision = t.revision + 1
-         RETURNING revision",
+        "WITH next AS (
+             INSERT INTO permissions.team AS t (team_id, revision, create_time) VALUES ($1, 1, $2)
+             ON CONFLICT (team_id) DO UPDATE SET revision = t.revision + 1
+             RETURNING revision
+         ), told AS (SELECT pg_notify($3, revision || ' ' || $1) FROM next)
+         SELECT revision FROM next, told",
         team,
         now,
+        CHANNEL,
     )
     .fetch_one(connection)
     .await?;
     Ok(revision)
 }
 
-async fn agent_add(connection: &mut PgConnection, team: &str, agent: &AgentRow) -> Result<(), Error> {
+async fn agent_add(
+    connection: &mut PgConnection,
+    team: &str,
+    agent: &AgentRow,
+    revision: i64,
+) -> Result<(), Error> {
     sqlx::query!(
-        "INSERT INTO permissions.agent (team_id, agent_id, specialization, role, disabled, create_time)
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        "INSERT INTO permissions.agent
+             (team_id, agent_id, specialization, role, disabled, create_time, revision)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
         team,
         agent.agent_id,
         agent.specialization,
         agent.role,
         agent.disabled,
         agent.create_time,
+        revision,
     )
     .execute(connection)
     .await?;
@@ -110,10 +125,16 @@ async fn agent_add(connection: &mut PgConnection, team: &str, agent: &AgentRow) 
 /// Disables an agent, as no RPC does yet.
 #[cfg(test)]
 pub(crate) async fn agent_disable(pool: &PgPool, team: &str, agent: &str) {
-    sqlx::query("UPDATE permissions.agent SET disabled = true WHERE team_id = $1 AND agent_id = $2")
-        .bind(team)
-        .bind(agent)
-        .execute(pool)
-        .await
-        .unwrap();
+    let mut transaction = pool.begin().await.unwrap();
+    let revision = revision_next(&mut transaction, team, DateTime::UNIX_EPOCH).await.unwrap();
+    sqlx::query(
+        "UPDATE permissions.agent SET disabled = true, revision = $3 WHERE team_id = $1 AND agent_id = $2",
+    )
+    .bind(team)
+    .bind(agent)
+    .bind(revision)
+    .execute(&mut *transaction)
+    .await
+    .unwrap();
+    transaction.commit().await.unwrap();
 }

@@ -1,16 +1,18 @@
-//! Counters and the places taken in them. Each change is one statement that is whole or nothing, and is
-//! not waited for until it reaches the disk (`synchronous_commit = off` for that statement alone): it
-//! survives the death of any process of the suite, and the last fraction of a second is lost only when
-//! the database itself crashes.
+//! Places in counters and parts of budgets, taken for many calls in one statement. It is whole or
+//! nothing, and not waited for until it reaches the disk (`synchronous_commit = off` for that statement
+//! alone): it survives the death of any process of the suite, and the last fraction of a second is lost
+//! only when the database itself crashes.
 
 use ::store::Error;
-use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
+use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
-/// A place to take.
-#[derive(Debug, Clone)]
+/// A place to take in a counter, a cost to reserve in a budget, or both.
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct NewReservation {
+    pub team_id: String,
     pub decision_id: Uuid,
     pub execution_id: Uuid,
     pub grant_id: Uuid,
@@ -19,140 +21,123 @@ pub(crate) struct NewReservation {
     pub tool_name: String,
     pub tool_digest: String,
     pub arguments_digest: String,
+    /// Places of the counter; 0: no counter.
     pub quota_limit: i64,
     pub expire_time: DateTime<Utc>,
+    /// Day of the budget; `None`: no budget.
+    pub day: Option<NaiveDate>,
+    pub cost_micro_usd: i64,
+    /// Of the whole day, in micro USD.
+    pub budget_limit: i64,
 }
 
-/// Takes a place if there is one, and gives the number of places taken, this one included. A conflict
-/// means that the execution holds a place already; then nothing is taken.
-pub(crate) async fn reservation_insert(
-    pool: &PgPool,
-    team: &str,
-    new: &NewReservation,
-) -> Result<Option<i64>, Error> {
-    let taken = sqlx::query!(
-        "WITH place AS (
-             INSERT INTO permissions.counter AS c (team_id, grant_id, agent_id, window_start, used)
-             VALUES ($1, $2, $3, $4, 1)
-             ON CONFLICT (team_id, grant_id, agent_id, window_start)
-             DO UPDATE SET used = c.used + 1 WHERE c.used < $5
-             RETURNING used
-         ), held AS (
-             INSERT INTO permissions.reservation (
-                 team_id, decision_id, execution_id, state, grant_id, agent_id, window_start, tool_name,
-                 tool_digest, arguments_digest, used, quota_limit, expire_time)
-             SELECT $1, $6, $7, 'reserved', $2, $3, $4, $8, $9, $10, place.used, $5, $11 FROM place
-         )
-         SELECT (SELECT used FROM place) AS used, set_config('synchronous_commit', 'off', true) AS relaxed",
-        team,
-        new.grant_id,
-        new.agent_id,
-        new.window_start,
-        new.quota_limit,
-        new.decision_id,
-        new.execution_id,
-        new.tool_name,
-        new.tool_digest,
-        new.arguments_digest,
-        new.expire_time,
-    )
-    .fetch_one(pool)
-    .await?;
-    Ok(taken.used)
+/// What an execution holds, or what it just took.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub decision_id: Uuid,
+    pub grant_id: Uuid,
+    pub agent_id: String,
+    pub window_start: DateTime<Utc>,
+    pub tool_name: String,
+    pub tool_digest: String,
+    pub arguments_digest: String,
+    /// Places taken when this one was, itself included.
+    pub used: i64,
+    pub quota_limit: i64,
+    pub day: Option<NaiveDate>,
+    pub budget_limit: i64,
+    /// Micro USD spent or reserved when this was, itself included.
+    pub budget_used: i64,
 }
 
-/// Ends a reservation that has not ended, and gives its place back unless the call was made. Tells
-/// whether there is such a reservation at all.
-pub(crate) async fn reservation_settle(
-    pool: &PgPool,
-    team: &str,
-    decision: Uuid,
-    committed: bool,
-) -> Result<bool, Error> {
-    let settled = sqlx::query!(
-        "WITH settled AS (
-             UPDATE permissions.reservation
-             SET state = CASE WHEN $3 THEN 'committed' ELSE 'released' END
-             WHERE team_id = $1 AND decision_id = $2 AND state = 'reserved'
-             RETURNING grant_id, agent_id, window_start
-         ), given_back AS (
-             UPDATE permissions.counter c SET used = c.used - 1 FROM settled s
-             WHERE NOT $3 AND c.team_id = $1 AND c.grant_id = s.grant_id AND c.agent_id = s.agent_id
-               AND c.window_start = s.window_start AND c.used > 0
-         )
-         SELECT EXISTS (
-             SELECT FROM permissions.reservation WHERE team_id = $1 AND decision_id = $2
-         ) AS \"known!\", set_config('synchronous_commit', 'off', true) AS relaxed",
-        team,
-        decision,
-        committed,
-    )
-    .fetch_one(pool)
-    .await?;
-    Ok(settled.known)
+/// What became of one call of a batch. Of the counter and the budget, it tells what the statement found.
+#[derive(Debug, Clone)]
+pub(crate) struct TakeRow {
+    /// What the execution held already; then nothing was taken for it.
+    pub held: Option<Held>,
+    /// Whether it got all it asked for.
+    pub granted: bool,
+    /// Places taken before the batch; `None` when the counter is not there yet.
+    pub counter_used: Option<i64>,
+    /// Places taken, this one included, when granted.
+    pub used: i64,
+    /// Micro USD spent or reserved before the batch; `None` when the day is not there yet.
+    pub budget_before: Option<i64>,
+    /// Micro USD spent or reserved, this cost included, when granted.
+    pub budget_used: i64,
 }
 
-/// Ends at most `limit` reservations past their time, of every team, gives their places back, and tells
-/// how many there were. One process sweeps at a time; for another there is nothing to do.
-pub(crate) async fn reservations_expire(pool: &PgPool, now: DateTime<Utc>, limit: i64) -> Result<i64, Error> {
-    let mut transaction = pool.begin().await?;
-    let alone = sqlx::query_scalar!(
-        "SELECT pg_try_advisory_xact_lock(hashtext('permissions.reservations_expire')) AS \"alone!\""
-    )
-    .fetch_one(&mut *transaction)
-    .await?;
-    if !alone {
-        return Ok(0);
-    }
-    let expired = sqlx::query_scalar!(
-        "WITH late AS (
-             SELECT team_id, decision_id FROM permissions.reservation
-             WHERE state = 'reserved' AND expire_time <= $1
-             LIMIT $2 FOR UPDATE SKIP LOCKED
-         ), expired AS (
-             UPDATE permissions.reservation r SET state = 'expired' FROM late l
-             WHERE r.team_id = l.team_id AND r.decision_id = l.decision_id
-             RETURNING r.team_id, r.grant_id, r.agent_id, r.window_start
-         ), counted AS (
-             SELECT team_id, grant_id, agent_id, window_start, count(*) AS places
-             FROM expired GROUP BY team_id, grant_id, agent_id, window_start
-         ), given_back AS (
-             UPDATE permissions.counter c SET used = greatest(c.used - n.places, 0) FROM counted n
-             WHERE c.team_id = n.team_id AND c.grant_id = n.grant_id AND c.agent_id = n.agent_id
-               AND c.window_start = n.window_start
-         )
-         SELECT count(*) AS \"expired!\" FROM expired",
-        now,
-        limit,
-    )
-    .fetch_one(&mut *transaction)
-    .await?;
-    transaction.commit().await?;
-    Ok(expired)
+/// Takes what a batch of calls of different executions asks for, each all or nothing, in the order of the
+/// batch, and answers in that order. A call that would fit only without one before it may be left out too:
+/// whoever asks must then ask again for it. What an execution holds is kept for as long as is asked now.
+/// A conflict means that another process took a place for one of the executions; then nothing is taken.
+pub(crate) async fn reservations_insert(
+    connection: &mut PgConnection,
+    batch: &[&NewReservation],
+) -> Result<Vec<TakeRow>, Error> {
+    let rows = sqlx::query_file!("src/store/reservations_insert.sql", Json(batch) as _,)
+        .fetch_all(connection)
+        .await?;
+    let answers = rows.into_iter().map(|row| {
+        let held = || {
+            Some(Held {
+                decision_id: row.held_id?,
+                grant_id: row.held_grant?,
+                agent_id: row.held_agent?,
+                window_start: row.held_window?,
+                tool_name: row.held_tool?,
+                tool_digest: row.held_tool_digest?,
+                arguments_digest: row.held_arguments_digest?,
+                used: row.held_used?,
+                quota_limit: row.held_limit?,
+                day: row.held_day,
+                budget_limit: row.held_budget_limit?,
+                budget_used: row.held_budget_used?,
+            })
+        };
+        TakeRow {
+            granted: row.granted,
+            counter_used: row.counter_used,
+            used: row.used.unwrap_or(0),
+            budget_before: row.budget_before,
+            budget_used: row.budget_used.unwrap_or(0),
+            held: held(),
+        }
+    });
+    Ok(answers.collect())
 }
 
-/// Deletes reservations that ended and windows that began before a time, of every team.
-pub(crate) async fn past_delete(pool: &PgPool, before: DateTime<Utc>) -> Result<(), Error> {
+/// Makes the counters and days that calls ask for and that are not there yet.
+pub(crate) async fn counters_make(
+    connection: &mut PgConnection,
+    batch: &[&NewReservation],
+) -> Result<(), Error> {
     sqlx::query!(
-        "DELETE FROM permissions.reservation r USING permissions.team t
-         WHERE r.team_id = t.team_id AND r.decision_id < $1 AND r.state <> 'reserved'",
-        first_id_of(before),
+        "WITH asked AS (
+             SELECT * FROM jsonb_to_recordset($1::jsonb) AS a(
+                 team_id text, grant_id uuid, agent_id text, window_start timestamptz, quota_limit bigint,
+                 day date)
+         ), counters AS (
+             INSERT INTO permissions.counter (team_id, grant_id, agent_id, window_start, used)
+             SELECT DISTINCT team_id, grant_id, agent_id, window_start, 0 FROM asked WHERE quota_limit > 0
+             ORDER BY 1, 2, 3, 4
+             ON CONFLICT DO NOTHING
+         ), days AS (
+             INSERT INTO permissions.spend (team_id, day)
+             SELECT DISTINCT team_id, day FROM asked WHERE day IS NOT NULL ORDER BY 1, 2
+             ON CONFLICT DO NOTHING
+         )
+         SELECT set_config('synchronous_commit', 'off', true) AS relaxed",
+        Json(batch) as _,
     )
-    .execute(pool)
+    .fetch_one(connection)
     .await?;
-    sqlx::query!("DELETE FROM permissions.counter WHERE window_start < $1", before).execute(pool).await?;
     Ok(())
-}
-
-/// The smallest UUIDv7 of a time: its first 48 bits are milliseconds since 1970 (RFC 9562, section 5.7).
-fn first_id_of(at: DateTime<Utc>) -> Uuid {
-    let milliseconds = u64::try_from(at.timestamp_millis()).unwrap_or(0);
-    Uuid::from_u64_pair(milliseconds << 16, 0)
 }
 
 /// Places taken in a window.
 #[cfg(test)]
-pub(crate) async fn counter_get(pool: &PgPool, team: &str, grant: Uuid, window: DateTime<Utc>) -> i64 {
+pub(crate) async fn counter_get(pool: &sqlx::PgPool, team: &str, grant: Uuid, window: DateTime<Utc>) -> i64 {
     sqlx::query_scalar(
         "SELECT coalesce(sum(used), 0)::bigint FROM permissions.counter
          WHERE team_id = $1 AND grant_id = $2 AND window_start = $3",

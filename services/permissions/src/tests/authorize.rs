@@ -1,12 +1,11 @@
 //! Decisions, limits and reservations.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 use super::*;
 use crate::{
     batch_authorize::batch_authorize,
-    grant_permission::revoke_permission,
-    settle::{purge, settle, sweep},
+    settle::{purge, sweep},
 };
 
 #[tokio::test]
@@ -16,13 +15,10 @@ async fn fifty_at_once_over_two_processes_get_exactly_the_ten_places_there_are()
     crate::schema().migrate(pools[0].pool().unwrap()).await.unwrap();
     people(&pools[0], "t").await;
     let granted = grant(&pools[0], to_agent("scout"), 10).await;
-    let policies = Arc::new(Policies::load().unwrap());
+    let desks = [desk(&pools[0]), desk(&pools[1])];
     let calls = (0..50).map(|n| {
-        let (database, policies) = (pools[n % 2].clone(), Arc::clone(&policies));
-        tokio::spawn(async move {
-            let desk = Desk { database: &database, policies: &policies, reservation_ttl: TTL };
-            desk.authorize(&asked("scout"), noon()).await.unwrap()
-        })
+        let desk = desks[n % 2].clone();
+        tokio::spawn(async move { desk.authorize(&asked("scout"), noon()).await.unwrap() })
     });
     let (mut places, mut denied) = (Vec::new(), 0);
     for call in calls.collect::<Vec<_>>() {
@@ -114,13 +110,11 @@ async fn a_repeated_request_gets_the_same_decision_and_takes_nothing_more() {
 async fn the_same_request_many_times_at_once_takes_one_place() {
     let database = team().await;
     let granted = grant(&database, to_agent("scout"), 5).await;
-    let (call, policies) = (asked("scout"), Arc::new(Policies::load().unwrap()));
-    let calls = (0..20).map(|_| {
-        let (database, policies, call) = (database.clone(), Arc::clone(&policies), call.clone());
-        tokio::spawn(async move {
-            let desk = Desk { database: &database, policies: &policies, reservation_ttl: TTL };
-            desk.authorize(&call, noon()).await.unwrap()
-        })
+    // Over two processes: their statements meet in the database.
+    let (call, desks) = (asked("scout"), [desk(&database), desk(&database)]);
+    let calls = (0..20).map(|n| {
+        let (desk, call) = (desks[n % 2].clone(), call.clone());
+        tokio::spawn(async move { desk.authorize(&call, noon()).await.unwrap() })
     });
     let mut decisions = HashSet::new();
     for call in calls.collect::<Vec<_>>() {
@@ -234,21 +228,21 @@ async fn a_batch_says_what_single_decisions_would_and_reserves_nothing() {
     let granted = grant(&database, to_agent("scout"), 1).await;
     let allowed = asked("scout").tool;
     let unknown = ToolFacts { name: "file_operations".into(), ..allowed.clone() };
-    let policies = Policies::load().unwrap();
+    let desk = desk(&database);
     let tools = [unknown.clone(), allowed.clone(), unknown, allowed.clone()];
     let no_grant = Some(ErrorReason::NoGrant);
     for _ in 0..2 {
-        let answers = batch_authorize(&database, &policies, "t", "scout", &tools, noon()).await.unwrap();
+        let answers = batch_authorize(&database, &desk, "t", "scout", &tools, noon()).await.unwrap();
         assert_eq!(answers, [no_grant, None, no_grant, None]);
     }
     assert_eq!(used(&database, &granted, noon()).await, 0);
     authorize(&database, &asked("scout"), noon()).await.unwrap();
     let exhausted = Some(ErrorReason::QuotaExhausted);
-    let answers = batch_authorize(&database, &policies, "t", "scout", &tools, noon()).await.unwrap();
+    let answers = batch_authorize(&database, &desk, "t", "scout", &tools, noon()).await.unwrap();
     assert_eq!(answers, [no_grant, exhausted, no_grant, exhausted]);
-    let answers = batch_authorize(&database, &policies, "t", "nobody", &tools, noon()).await.unwrap();
+    let answers = batch_authorize(&database, &desk, "t", "nobody", &tools, noon()).await.unwrap();
     assert_eq!(answers, [no_grant; 4]);
     let too_many = vec![allowed; 10_001];
-    let refused = batch_authorize(&database, &policies, "t", "scout", &too_many, noon()).await;
+    let refused = batch_authorize(&database, &desk, "t", "scout", &too_many, noon()).await;
     assert!(matches!(refused, Err(Error::Invalid { .. })));
 }

@@ -4,9 +4,16 @@ use ::rpc::PageKey;
 use secrecy::SecretString;
 
 use super::*;
-use crate::{
-    grant_permission::revoke_permission, list_grants::list_grants, settle::settle, store::GrantFilter,
-};
+use crate::{list_grants::list_grants, store::GrantFilter};
+
+async fn create_agent(
+    database: &Database,
+    team: &str,
+    agent: (&str, &str, Role),
+    now: DateTime<Utc>,
+) -> Result<store::AgentRow, Error> {
+    crate::create_agent::create_agent(database, &Teams::new(database), team, agent, now).await
+}
 
 async fn list(database: &Database, caller: &Caller, filter: GrantFilter) -> Vec<Uuid> {
     let pages = PageKey::new(&SecretString::from("k"));

@@ -8,7 +8,6 @@ use crate::{
     Bootstrap, Keys,
     authenticate::authenticate,
     bootstrap,
-    grant_permission::revoke_permission,
     issue_key::{issue_key, revoke_key},
     key_is_valid,
     list_grants::list_grants,

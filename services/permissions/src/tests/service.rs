@@ -4,8 +4,8 @@ use ::rpc::{Link, Outgoing, PageKey, StackOptions, TokenKey, reason_of, stack};
 use proto::{
     permissions::v1::{
         self as wire, AuthenticateApiKeyRequest, AuthorizeRequest, BatchAuthorizeRequest, CreateAgentRequest,
-        GrantPermissionRequest, IssueApiKeyRequest, SettleReservationRequest, WhoAmIRequest,
-        permissions_service_client::PermissionsServiceClient,
+        GetBudgetRequest, GrantPermissionRequest, IssueApiKeyRequest, SetBudgetRequest,
+        SettleReservationRequest, WhoAmIRequest, permissions_service_client::PermissionsServiceClient,
     },
     types::v1 as words,
 };
@@ -16,15 +16,15 @@ use tonic::{Code, Request};
 use super::*;
 use crate::{Config, Parts};
 
-struct Suite {
-    client: PermissionsServiceClient<Link>,
+pub(super) struct Suite {
+    pub(super) client: PermissionsServiceClient<Link>,
     key: TokenKey,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Suite {
-    fn start(database: Database) -> Self {
+    pub(super) fn start(database: Database) -> Self {
         let secret = SecretString::from("s".repeat(32));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let parts = Parts {
@@ -39,7 +39,7 @@ impl Suite {
             Config { listen: ([127, 0, 0, 1], 0).into(), reservation_ttl_s: 900, sweep_interval_s: 30 };
         let routes = crate::start(&config, parts).unwrap();
         let key = TokenKey::new(&secret);
-        let link = stack(routes, StackOptions { key: key.clone(), max_concurrent_requests: 8 });
+        let link = stack(routes, StackOptions { key: key.clone(), max_concurrent_requests: 256 });
         Self { client: PermissionsServiceClient::new(link), key, stop, tasks }
     }
 
@@ -53,17 +53,21 @@ impl Suite {
 
     /// A request of the executor on an agent's behalf.
     fn on_behalf<T>(&self, caller: &Caller, message: T) -> Request<T> {
-        Outgoing::new("executor", self.key.clone()).request(caller, Duration::from_secs(10), message)
+        self.outgoing().request(caller, Duration::from_secs(10), message)
     }
 
-    async fn end(self) {
+    pub(super) fn outgoing(&self) -> Outgoing {
+        Outgoing::new("executor", self.key.clone())
+    }
+
+    pub(super) async fn end(self) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
     }
 }
 
-fn authorize_request() -> AuthorizeRequest {
+pub(super) fn authorize_request() -> AuthorizeRequest {
     AuthorizeRequest {
         tool_name: "python_sandbox".into(),
         execution_id: random().to_string(),
@@ -107,7 +111,8 @@ async fn a_call_is_decided_reserved_and_settled_over_grpc() {
     let decisions = client.batch_authorize(batch).await.unwrap().into_inner().decisions;
     // An effect that is not said is SIDE_EFFECT.
     assert_eq!((decisions[0].allowed, decisions[0].reason.as_str()), (false, "READ_ONLY_GRANT"));
-    let settle = SettleReservationRequest { decision_id: allowed.decision_id, committed: false };
+    let settle =
+        SettleReservationRequest { decision_id: allowed.decision_id, committed: false, ..Default::default() };
     client.settle_reservation(suite.on_behalf(&scout, settle)).await.unwrap();
     let again = client.authorize(suite.on_behalf(&scout, authorize_request())).await.unwrap().into_inner();
     assert!(again.allowed);
@@ -143,5 +148,42 @@ async fn only_admins_make_agents_and_keys_and_only_services_authorize() {
     );
     let me = client.who_am_i(suite.as_agent(&scout, WhoAmIRequest {})).await.unwrap().into_inner();
     assert_eq!((me.agent_id.as_str(), me.role()), ("scout", wire::Role::Operator));
+    suite.end().await;
+}
+
+#[tokio::test]
+async fn a_budget_is_set_by_admins_told_to_all_and_holds_over_grpc() {
+    let database = team().await;
+    grant(&database, to_agent("scout"), 0).await;
+    let suite = Suite::start(database);
+    let mut client = suite.client.clone();
+    let (root, scout) = (caller("root", Role::Admin), caller("scout", Role::Operator));
+    let costing = |cost_micro_usd| {
+        let request = AuthorizeRequest { cost_micro_usd, ..authorize_request() };
+        suite.on_behalf(&scout, request)
+    };
+    let free = client.authorize(costing(70)).await.unwrap().into_inner();
+    assert_eq!((free.allowed, free.reserved, free.budget), (true, false, None));
+    let set = SetBudgetRequest { daily_micro_usd: 100 };
+    let refused = client.set_budget(suite.as_agent(&scout, set)).await.unwrap_err();
+    assert_eq!(reason_of(&refused), Some(ErrorReason::RoleRequired));
+    let set = client.set_budget(suite.as_agent(&root, set)).await.unwrap().into_inner().budget.unwrap();
+    assert_eq!((set.daily_micro_usd, set.spent_micro_usd, set.reserved_micro_usd), (100, 0, 0));
+    // From the very next decision on.
+    let allowed = client.authorize(costing(70)).await.unwrap().into_inner();
+    let budget = allowed.budget.unwrap();
+    assert_eq!((allowed.reserved, budget.limit, budget.used), (true, 100, 70));
+    assert_eq!(budget.reset_time, set.reset_time);
+    let denied = client.authorize(costing(31)).await.unwrap().into_inner();
+    assert_eq!((denied.allowed, denied.reason.as_str()), (false, "BUDGET_EXHAUSTED"));
+    assert_eq!(denied.budget.unwrap().used, 70);
+    let decision_id = allowed.decision_id;
+    let settle = SettleReservationRequest { decision_id, committed: true, cost_micro_usd: 60 };
+    client.settle_reservation(suite.on_behalf(&scout, settle)).await.unwrap();
+    let told = client.get_budget(suite.as_agent(&scout, GetBudgetRequest {})).await.unwrap().into_inner();
+    let told = told.budget.unwrap();
+    assert_eq!((told.daily_micro_usd, told.spent_micro_usd, told.reserved_micro_usd), (100, 60, 0));
+    let refused = client.authorize(costing(-1)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
     suite.end().await;
 }

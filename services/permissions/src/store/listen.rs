@@ -1,0 +1,70 @@
+//! Hears what other processes changed. News may be lost with the connection: whoever listens must ask
+//! for the revisions again when told so, and now and then without being told.
+
+use ::store::Error;
+use sqlx::{PgPool, postgres::PgListener};
+
+/// What was heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum News {
+    /// The team has this revision.
+    Revision { team: String, revision: i64 },
+    /// The connection was lost and made again: anything may have been missed.
+    Missed,
+}
+
+/// A connection that listens.
+pub(crate) struct Listener(PgListener);
+
+impl Listener {
+    /// Takes a connection of the pool for as long as it lives.
+    pub(crate) async fn connect(pool: &PgPool) -> Result<Self, Error> {
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.listen(super::CHANNEL).await?;
+        Ok(Self(listener))
+    }
+
+    /// Waits for news. May be dropped while it waits without losing any.
+    pub(crate) async fn next(&mut self) -> Result<News, Error> {
+        let heard = self.0.try_recv().await?;
+        Ok(heard.and_then(|note| parse(note.payload())).unwrap_or(News::Missed))
+    }
+
+    /// Those of the teams that have a later revision than the one given with them. Asked on the connection
+    /// that listens: its answer shows that the connection is alive.
+    pub(crate) async fn revisions_after(
+        &mut self,
+        teams: &[String],
+        known: &[i64],
+    ) -> Result<Vec<(String, i64)>, Error> {
+        let later = sqlx::query!(
+            "SELECT t.team_id, t.revision
+             FROM UNNEST($1::text[], $2::bigint[]) AS k(team_id, revision)
+             JOIN permissions.team t ON t.team_id = k.team_id AND t.revision > k.revision",
+            teams,
+            known,
+        )
+        .fetch_all(&mut self.0)
+        .await?;
+        Ok(later.into_iter().map(|row| (row.team_id, row.revision)).collect())
+    }
+}
+
+fn parse(payload: &str) -> Option<News> {
+    let (revision, team) = payload.split_once(' ')?;
+    Some(News::Revision { team: team.to_owned(), revision: revision.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_names_its_team_and_another_text_is_no_news() {
+        let expected = News::Revision { team: "a b".into(), revision: 12 };
+        assert_eq!(parse("12 a b"), Some(expected));
+        for odd in ["", "12", "x t", " t"] {
+            assert_eq!(parse(odd), None, "{odd:?}");
+        }
+    }
+}

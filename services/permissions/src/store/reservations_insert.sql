@@ -1,0 +1,109 @@
+-- Takes what a batch of calls asks for; see reservations_insert. Rows are locked in one order everywhere
+-- (reservations, counters, budgets, each by its key) and read when locked: what is decided on them holds
+-- until the end of the statement.
+WITH asked AS (
+    SELECT a.*, o.n
+    FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS o(item, n),
+         jsonb_to_record(o.item) AS a(
+             team_id text, decision_id uuid, execution_id uuid, grant_id uuid, agent_id text,
+             window_start timestamptz, tool_name text, tool_digest text, arguments_digest text,
+             quota_limit bigint, expire_time timestamptz, day date, cost_micro_usd bigint,
+             budget_limit bigint)
+), held AS (
+    SELECT a.n, a.expire_time AS until, r.*
+    FROM (SELECT * FROM asked ORDER BY team_id, execution_id) a
+    CROSS JOIN LATERAL (
+        SELECT h.* FROM permissions.reservation h
+        WHERE h.team_id = a.team_id AND h.execution_id = a.execution_id
+          AND h.state IN ('reserved', 'committed')
+        LIMIT 1 FOR UPDATE
+    ) r
+), kept AS (
+    UPDATE permissions.reservation r SET expire_time = greatest(r.expire_time, h.until) FROM held h
+    WHERE r.team_id = h.team_id AND r.decision_id = h.decision_id AND r.state = 'reserved'
+), open AS (
+    SELECT * FROM asked a WHERE NOT EXISTS (SELECT FROM held h WHERE h.n = a.n)
+), counters AS (
+    SELECT k.*, c.used
+    FROM (
+        SELECT DISTINCT team_id, grant_id, agent_id, window_start FROM open WHERE quota_limit > 0
+        ORDER BY 1, 2, 3, 4
+    ) k
+    CROSS JOIN LATERAL (
+        SELECT l.used FROM permissions.counter l
+        WHERE l.team_id = k.team_id AND l.grant_id = k.grant_id AND l.agent_id = k.agent_id
+          AND l.window_start = k.window_start
+        FOR UPDATE
+    ) c
+), spends AS (
+    SELECT k.*, s.used
+    FROM (
+        SELECT DISTINCT team_id, day FROM open
+        WHERE day IS NOT NULL AND (SELECT count(*) FROM counters) >= 0
+        ORDER BY 1, 2
+    ) k
+    CROSS JOIN LATERAL (
+        SELECT l.reserved_micro_usd + l.spent_micro_usd AS used FROM permissions.spend l
+        WHERE l.team_id = k.team_id AND l.day = k.day
+        FOR UPDATE
+    ) s
+), ranked AS (
+    SELECT o.*, c.used AS counter_used, s.used AS budget_before,
+           row_number() OVER (
+               PARTITION BY o.team_id, o.grant_id, o.agent_id, o.window_start ORDER BY o.n
+           ) AS place,
+           sum(o.cost_micro_usd) OVER (PARTITION BY o.team_id, o.day ORDER BY o.n) AS cost_so_far
+    FROM open o
+    LEFT JOIN counters c ON o.quota_limit > 0 AND c.team_id = o.team_id
+        AND c.grant_id = o.grant_id AND c.agent_id = o.agent_id AND c.window_start = o.window_start
+    LEFT JOIN spends s ON s.team_id = o.team_id AND s.day = o.day
+), granted AS (
+    SELECT r.*,
+           coalesce(r.counter_used + row_number() OVER (
+               PARTITION BY r.team_id, r.grant_id, r.agent_id, r.window_start ORDER BY r.n
+           ), 0) AS used,
+           coalesce(r.budget_before + sum(r.cost_micro_usd) OVER (
+               PARTITION BY r.team_id, r.day ORDER BY r.n
+           ), 0)::bigint AS budget_used
+    FROM ranked r
+    WHERE (r.quota_limit = 0 OR r.counter_used + r.place <= r.quota_limit)
+      AND (r.day IS NULL OR (r.budget_before IS NOT NULL AND (
+          r.cost_micro_usd = 0 OR r.budget_before + r.cost_so_far <= r.budget_limit)))
+), places AS (
+    UPDATE permissions.counter c SET used = c.used + g.places
+    FROM (
+        SELECT team_id, grant_id, agent_id, window_start, count(*) AS places
+        FROM granted WHERE quota_limit > 0 GROUP BY 1, 2, 3, 4
+    ) g
+    WHERE c.team_id = g.team_id AND c.grant_id = g.grant_id AND c.agent_id = g.agent_id
+      AND c.window_start = g.window_start
+), costs AS (
+    UPDATE permissions.spend s SET reserved_micro_usd = s.reserved_micro_usd + g.cost
+    FROM (
+        SELECT team_id, day, sum(cost_micro_usd)::bigint AS cost
+        FROM granted WHERE day IS NOT NULL GROUP BY 1, 2
+    ) g
+    WHERE s.team_id = g.team_id AND s.day = g.day AND g.cost > 0
+), inserted AS (
+    INSERT INTO permissions.reservation (
+        team_id, decision_id, execution_id, state, grant_id, agent_id, window_start, tool_name,
+        tool_digest, arguments_digest, used, quota_limit, expire_time, day, cost_micro_usd,
+        budget_limit, budget_used)
+    SELECT team_id, decision_id, execution_id, 'reserved', grant_id, agent_id, window_start,
+           tool_name, tool_digest, arguments_digest, used, quota_limit, expire_time, day,
+           cost_micro_usd, budget_limit, budget_used
+    FROM granted
+)
+SELECT g.n IS NOT NULL AS "granted!", r.counter_used AS "counter_used?", g.used AS "used?",
+       r.budget_before AS "budget_before?", g.budget_used AS "budget_used?",
+       h.decision_id AS "held_id?", h.grant_id AS "held_grant?", h.agent_id AS "held_agent?",
+       h.window_start AS "held_window?", h.tool_name AS "held_tool?",
+       h.tool_digest AS "held_tool_digest?", h.arguments_digest AS "held_arguments_digest?",
+       h.used AS "held_used?", h.quota_limit AS "held_limit?", h.day AS "held_day?",
+       h.budget_limit AS "held_budget_limit?", h.budget_used AS "held_budget_used?",
+       set_config('synchronous_commit', 'off', true) AS relaxed
+FROM asked a
+LEFT JOIN held h ON h.n = a.n
+LEFT JOIN ranked r ON r.n = a.n
+LEFT JOIN granted g ON g.n = a.n
+ORDER BY a.n

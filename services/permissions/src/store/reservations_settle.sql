@@ -1,0 +1,65 @@
+-- Ends reservations; see reservations_settle. Locks in the same order as reservations_insert.sql does.
+WITH asked AS (
+    SELECT a.*, o.n
+    FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS o(item, n),
+         jsonb_to_record(o.item) AS a(
+             team_id text, decision_id uuid, committed boolean, cost_micro_usd bigint)
+), found AS (
+    SELECT a.n, a.committed, a.cost_micro_usd AS cost, r.*
+    FROM (SELECT * FROM asked ORDER BY team_id, decision_id) a
+    CROSS JOIN LATERAL (
+        SELECT l.team_id, l.decision_id, l.execution_id, l.state, l.grant_id, l.agent_id,
+               l.window_start, l.quota_limit, l.day, l.cost_micro_usd AS reserved
+        FROM permissions.reservation l
+        WHERE l.team_id = a.team_id AND l.decision_id = a.decision_id
+        FOR UPDATE
+    ) r
+), ending AS (
+    SELECT f.*, f.committed::int - (f.state = 'reserved')::int AS places,
+           CASE WHEN f.state = 'reserved' THEN f.reserved ELSE 0 END AS given_back,
+           CASE WHEN f.committed THEN f.cost ELSE 0 END AS charged
+    FROM found f
+    WHERE f.state = 'reserved' OR (f.state = 'expired' AND f.committed AND NOT EXISTS (
+        SELECT FROM permissions.reservation o
+        WHERE o.team_id = f.team_id AND o.execution_id = f.execution_id
+          AND o.state IN ('reserved', 'committed')))
+), ended AS (
+    UPDATE permissions.reservation r
+    SET state = CASE WHEN e.committed THEN 'committed' ELSE 'released' END
+    FROM ending e WHERE r.team_id = e.team_id AND r.decision_id = e.decision_id
+), counters AS (
+    SELECT k.*
+    FROM (
+        SELECT team_id, grant_id, agent_id, window_start, sum(places) AS places
+        FROM ending WHERE quota_limit > 0 GROUP BY 1, 2, 3, 4 HAVING sum(places) <> 0
+        ORDER BY 1, 2, 3, 4
+    ) k
+    CROSS JOIN LATERAL (
+        SELECT 1 FROM permissions.counter l
+        WHERE l.team_id = k.team_id AND l.grant_id = k.grant_id AND l.agent_id = k.agent_id
+          AND l.window_start = k.window_start
+        FOR UPDATE
+    ) c
+), counted AS (
+    UPDATE permissions.counter c SET used = greatest(c.used + k.places, 0) FROM counters k
+    WHERE c.team_id = k.team_id AND c.grant_id = k.grant_id AND c.agent_id = k.agent_id
+      AND c.window_start = k.window_start
+), spends AS (
+    SELECT k.*
+    FROM (
+        SELECT team_id, day, sum(given_back)::bigint AS given_back, sum(charged)::bigint AS charged
+        FROM ending WHERE day IS NOT NULL AND (SELECT count(*) FROM counters) >= 0 GROUP BY 1, 2
+        HAVING sum(given_back) > 0 OR sum(charged) > 0
+        ORDER BY 1, 2
+    ) k
+    CROSS JOIN LATERAL (
+        SELECT 1 FROM permissions.spend l WHERE l.team_id = k.team_id AND l.day = k.day FOR UPDATE
+    ) s
+), charged AS (
+    UPDATE permissions.spend s
+    SET reserved_micro_usd = greatest(s.reserved_micro_usd - k.given_back, 0),
+        spent_micro_usd = s.spent_micro_usd + k.charged
+    FROM spends k WHERE s.team_id = k.team_id AND s.day = k.day
+)
+SELECT f.n IS NOT NULL AND set_config('synchronous_commit', 'off', true) IS NOT NULL AS "known!"
+FROM asked a LEFT JOIN found f ON f.n = a.n ORDER BY a.n

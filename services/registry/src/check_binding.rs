@@ -7,6 +7,7 @@ use url::Url;
 
 use crate::{
     check::{Origin, Violations},
+    check_settings::is_token,
     definition::{BUILTINS, Binding, Http},
 };
 
@@ -123,10 +124,8 @@ fn http_url(text: &str) -> Result<(), String> {
 
 fn check_headers(field: &str, headers: &BTreeMap<String, String>, found: &mut Violations) {
     for (name, value) in headers {
-        // RFC 9110, section 5.6.2 (token) and 5.5 (field values).
-        let is_token = !name.is_empty()
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
-        if !is_token || RESERVED_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+        // RFC 9110, section 5.5 (field values).
+        if !is_token(name) || RESERVED_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
             found.add(field, format!("{name:?} cannot be set: not a header name, or set by the connection"));
         } else if value.len() > MAX_VALUE || !value.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b))
         {

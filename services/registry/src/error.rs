@@ -52,6 +52,9 @@ pub enum Error {
         /// The server.
         server: String,
     },
+    /// The settings changed since the caller read them.
+    #[error("the settings of tool {0} changed since they were read; read the tool again, then change them")]
+    EtagMismatch(String),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -92,7 +95,7 @@ impl ServiceError for Error {
                 Kind::NotFound
             }
             Self::VersionExists { .. } | Self::ServerExists(_) => Kind::AlreadyExists,
-            Self::Kept { .. } => Kind::Precondition,
+            Self::Kept { .. } | Self::EtagMismatch(_) => Kind::Precondition,
             Self::Store(error) => error.kind(),
             Self::Encoding(_) | Self::Task(_) => Kind::Internal,
         }
@@ -106,6 +109,7 @@ impl ServiceError for Error {
             Self::VersionExists { .. } | Self::ServerExists(_) | Self::Kept { .. } => {
                 ErrorReason::AlreadyExists
             }
+            Self::EtagMismatch(_) => ErrorReason::EtagMismatch,
             Self::Store(store::Error::Unavailable(_)) => ErrorReason::StoreUnavailable,
             Self::Store(store::Error::Conflict { .. } | store::Error::Failed(_))
             | Self::Encoding(_)
@@ -121,7 +125,8 @@ impl ServiceError for Error {
             | Self::ServerNotFound(_)
             | Self::VersionExists { .. }
             | Self::ServerExists(_)
-            | Self::Kept { .. } => self.to_string(),
+            | Self::Kept { .. }
+            | Self::EtagMismatch(_) => self.to_string(),
             Self::Store(store::Error::Unavailable(_)) => "the database cannot be reached; try again".into(),
             Self::Store(store::Error::Conflict { .. } | store::Error::Failed(_))
             | Self::Encoding(_)
@@ -135,6 +140,10 @@ impl ServiceError for Error {
             Self::Invalid(violations) => details.violations.clone_from(violations),
             Self::Kept { name, server } => {
                 details.precondition = Some(("KEPT_BY_SERVER".into(), name.clone(), server.clone()));
+            }
+            Self::EtagMismatch(name) => {
+                let told = "its etag is another now";
+                details.precondition = Some(("ETAG_MISMATCH".into(), name.clone(), told.into()));
             }
             Self::ToolNotFound { .. }
             | Self::VersionNotFound { .. }

@@ -1,19 +1,27 @@
 //! The registry: which tools exist, how each is run, and which MCP servers provide them.
 //!
-//! `rpc.rs` parses; `register.rs`, `get.rs`, `list.rs`, `set_status.rs`, `watch.rs` and `servers.rs` are the
-//! use cases; `keep.rs` keeps MCP servers discovered; `store.rs` holds the SQL. The definition of a version
-//! never changes, and no change of the catalog escapes a watcher.
+//! `rpc.rs` parses; `register.rs`, `get.rs`, `list.rs`, `set_status.rs`, `update.rs`, `fallbacks.rs`,
+//! `watch.rs` and `servers.rs` are the use cases; `keep.rs` keeps MCP servers discovered; `store.rs` holds the
+//! SQL. The definition of a version never changes, settings do (`settings.rs`), and no change of the catalog
+//! escapes a watcher.
 
 mod check;
 mod check_binding;
+mod check_fallbacks;
+mod check_settings;
 mod config;
 mod definition;
 mod discover;
 mod error;
+mod expression;
+mod fallbacks;
+mod fit;
 mod follow;
 mod get;
 mod keep;
 mod list;
+mod mask;
+mod nesting;
 mod normalise;
 mod register;
 mod rpc;
@@ -22,8 +30,10 @@ mod schema_cost;
 mod seed;
 mod servers;
 mod set_status;
+mod settings;
 mod store;
 mod take;
+mod update;
 mod watch;
 
 use std::sync::Arc;
@@ -58,6 +68,11 @@ pub struct Parts {
 /// The tables of the service.
 pub fn schema() -> Schema {
     Schema::new("registry", sqlx::migrate!("../../migrations/registry"))
+}
+
+/// The settings of a tool that was given none, by the contract.
+pub fn default_settings() -> proto::registry::v1::ToolSettings {
+    rpc::default_settings()
 }
 
 /// Starts the background tasks and gives the routes to serve.

@@ -1,5 +1,7 @@
-//! Registers a tool, or a new version of one. The definition of a version never changes.
+//! Registers a tool, or a new version of one, with settings or those it has. The definition of a version never
+//! changes.
 
+use ::rpc::FieldViolation;
 use ::store::Database;
 use semver::{Prerelease, Version};
 use uuid::Uuid;
@@ -7,8 +9,11 @@ use uuid::Uuid;
 use crate::{
     Error,
     check::{self, Origin},
+    check_settings::{self, Found},
     definition::{Definition, Proposal},
-    store::{self, KnownTool, NewVersion, ToolRow, Write},
+    fit,
+    store::{self, KnownTool, NewSettings, NewVersion, SettingsRow, ToolRow, Write},
+    update::Change,
 };
 
 /// Version of a tool's first definition where none is given.
@@ -23,15 +28,32 @@ enum Decision {
     New(String),
 }
 
+/// What becomes of a tool's settings when it is registered.
+#[derive(Debug)]
+pub(crate) enum SettingsPlan {
+    /// They become these.
+    Set(Box<Change>),
+    /// They stay; a version that they do not go with is refused.
+    Keep,
+    /// They stay, but for those that do not go with the new version: nobody is there to be told.
+    Fit,
+}
+
 /// Registers what a person proposes; gives the tool and whether a version was made.
 pub(crate) async fn register(
     database: &Database,
     team: &str,
     proposal: Proposal,
+    plan: SettingsPlan,
 ) -> Result<(ToolRow, bool), Error> {
-    let definition = checked(proposal).await?;
+    let found = examined(&proposal.name, &plan).await?;
+    let definition = match checked(proposal).await {
+        Ok(definition) => definition,
+        Err(Error::Invalid(violations)) => return Err(with_values(violations, found, &plan)),
+        Err(other) => return Err(other),
+    };
     let pool = database.pool()?;
-    let (id, created) = put(Write::begin(pool).await?, team, definition).await?;
+    let (id, created) = put(Write::begin(pool).await?, team, definition, &plan, found).await?;
     let tool = store::tool_find_by_id(pool, team, id).await?;
     let tool = tool.ok_or_else(|| Error::ToolNotFound { key: id.to_string(), nearest: vec![] })?;
     Ok((tool, created))
@@ -43,22 +65,101 @@ pub(crate) async fn checked(proposal: Proposal) -> Result<Definition, Error> {
     tokio::task::spawn_blocking(check).await?
 }
 
-async fn put(mut write: Write, team: &str, mut definition: Definition) -> Result<(Uuid, bool), Error> {
+async fn examined(name: &str, plan: &SettingsPlan) -> Result<Found, Error> {
+    match plan {
+        SettingsPlan::Set(change) => change.examine(name).await,
+        SettingsPlan::Keep | SettingsPlan::Fit => Ok(Found::default()),
+    }
+}
+
+/// What is wrong with a definition, and with the settings as far as they can be judged without it.
+fn with_values(mut violations: Vec<FieldViolation>, mut found: Found, plan: &SettingsPlan) -> Error {
+    if let SettingsPlan::Set(change) = plan {
+        check_settings::check(&change.settings, &mut found);
+        violations.extend(found.below(change.prefix));
+    }
+    Error::Invalid(violations)
+}
+
+async fn put(
+    mut write: Write,
+    team: &str,
+    mut definition: Definition,
+    plan: &SettingsPlan,
+    found: Found,
+) -> Result<(Uuid, bool), Error> {
     let digests = definition.digests()?;
     let newest = store::tool_known(&mut write, team, &definition.name).await?;
     refuse_kept(&mut write, team, newest.as_ref()).await?;
     let same = store::version_content(&mut write, team, &definition.name, &definition.version).await?;
-    match decide(&definition, &digests.content, newest.as_ref(), same)? {
-        Decision::Known(id) => Ok((id, false)),
+    let (id, created) = match decide(&definition, &digests.content, newest.as_ref(), same)? {
+        Decision::Known(id) => (id, false),
         Decision::New(version) => {
             definition.version = version;
             let version = [NewVersion::new(&definition, digests)?];
             store::versions_insert(&mut write, team, &version).await?;
             store::tool_put(&mut write, team, None, &version).await?;
-            write.commit().await?;
-            Ok((version[0].id(), true))
+            (version[0].id(), true)
         }
+    };
+    let set = settle(&mut write, team, &definition.name, plan, found, created).await?;
+    if created || set {
+        write.commit().await?;
     }
+    Ok((id, created))
+}
+
+/// Brings the settings in line with the tool as it is now; gives whether they changed.
+async fn settle(
+    write: &mut Write,
+    team: &str,
+    name: &str,
+    plan: &SettingsPlan,
+    found: Found,
+    is_new: bool,
+) -> Result<bool, Error> {
+    let current = store::settings_find(write, team, name).await?;
+    let Some(current) = current else { return Ok(false) };
+    let definition: Definition = serde_json::from_str(&current.definition)?;
+    match plan {
+        SettingsPlan::Set(change) => change.keep(write, team, &definition, &current, found).await,
+        SettingsPlan::Keep if is_new => refuse_misfits(&current, &definition).map(|()| false),
+        SettingsPlan::Fit if is_new => {
+            let Some(new) = fitted(team, &current, &definition)? else { return Ok(false) };
+            store::settings_put(write, team, &[new]).await?;
+            Ok(true)
+        }
+        SettingsPlan::Keep | SettingsPlan::Fit => Ok(false),
+    }
+}
+
+fn refuse_misfits(current: &SettingsRow, definition: &Definition) -> Result<(), Error> {
+    let mut found = Found::default();
+    fit::check(&current.settings(), definition, &mut found)?;
+    if found.0.is_empty() {
+        return Ok(());
+    }
+    let mut violations = found.below("settings.");
+    for violation in &mut violations {
+        violation.description +=
+            "; the tool has this setting: change it first, or give settings with this version";
+    }
+    Err(Error::Invalid(violations))
+}
+
+/// The settings without those that do not go with a definition; `None` when all do.
+pub(crate) fn fitted(
+    team: &str,
+    current: &SettingsRow,
+    definition: &Definition,
+) -> Result<Option<NewSettings>, Error> {
+    let mut settings = current.settings();
+    let dropped = fit::drop_misfits(&mut settings, definition)?;
+    for misfit in &dropped {
+        let (field, wrong) = (misfit.field, &misfit.description);
+        tracing::warn!(team, tool = current.name, setting = field, "a setting is dropped, for it {wrong}");
+    }
+    Ok((!dropped.is_empty()).then(|| NewSettings { name: current.name.clone(), settings }))
 }
 
 /// A tool that a registered server provides belongs to its discovery.

@@ -1,6 +1,9 @@
 //! The gRPC face of the registry: parse, call the use case, map.
 
 mod mapping;
+mod settings;
+
+pub(crate) use settings::default_settings;
 
 use std::{pin::Pin, time::Duration};
 
@@ -8,11 +11,13 @@ use ::rpc::{Call, PageKey, ServiceError, status};
 use ::store::Database;
 use futures_util::{Stream, StreamExt};
 use proto::registry::v1::{
-    GetToolRequest, GetToolResponse, ListServersRequest, ListServersResponse, ListToolVersionsRequest,
-    ListToolVersionsResponse, ListToolsRequest, ListToolsResponse, RefreshServerRequest,
-    RefreshServerResponse, RegisterServerRequest, RegisterServerResponse, RegisterToolRequest,
-    RegisterToolResponse, RemoveServerRequest, RemoveServerResponse, SetToolStatusRequest,
-    SetToolStatusResponse, WatchToolsRequest, WatchToolsResponse, registry_service_server::RegistryService,
+    GetFallbacksRequest, GetFallbacksResponse, GetToolRequest, GetToolResponse, ListServersRequest,
+    ListServersResponse, ListToolVersionsRequest, ListToolVersionsResponse, ListToolsRequest,
+    ListToolsResponse, RefreshServerRequest, RefreshServerResponse, RegisterServerRequest,
+    RegisterServerResponse, RegisterToolRequest, RegisterToolResponse, RemoveServerRequest,
+    RemoveServerResponse, SetFallbacksRequest, SetFallbacksResponse, SetToolStatusRequest,
+    SetToolStatusResponse, UpdateToolRequest, UpdateToolResponse, WatchToolsRequest, WatchToolsResponse,
+    registry_service_server::RegistryService,
 };
 use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
@@ -20,9 +25,9 @@ use tonic::{Request, Response, Status};
 use types::Caller;
 
 use crate::{
-    Error, get, list, register,
+    Error, fallbacks, get, list, register,
     servers::Servers,
-    set_status,
+    set_status, update,
     watch::{self, Options},
 };
 use mapping::View;
@@ -60,8 +65,10 @@ impl RegistryService for Service {
     async fn register_tool(&self, request: Request<RegisterToolRequest>) -> Answer<RegisterToolResponse> {
         let Caller { team, .. } = caller(&request)?.caller;
         let registered = async {
-            let proposal = mapping::proposal(request.into_inner())?;
-            let (row, created) = register::register(&self.database, &team, proposal).await?;
+            let mut request = request.into_inner();
+            let plan = settings::plan(request.settings.take())?;
+            let proposal = mapping::proposal(request)?;
+            let (row, created) = register::register(&self.database, &team, proposal, plan).await?;
             Ok::<_, Error>(RegisterToolResponse { tool: Some(View::Full.tool(&row)?), created })
         };
         answer(registered.await)
@@ -112,6 +119,33 @@ impl RegistryService for Service {
             Ok::<_, Error>(SetToolStatusResponse { tool: Some(View::Full.tool(&row)?) })
         };
         answer(set.await)
+    }
+
+    async fn update_tool(&self, request: Request<UpdateToolRequest>) -> Answer<UpdateToolResponse> {
+        let Caller { team, .. } = caller(&request)?.caller;
+        let updated = async {
+            let (name, change) = settings::change(request.into_inner())?;
+            let row = update::update(&self.database, &team, &name, change).await?;
+            Ok::<_, Error>(UpdateToolResponse { tool: Some(View::Full.tool(&row)?) })
+        };
+        answer(updated.await)
+    }
+
+    async fn set_fallbacks(&self, request: Request<SetFallbacksRequest>) -> Answer<SetFallbacksResponse> {
+        let Caller { team, .. } = caller(&request)?.caller;
+        let set = async {
+            let (name, change) = settings::fallbacks_change(request.into_inner())?;
+            let row = update::update(&self.database, &team, &name, change).await?;
+            Ok::<_, Error>(SetFallbacksResponse { tool: Some(View::Full.tool(&row)?) })
+        };
+        answer(set.await)
+    }
+
+    async fn get_fallbacks(&self, request: Request<GetFallbacksRequest>) -> Answer<GetFallbacksResponse> {
+        let Caller { team, .. } = caller(&request)?.caller;
+        let name = request.into_inner().name;
+        let found = fallbacks::fallbacks(&self.database, &team, &name).await;
+        answer(found.map(settings::resolved))
     }
 
     async fn watch_tools(&self, request: Request<WatchToolsRequest>) -> Answer<Events> {

@@ -8,7 +8,8 @@ use types::{Category, Effect, Sensitivity};
 use crate::{
     Error,
     definition::{Binding, Proposal},
-    register, store,
+    register::{self, SettingsPlan},
+    store,
 };
 
 /// The definitions, one file each.
@@ -48,7 +49,7 @@ pub async fn seed(database: &Database, team: &str) -> Result<usize, Error> {
         let definition = register::checked(proposal.clone()).await?;
         let content = definition.digests()?.content;
         if !store::content_exists(database.pool()?, team, &definition.name, &content).await? {
-            let (_, created) = register::register(database, team, proposal).await?;
+            let (_, created) = register::register(database, team, proposal, SettingsPlan::Fit).await?;
             made += usize::from(created);
         }
     }

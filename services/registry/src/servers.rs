@@ -156,7 +156,7 @@ fn fitting(tools: &[ToolRow]) -> usize {
     tools
         .iter()
         .take_while(|tool| {
-            bytes += tool.definition.len();
+            bytes += tool.bytes();
             bytes <= MAX_BYTES
         })
         .count()

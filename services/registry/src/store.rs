@@ -4,6 +4,7 @@
 mod changes;
 mod listen;
 mod servers;
+mod settings;
 mod tools;
 
 use ::store::Error;
@@ -18,6 +19,9 @@ pub(crate) use servers::{
     Defaults, Outcome, ServerKey, ServerRow, ServerState, lease_release, server_claim, server_delete,
     server_entries, server_exists, server_fail, server_find, server_insert, server_is_held, server_list,
     server_note_error, server_refresh, server_succeed,
+};
+pub(crate) use settings::{
+    NewSettings, SettingsRow, fallback_list, settings_find, settings_list, settings_put, tool_statuses,
 };
 pub(crate) use tools::{
     Cursor, Filter, ToolRow, ToolStatus, content_exists, tool_find, tool_find_by_id, tool_find_version,

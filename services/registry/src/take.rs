@@ -1,5 +1,6 @@
 //! Takes what an MCP server offers into the catalog: new tools, new versions of changed ones, tools that
-//! are gone disabled. Nothing is written when nothing changed.
+//! are gone disabled. Settings stay, but for those that a changed tool cannot have any more. Nothing is written
+//! when nothing changed.
 
 use std::collections::HashMap;
 
@@ -10,7 +11,7 @@ use crate::{
     Error,
     normalise::{self, Offer},
     register,
-    store::{self, KnownTool, NewVersion, ServerRow, Write},
+    store::{self, KnownTool, NewSettings, NewVersion, ServerRow, SettingsRow, Write},
 };
 
 /// Most rejected tools that are told.
@@ -20,6 +21,8 @@ const MAX_REJECTED: usize = 20;
 #[derive(Debug, Default)]
 struct Plan {
     versions: Vec<NewVersion>,
+    /// Of tools that changed so that some of theirs had to be dropped.
+    settings: Vec<NewSettings>,
     /// Withdrawn before, offered again, unchanged.
     restored: Vec<String>,
     /// Every tool that the server offers.
@@ -46,7 +49,8 @@ pub(crate) async fn take(
     }
     let names: Vec<String> = offer.tools.iter().map(|(definition, _)| definition.name.clone()).collect();
     let known = store::tools_known(&mut write, &server.team_id, &names, &server.name).await?;
-    let plan = plan(&server.name, &mut offer, known)?;
+    let settings = store::settings_list(&mut write, &server.team_id, &names).await?;
+    let plan = plan(server, &mut offer, known, settings)?;
     carry_out(write, server, plan).await?;
     Ok(Some(told(offer.rejected)))
 }
@@ -58,6 +62,7 @@ async fn carry_out(mut write: Write, server: &ServerRow, plan: Plan) -> Result<(
     let team = &server.team_id;
     store::versions_insert(&mut write, team, &plan.versions).await?;
     store::tool_put(&mut write, team, Some(&server.name), &plan.versions).await?;
+    store::settings_put(&mut write, team, &plan.settings).await?;
     store::tool_restore(&mut write, team, &plan.restored).await?;
     store::tool_withdraw(&mut write, team, &server.name, &plan.offered).await?;
     let made = plan.versions.len();
@@ -66,7 +71,15 @@ async fn carry_out(mut write: Write, server: &ServerRow, plan: Plan) -> Result<(
     Ok(())
 }
 
-fn plan(server: &str, offer: &mut Offer, known: Vec<KnownTool>) -> Result<Plan, Error> {
+fn plan(
+    server: &ServerRow,
+    offer: &mut Offer,
+    known: Vec<KnownTool>,
+    settings: Vec<SettingsRow>,
+) -> Result<Plan, Error> {
+    let (team, server) = (server.team_id.as_str(), server.name.as_str());
+    let settings: HashMap<String, SettingsRow> =
+        settings.into_iter().map(|row| (row.name.clone(), row)).collect();
     let mut known: HashMap<String, KnownTool> =
         known.into_iter().map(|tool| (tool.name.clone(), tool)).collect();
     let mut plan = Plan::default();
@@ -86,6 +99,9 @@ fn plan(server: &str, offer: &mut Offer, known: Vec<KnownTool>) -> Result<Plan, 
             }
             Some(tool) => definition.version = register::next_patch(&tool.version),
             None => definition.version = register::first(),
+        }
+        if let Some(current) = settings.get(&definition.name) {
+            plan.settings.extend(register::fitted(team, current, &definition)?);
         }
         plan.versions.push(NewVersion::new(&definition, digests)?);
         plan.offered.push(definition.name);

@@ -9,6 +9,7 @@ macro_rules! request {
 }
 mod seeds;
 mod servers;
+mod settings;
 mod tools;
 mod watches;
 

@@ -28,7 +28,7 @@ pub use stack::{StackOptions, stack, unknown_method};
 pub use status::{
     Details, FieldViolation, ServiceError, error_response, kind_of, reason_of, status, status_with_reason,
 };
-pub use token::{CALLER_HEADER, TokenKey};
+pub use token::{CALLER_HEADER, TokenKey, derive_key};
 pub use trace::{current_trace_id, inject_headers};
 
 /// The generated enum of reasons, under a shorter path.

@@ -3,9 +3,11 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 use types::Caller;
 
 /// Metadata key that carries the token.
@@ -13,6 +15,14 @@ pub const CALLER_HEADER: &str = "x-toolcrib-caller";
 
 /// How long a token is valid: long enough for clocks that differ, short enough to be useless when logged.
 const LIFETIME: Duration = Duration::from_mins(1);
+
+/// A key for one purpose, derived from a secret that every process of the suite shares: HMAC-SHA-256 of the purpose
+/// under the secret, which is the expand step of HKDF for one block (RFC 5869, section 2.3).
+pub fn derive_key(secret: &SecretString, purpose: &str) -> [u8; 32] {
+    // HMAC takes keys of any length.
+    let Ok(mac) = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()) else { return [0; 32] };
+    mac.chain_update(purpose).chain_update([1]).finalize().into_bytes().into()
+}
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
@@ -87,5 +97,13 @@ mod tests {
             Claims { caller: Caller::service("edge"), exp: jsonwebtoken::get_current_timestamp() - 60 };
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key.keys.0).unwrap();
         assert_eq!(key.verify(&token), None);
+    }
+
+    #[test]
+    fn a_key_belongs_to_its_secret_and_purpose() {
+        let (one, other) = (SecretString::from("a".repeat(32)), SecretString::from("b".repeat(32)));
+        assert_eq!(derive_key(&one, "queue"), derive_key(&one, "queue"));
+        assert_ne!(derive_key(&one, "queue"), derive_key(&one, "cache"));
+        assert_ne!(derive_key(&one, "queue"), derive_key(&other, "queue"));
     }
 }

@@ -38,19 +38,16 @@ impl View {
     }
 
     pub(super) fn tool(self, row: &ToolRow) -> Result<wire::Tool, Error> {
-        let status = row.status.parse().map_or(wire::ToolStatus::Unspecified, |status| match status {
-            ToolStatus::Active => wire::ToolStatus::Active,
-            ToolStatus::Deprecated => wire::ToolStatus::Deprecated,
-            ToolStatus::Disabled => wire::ToolStatus::Disabled,
-        });
         Ok(wire::Tool {
             id: row.id.to_string(),
             definition: Some(self.definition(row.definition()?)),
             digest: row.digest.clone(),
-            status: status.into(),
+            status: wire_status(&row.status).into(),
             create_time: Some(timestamp(row.create_time)),
             revision: row.revision,
             team_id: row.team_id.clone(),
+            settings: Some(super::settings::message(row.settings())),
+            etag: row.etag(),
         })
     }
 
@@ -132,6 +129,15 @@ impl View {
         let shown = |value| if self == Self::Full { value } else { String::new() };
         values.into_iter().map(|(name, value)| (name, shown(value))).collect()
     }
+}
+
+/// A stored status; unspecified where a newer version wrote it.
+pub(super) fn wire_status(word: &str) -> wire::ToolStatus {
+    word.parse().map_or(wire::ToolStatus::Unspecified, |status| match status {
+        ToolStatus::Active => wire::ToolStatus::Active,
+        ToolStatus::Deprecated => wire::ToolStatus::Deprecated,
+        ToolStatus::Disabled => wire::ToolStatus::Disabled,
+    })
 }
 
 /// The proposal of a request. Words that are not known are refused at once: a tool must not become less

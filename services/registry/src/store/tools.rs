@@ -2,13 +2,14 @@
 
 use ::store::Error;
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use sqlx::{PgPool, types::Json};
 use types::{Category, UnknownWord};
 use uuid::Uuid;
 
-use crate::definition::Definition;
+use crate::{definition::Definition, settings::Settings};
 
-/// Most bytes of definitions in one page, but for a single larger row: a client takes 4 MiB in all.
+/// Most bytes of definitions and settings in one page, but for a single larger row: a client takes 4 MiB in
+/// all.
 const PAGE_BYTES: i64 = 3 * 1024 * 1024;
 
 /// Whether a tool may be called.
@@ -53,12 +54,32 @@ pub(crate) struct ToolRow {
     pub status: String,
     pub revision: i64,
     pub create_time: DateTime<Utc>,
+    /// `None`: the defaults.
+    pub settings: Option<Json<Settings>>,
+    /// The revision that last changed the settings; 0 for the defaults.
+    pub settings_revision: i64,
 }
 
 impl ToolRow {
     /// The definition, decoded.
     pub(crate) fn definition(&self) -> Result<Definition, serde_json::Error> {
         serde_json::from_str(&self.definition)
+    }
+
+    /// The settings, defaults filled in.
+    pub(crate) fn settings(&self) -> Settings {
+        self.settings.as_ref().map(|settings| settings.0.clone()).unwrap_or_default()
+    }
+
+    /// Bytes that it takes in an answer, nearly.
+    pub(crate) fn bytes(&self) -> usize {
+        let fallbacks = self.settings.iter().flat_map(|settings| &settings.fallbacks);
+        self.definition.len() + fallbacks.map(|fallback| fallback.arguments.len() + 256).sum::<usize>()
+    }
+
+    /// Changes with the settings, and with nothing else.
+    pub(crate) fn etag(&self) -> String {
+        self.settings_revision.to_string()
     }
 }
 
@@ -84,8 +105,11 @@ pub(crate) async fn tool_find(pool: &PgPool, team: &str, name: &str) -> Result<O
     let row = sqlx::query_as!(
         ToolRow,
         r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
+                  s.settings AS "settings?: Json<Settings>",
+                  coalesce(s.revision, 0) AS "settings_revision!",
                   CASE WHEN t.withdrawn THEN 'disabled' ELSE t.status END AS "status!"
            FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
+           LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
            WHERE t.team_id = $1 AND t.name = $2"#,
         team,
         name,
@@ -100,8 +124,11 @@ pub(crate) async fn tool_find_by_id(pool: &PgPool, team: &str, id: Uuid) -> Resu
     let row = sqlx::query_as!(
         ToolRow,
         r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
+                  s.settings AS "settings?: Json<Settings>",
+                  coalesce(s.revision, 0) AS "settings_revision!",
                   CASE WHEN t.withdrawn THEN 'disabled' ELSE t.status END AS "status!"
            FROM registry.version v JOIN registry.tool t ON t.team_id = v.team_id AND t.name = v.name
+           LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
            WHERE v.team_id = $1 AND v.id = $2"#,
         team,
         id,
@@ -121,8 +148,11 @@ pub(crate) async fn tool_find_version(
     let row = sqlx::query_as!(
         ToolRow,
         r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
+                  s.settings AS "settings?: Json<Settings>",
+                  coalesce(s.revision, 0) AS "settings_revision!",
                   CASE WHEN t.withdrawn THEN 'disabled' ELSE t.status END AS "status!"
            FROM registry.version v JOIN registry.tool t ON t.team_id = v.team_id AND t.name = v.name
+           LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
            WHERE v.team_id = $1 AND v.name = $2 AND v.version = $3"#,
         team,
         name,
@@ -156,9 +186,14 @@ pub(crate) async fn tool_list(
     let rows = sqlx::query!(
         r#"SELECT * FROM (
              SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
+                    s.settings AS "settings?: Json<Settings>",
+                    coalesce(s.revision, 0) AS "settings_revision!",
                     CASE WHEN t.withdrawn THEN 'disabled' ELSE t.status END AS "status!",
-                    sum(octet_length(v.definition)) OVER (ORDER BY t.name) AS "bytes!"
+                    sum(size.bytes) OVER (ORDER BY t.name) AS "bytes!", size.bytes AS "own_bytes!"
              FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
+             LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
+             CROSS JOIN LATERAL (
+               SELECT octet_length(v.definition) + coalesce(octet_length(s.settings::text), 0) AS bytes) size
              WHERE t.team_id = $1
                AND ($2::text IS NULL OR t.name > $2)
                AND ($3::text IS NULL OR t.category = $3)
@@ -167,7 +202,7 @@ pub(crate) async fn tool_list(
                AND ($6::text IS NULL OR t.provider = $6)
              ORDER BY t.name
              LIMIT $7) AS page
-           WHERE "bytes!" - octet_length(definition) <= $8
+           WHERE "bytes!" - "own_bytes!" <= $8
            ORDER BY name"#,
         team,
         after,
@@ -191,6 +226,8 @@ pub(crate) async fn tool_list(
             status: row.status,
             revision: row.revision,
             create_time: row.create_time,
+            settings: row.settings,
+            settings_revision: row.settings_revision,
         };
         (tool, fits)
     });
@@ -207,8 +244,10 @@ pub(crate) async fn tool_list_of_server(
     let rows = sqlx::query_as!(
         ToolRow,
         r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
-                  t.status AS "status!"
+                  s.settings AS "settings?: Json<Settings>",
+                  coalesce(s.revision, 0) AS "settings_revision!", t.status AS "status!"
            FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
+           LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
            WHERE t.team_id = $1 AND t.server_name = $2 AND NOT t.withdrawn
            ORDER BY t.name
            LIMIT $3"#,
@@ -231,8 +270,11 @@ pub(crate) async fn version_list(
     let rows = sqlx::query_as!(
         ToolRow,
         r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
+                  s.settings AS "settings?: Json<Settings>",
+                  coalesce(s.revision, 0) AS "settings_revision!",
                   CASE WHEN t.withdrawn THEN 'disabled' ELSE t.status END AS "status!"
            FROM registry.version v JOIN registry.tool t ON t.team_id = v.team_id AND t.name = v.name
+           LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
            WHERE v.team_id = $1 AND v.name = $2
            ORDER BY v.revision DESC
            LIMIT $3"#,
@@ -255,8 +297,11 @@ pub(crate) async fn tools_after(
     let rows = sqlx::query_as!(
         ToolRow,
         r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
+                  s.settings AS "settings?: Json<Settings>",
+                  coalesce(s.revision, 0) AS "settings_revision!",
                   CASE WHEN t.withdrawn THEN 'disabled' ELSE t.status END AS "status!"
            FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
+           LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
            WHERE (t.revision, t.team_id, t.name) > ($1, $2, $3) AND ($4::text IS NULL OR t.team_id = $4)
            ORDER BY t.revision, t.team_id, t.name
            LIMIT $5"#,

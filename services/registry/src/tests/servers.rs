@@ -8,9 +8,10 @@ use std::{
 use ::rpc::{ErrorReason, reason_of};
 use proto::{
     registry::v1::{
-        ListServersRequest, McpTransport, RefreshServerRequest, RegisterServerRequest,
-        RegisterServerResponse, RemoveServerRequest, Server, ServerDefaults, ServerState,
-        SetToolStatusRequest, StdioTransport, ToolStatus, mcp_transport,
+        CacheSettings, IdempotencyKey, ListServersRequest, McpTransport, RefreshServerRequest,
+        RegisterServerRequest, RegisterServerResponse, RemoveServerRequest, SemanticMatch, Server,
+        ServerDefaults, ServerState, SetToolStatusRequest, StdioTransport, ToolSettings, ToolStatus,
+        UpdateToolRequest, idempotency_key::Place, mcp_transport,
     },
     types::v1::Effect,
 };
@@ -195,6 +196,52 @@ async fn discovery_follows_what_the_server_offers() {
     let server = registry.refresh("srv").await;
     assert!(server.rejected_tools[0].contains("registered by hand"), "{:?}", server.rejected_tools);
     assert_eq!(registry.get("srv.mine").await.unwrap().definition.unwrap().provider, "toolcrib");
+    registry.stop().await;
+}
+
+#[tokio::test]
+async fn settings_of_discovered_tools_stay_but_for_those_that_go_no_more() {
+    let reads = |property: &str, read_only: bool| {
+        let mut tool = tool("a");
+        tool["inputSchema"] = json!({"type": "object", "properties": {property: {"type": "string"}}});
+        tool["annotations"] = json!({"readOnlyHint": read_only});
+        json!({"tools": [tool]})
+    };
+    let program = Program::new(&reads("q", true));
+    let registry = registry(&config(), &database().await);
+    let trusted = ServerDefaults { trust_annotations: true, ..ServerDefaults::default() };
+    let server = RegisterServerRequest { defaults: Some(trusted), ..program.request("srv") };
+    let semantic =
+        SemanticMatch { field: "q".into(), min_similarity: 0.9, max_error: 0.01, ..SemanticMatch::default() };
+    let settings = ToolSettings {
+        timeout_ms: 7_000,
+        cache: Some(CacheSettings { enabled: true, semantic: Some(semantic), ..CacheSettings::default() }),
+        idempotency_key: Some(IdempotencyKey { place: Some(Place::Argument("q".into())) }),
+        ..ToolSettings::default()
+    };
+    let message =
+        UpdateToolRequest { name: "srv.a".into(), settings: Some(settings), ..UpdateToolRequest::default() };
+    let early = registry.client.clone().update_tool(request!(registry, "team", message.clone())).await;
+    assert_eq!(reason_of(&early.unwrap_err()), Some(ErrorReason::ToolNotFound));
+    registry.add(server.clone()).await;
+    let set = registry.client.clone().update_tool(request!(registry, "team", message)).await.unwrap();
+    let set = set.into_inner().tool.unwrap().settings.unwrap();
+
+    let request = request!(registry, "team", RemoveServerRequest { name: "srv".into() });
+    registry.client.clone().remove_server(request).await.unwrap();
+    registry.add(server).await;
+    assert_eq!(registry.get("srv.a").await.unwrap().settings.unwrap(), set, "they outlive the server");
+
+    program.write(&reads("text", true));
+    registry.refresh("srv").await;
+    let without = registry.get("srv.a").await.unwrap().settings.unwrap();
+    let cache = without.cache.unwrap();
+    assert_eq!((without.timeout_ms, cache.enabled), (7_000, true));
+    assert_eq!((cache.semantic, without.idempotency_key), (None, None), "the argument is gone");
+    program.write(&reads("text", false));
+    registry.refresh("srv").await;
+    let guarded = registry.get("srv.a").await.unwrap().settings.unwrap();
+    assert_eq!((guarded.timeout_ms, guarded.cache.unwrap().enabled), (7_000, false));
     registry.stop().await;
 }
 

@@ -126,6 +126,7 @@ async fn people_may_write_schemas_as_structs() {
         definition: Some(ToolDefinition { input_schema_json: String::new(), ..definition("weather") }),
         input_schema: Some(input.clone()),
         output_schema: Some(schema([("maximum".into(), number(0.5))].into())),
+        ..RegisterToolRequest::default()
     };
     let both = RegisterToolRequest { definition: Some(definition("weather")), ..request.clone() };
     let request = request!(registry, "team", request);

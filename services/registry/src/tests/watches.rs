@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use futures_util::{Stream, StreamExt};
 use proto::registry::v1::{
-    Heartbeat, SetToolStatusRequest, ToolStatus, WatchToolsRequest, WatchToolsResponse,
-    watch_tools_response::Event,
+    Heartbeat, SetFallbacksRequest, SetToolStatusRequest, ToolSettings, ToolStatus, UpdateToolRequest,
+    WatchToolsRequest, WatchToolsResponse, watch_tools_response::Event,
 };
 
 use super::*;
@@ -131,6 +131,37 @@ async fn changes_of_another_process_arrive_and_none_is_missed_under_load() {
         task.await.unwrap();
     }
     assert_eq!(until(&mut events, 80).await.1, 80, "the last known revision is the last there is");
+    writer.stop().await;
+    reader.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_of_settings_reaches_the_watchers_of_another_process() {
+    let database = database().await;
+    let (writer, reader) = (registry(&config(), &database), registry(&config(), &database));
+    register(&writer, "team", "t", "").await;
+    register(&writer, "other", "t", "").await;
+    let (mut all, mut theirs) = (watch(&reader, None).await, watch(&reader, Some("other")).await);
+    snapshot(&mut all).await;
+    snapshot(&mut theirs).await;
+    let started = tokio::time::Instant::now();
+    for timeout_ms in [1_000, 2_000, 3_000, 4_000, 5_000] {
+        let message = UpdateToolRequest {
+            name: "t".into(),
+            settings: Some(ToolSettings { timeout_ms, ..ToolSettings::default() }),
+            ..UpdateToolRequest::default()
+        };
+        let updated = writer.client.clone().update_tool(request!(writer, "team", message)).await.unwrap();
+        let updated = updated.into_inner().tool.unwrap();
+        let Some(Event::Upserted(seen)) = next(&mut all).await.unwrap().event else { panic!("not a tool") };
+        assert_eq!(seen, updated);
+    }
+    // Looking from time to time alone would take longer.
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    let unchanged = SetFallbacksRequest { name: "t".into(), ..SetFallbacksRequest::default() };
+    let same = writer.client.clone().set_fallbacks(request!(writer, "team", unchanged)).await.unwrap();
+    assert_eq!(same.into_inner().tool.unwrap().revision, 7);
+    assert_eq!(until(&mut theirs, 7).await, (vec![], 7), "another team sees nothing of it");
     writer.stop().await;
     reader.stop().await;
 }

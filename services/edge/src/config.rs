@@ -12,6 +12,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Origins whose pages may call from a browser, such as `https://console.example.com`.
     pub cors_origins: Vec<String>,
+    /// How many calls an API key may make a minute; 0 limits none.
+    pub requests_per_minute: u32,
+    /// How many of them may come at once, after a pause.
+    pub burst: u32,
 }
 
 impl Config {
@@ -23,6 +27,12 @@ impl Config {
         };
         let fault =
             |origin: &String| format!("edge.cors_origins: {origin:?} is no origin (scheme://host[:port])");
-        self.cors_origins.iter().filter(unsound).map(fault).collect()
+        let mut faults: Vec<String> = self.cors_origins.iter().filter(unsound).map(fault).collect();
+        if self.requests_per_minute > 0 && self.burst == 0 {
+            faults.push(
+                "edge.burst must be at least 1, or no call of edge.requests_per_minute passes".to_owned(),
+            );
+        }
+        faults
     }
 }

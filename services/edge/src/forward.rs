@@ -1,12 +1,13 @@
-//! One call through the edge: route, authenticate, check the size, strip what only we may say, say it, pass on.
+//! One call through the edge: route, authenticate, count, check the size, strip what only we may say, say it, pass
+//! on.
 
 use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
 use rpc::{CALLER_HEADER, ErrorReason, Link, Observer};
 use tonic::{Status, body::Body};
 use tower::ServiceExt;
-use types::Kind;
+use types::{Caller, Kind};
 
-use crate::{Parts, authenticate::Authenticator};
+use crate::{Parts, admit::Gate, authenticate::Authenticator};
 
 /// Headers with this prefix are the suite's own; none is taken from outside.
 const OWN_PREFIX: &str = "x-toolcrib-";
@@ -14,6 +15,7 @@ const OWN_PREFIX: &str = "x-toolcrib-";
 /// Passes calls on.
 pub(crate) struct Forwarder {
     pub authenticator: Authenticator,
+    pub gate: Gate,
     pub parts: Parts,
     pub observer: Observer,
 }
@@ -26,14 +28,31 @@ impl Forwarder {
     async fn forward(&self, request: Request<Body>) -> Result<Response<Body>, Box<Status>> {
         let link = self.route(request.uri().path())?;
         let caller = self.authenticator.caller(request.headers()).await?;
-        let token = self.parts.key.mint(&caller).ok().and_then(|token| HeaderValue::try_from(token).ok());
+        let pass = self.gate.check(&caller).await;
+        let mut response = match pass.refusal.clone() {
+            Some(refusal) => rpc::error_response(refusal),
+            None => self.pass_on(link, &caller, request).await?,
+        };
+        pass.append_fields(response.headers_mut());
+        Ok(response)
+    }
+
+    /// The service's answer, or the Status of one that cannot be reached.
+    async fn pass_on(
+        &self,
+        link: Link,
+        caller: &Caller,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Box<Status>> {
+        let token = self.parts.key.mint(caller).ok().and_then(|token| HeaderValue::try_from(token).ok());
         let token = token.ok_or_else(internal)?;
         let (mut parts, body) = request.into_parts();
         let body = rpc::check_message_size(body).await.map_err(Box::new)?;
         strip(&mut parts.headers);
         parts.headers.insert(CALLER_HEADER, token);
         rpc::inject_headers(&mut parts.headers);
-        link.oneshot(Request::from_parts(parts, body)).await.map_err(Box::new)
+        let answer = link.oneshot(Request::from_parts(parts, body)).await;
+        Ok(answer.unwrap_or_else(rpc::error_response))
     }
 
     /// The service of a path, such as `/toolcrib.audit.v1.AuditService/QueryTrail`.

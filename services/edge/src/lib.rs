@@ -1,15 +1,19 @@
 //! The edge: the one address that the outside calls.
 //!
-//! `forward.rs` is the story: size, route, authenticate, strip, mint, pass on. It never decodes a message,
+//! `forward.rs` is the story: route, authenticate, count, check the size, strip, mint, pass on. It never decodes a message,
 //! so it knows no request or response type but those of authentication.
 
+mod admit;
 mod authenticate;
 mod config;
 mod forward;
+#[cfg(test)]
+mod tests;
 
 use std::{convert::Infallible, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Method, Request};
+use limit::Limiter;
 use rpc::{Link, Observer, Outgoing, TokenKey};
 use tonic::body::Body;
 use tower::{Layer, service_fn};
@@ -32,13 +36,16 @@ pub struct Parts {
     pub audit: Link,
     /// Signs caller tokens.
     pub key: TokenKey,
+    /// Counts the calls of each API key.
+    pub limiter: Limiter,
 }
 
 /// The edge as a link to serve: gRPC, and gRPC-Web with CORS for browsers.
 pub fn start(config: &Config, parts: Parts) -> Link {
     let outgoing = Outgoing::new("edge", parts.key.clone());
     let authenticator = authenticate::Authenticator::new(parts.permissions.clone(), outgoing);
-    let forwarder = Arc::new(forward::Forwarder { authenticator, parts, observer: Observer::new() });
+    let gate = admit::Gate::new(config, parts.limiter.clone());
+    let forwarder = Arc::new(forward::Forwarder { authenticator, gate, parts, observer: Observer::new() });
     let service = service_fn(move |request: Request<Body>| {
         let forwarder = Arc::clone(&forwarder);
         async move { Ok::<_, Infallible>(forwarder.observe(request).await) }
@@ -62,5 +69,5 @@ fn cors(config: &Config) -> CorsLayer {
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::POST])
         .allow_headers(allowed.map(HeaderName::from_static))
-        .expose_headers(exposed)
+        .expose_headers(exposed.into_iter().chain(admit::FIELDS).collect::<Vec<_>>())
 }

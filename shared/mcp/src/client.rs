@@ -5,22 +5,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, ErrorCode, ListToolsResult, PaginatedRequestParams,
-    ServerPeerInfo,
-};
+use rmcp::model::{ErrorCode, ListToolsResult, PaginatedRequestParams, ServerPeerInfo};
 use rmcp::service::{ClientCacheConfig, ServiceError};
 use rmcp::{Peer, RoleClient};
-use serde_json::{Map, Value};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::call::MAX_CALLS;
 use crate::changes;
 use crate::error::Error;
 use crate::evidence::Evidence;
 use crate::handshake::{self, Session};
 use crate::http;
-use crate::tool::{Tool, ToolResult};
+use crate::tool::Tool;
 use crate::transport::Transport;
 
 /// The most tools accepted from one server.
@@ -50,12 +47,14 @@ pub struct Client {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    peer: Peer<RoleClient>,
+pub(crate) struct Inner {
+    pub(crate) peer: Peer<RoleClient>,
+    /// One for each call that may be under way.
+    pub(crate) turns: Semaphore,
     server: ServerInfo,
     /// The address or command, fit to be shown.
     target: String,
-    evidence: Arc<Evidence>,
+    pub(crate) evidence: Arc<Evidence>,
     changes: watch::Receiver<u64>,
     closed: watch::Receiver<bool>,
     stop: CancellationToken,
@@ -75,6 +74,7 @@ impl Client {
             evidence,
             changes: changes.subscribe(),
             closed: watch_end(running, peer.clone(), changes, stop.clone()),
+            turns: Semaphore::new(MAX_CALLS),
             _stop_on_drop: stop.clone().drop_guard(),
             stop,
             peer,
@@ -85,17 +85,6 @@ impl Client {
     /// All tools of the server, over all pages, within `timeout`.
     pub async fn list_tools(&self, timeout: Duration) -> Result<Vec<Tool>, Error> {
         within("listing the tools of the MCP server", timeout, self.all_pages()).await
-    }
-
-    /// Calls a tool. When the time runs out, or the returned future is dropped, the server is told to stop
-    /// (`notifications/cancelled`; over HTTP of the new era, by closing the response stream).
-    pub async fn call_tool(
-        &self,
-        name: &str,
-        arguments: Map<String, Value>,
-        timeout: Duration,
-    ) -> Result<ToolResult, Error> {
-        within("the call of the MCP tool", timeout, self.call(name, arguments)).await
     }
 
     /// Whether the connection has ended. An HTTP server that went away shows only at the next call.
@@ -126,17 +115,8 @@ impl Client {
         self.closed().await;
     }
 
-    async fn call(&self, name: &str, arguments: Map<String, Value>) -> Result<ToolResult, Error> {
-        let oversized = self.inner.evidence.oversized_count();
-        let request = CallToolRequestParams::new(name.to_owned()).with_arguments(arguments);
-        match self.inner.peer.call_tool_once(request).await {
-            Ok(CallToolResponse::Complete(result)) => result.try_into(),
-            Ok(CallToolResponse::InputRequired(_)) => {
-                Err(Error::unusable("the tool asks for input of a user"))
-            }
-            Ok(_) => Err(Error::unusable("the tool answers with a task")),
-            Err(error) => Err(self.explain(error, oversized)),
-        }
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
     }
 
     async fn all_pages(&self) -> Result<Vec<Tool>, Error> {
@@ -164,34 +144,37 @@ impl Client {
             {
                 Ok(ListToolsResult::default())
             }
-            Err(error) => Err(self.explain(error, oversized)),
+            Err(error) => Err(self.inner.explain(error, oversized, true)),
         }
     }
 
     fn has_no_tools(&self) -> bool {
         self.inner.peer.peer_info().is_some_and(|server| server.capabilities.tools.is_none())
     }
+}
 
-    /// `oversized` is the count of too large messages when the request began.
-    fn explain(&self, error: ServiceError, oversized: u64) -> Error {
+impl Inner {
+    /// `oversized` is the count of too large messages when the request began; `sent` whether it went out.
+    pub(crate) fn explain(&self, error: ServiceError, oversized: u64, sent: bool) -> Error {
         match error {
             ServiceError::McpError(error) => Error::protocol(&error),
-            ServiceError::TransportSend(error) => http::describe(error.error.as_ref(), &self.inner.target)
-                .unwrap_or_else(|| Error::closed(self.inner.evidence.ending())),
-            ServiceError::TransportClosed if self.inner.evidence.oversized_count() > oversized => {
+            // On stdio, what could not be written whole is no request.
+            ServiceError::TransportSend(error) => http::describe(error.error.as_ref(), &self.target)
+                .unwrap_or_else(|| Error::Closed { reason: self.ending(), sent: false }),
+            ServiceError::TransportClosed if self.evidence.oversized_count() > oversized => {
                 Evidence::too_large()
             }
-            ServiceError::TransportClosed => Error::closed(self.ending()),
+            ServiceError::TransportClosed => Error::Closed { reason: self.ending(), sent },
             ServiceError::UnexpectedResponse => Error::unusable("the answer is not of the kind asked for"),
             other => Error::unusable(&other.to_string()),
         }
     }
 
     fn ending(&self) -> String {
-        if self.inner.stop.is_cancelled() {
+        if self.stop.is_cancelled() {
             return "it was closed by this client".to_owned();
         }
-        self.inner.evidence.ending()
+        self.evidence.ending()
     }
 }
 
@@ -252,7 +235,7 @@ async fn within<T>(
     after: Duration,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    tokio::time::timeout(after, work).await.unwrap_or(Err(Error::Timeout { what, after }))
+    tokio::time::timeout(after, work).await.unwrap_or(Err(Error::Timeout { what, after, sent: true }))
 }
 
 /// Follows the session to its end, and the server's changes until then.

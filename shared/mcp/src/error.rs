@@ -37,12 +37,16 @@ pub enum Error {
         what: &'static str,
         /// The time it was given.
         after: Duration,
+        /// Whether the request had gone out, so that it may have taken effect.
+        sent: bool,
     },
-    /// The server, or its connection, ended. Whether a call in flight took effect is unknown.
+    /// The server, or its connection, ended.
     #[error("the MCP server closed the connection: {reason}")]
     Closed {
         /// The cause, as far as it is known.
         reason: String,
+        /// Whether the request had gone out, so that it may have taken effect.
+        sent: bool,
     },
     /// The server answered with a JSON-RPC error.
     #[error("the MCP server answered with error {code}: {message}")]
@@ -57,7 +61,7 @@ pub enum Error {
     Http {
         /// The status code.
         status: u16,
-        /// What the server asked for in `Retry-After`, where it gave seconds.
+        /// What the server asked for in `Retry-After`, as a wait from now.
         retry_after: Option<Duration>,
     },
     /// The server sent more than this client holds.
@@ -81,17 +85,35 @@ impl Error {
     pub fn is_unsent(&self) -> bool {
         match self {
             Self::Start { .. } | Self::Connect { .. } | Self::Handshake { .. } => true,
-            Self::Timeout { .. }
+            Self::Timeout { sent, .. } | Self::Closed { sent, .. } => !sent,
+            Self::Protocol { .. } | Self::Http { .. } | Self::TooLarge { .. } | Self::Unusable { .. } => {
+                false
+            }
+        }
+    }
+
+    /// True where the server says that it refused the call before doing any of it: JSON-RPC 2.0, section 5.1
+    /// (parse error, invalid request, method not found, invalid params); HTTP 401, 403, 425, 429, and 503
+    /// with `Retry-After`.
+    pub fn is_refused(&self) -> bool {
+        match self {
+            Self::Protocol { code, .. } => matches!(code, -32_700 | -32_602..=-32_600),
+            Self::Http { status: 401 | 403 | 425 | 429, .. } => true,
+            Self::Http { status: 503, retry_after } => retry_after.is_some(),
+            Self::Start { .. }
+            | Self::Connect { .. }
+            | Self::Handshake { .. }
+            | Self::Timeout { .. }
             | Self::Closed { .. }
-            | Self::Protocol { .. }
             | Self::Http { .. }
             | Self::TooLarge { .. }
             | Self::Unusable { .. } => false,
         }
     }
 
+    /// The connection ended while or after a request went out.
     pub(crate) fn closed(reason: impl Into<String>) -> Self {
-        Self::Closed { reason: reason.into() }
+        Self::Closed { reason: reason.into(), sent: true }
     }
 
     pub(crate) fn handshake(reason: &str) -> Self {
@@ -120,6 +142,23 @@ pub(crate) fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_was_turned_away_counts_as_refused() {
+        let protocol = |code| Error::Protocol { code, message: String::new() };
+        let http =
+            |status, after: Option<u64>| Error::Http { status, retry_after: after.map(Duration::from_secs) };
+        for error in
+            [protocol(-32_601), protocol(-32_602), http(429, None), http(401, None), http(503, Some(1))]
+        {
+            assert!(error.is_refused(), "{error}");
+        }
+        for error in
+            [protocol(-32_603), protocol(-32_000), http(503, None), http(500, Some(1)), http(404, None)]
+        {
+            assert!(!error.is_refused(), "{error}");
+        }
+    }
 
     #[test]
     fn a_servers_text_is_cut_and_kept_on_one_line() {

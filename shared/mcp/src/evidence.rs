@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, shortened};
+use crate::events::Listeners;
 use crate::transport::Transport;
 
 /// The largest message accepted from a server, in bytes (16 MiB), after decompression.
@@ -19,6 +20,8 @@ pub(crate) struct Evidence {
     oversized: AtomicU64,
     texts: Mutex<Texts>,
     secrets: Vec<String>,
+    /// The calls that want news of this connection.
+    pub(crate) listeners: Listeners,
 }
 
 #[derive(Default)]

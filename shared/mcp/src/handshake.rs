@@ -150,7 +150,7 @@ fn too_slow(patience: &Patience, evidence: &Evidence) -> Error {
         Some(noise) if !evidence.was_heard() => {
             Error::handshake(&format!("its standard output is not MCP: {noise:?}"))
         }
-        _ => Error::Timeout { what: "connecting to the MCP server", after: patience.limit },
+        _ => Error::Timeout { what: "connecting to the MCP server", after: patience.limit, sent: false },
     }
 }
 

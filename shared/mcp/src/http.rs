@@ -30,6 +30,9 @@ const MAX_CONCURRENT: usize = 1_024;
 /// The longest pause before a lost notification stream is opened again.
 const RECONNECT_PAUSE: Duration = Duration::from_mins(1);
 
+/// Nobody waits longer for a server that says it will be back.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
+
 /// Bytes of an HTTP error page read, for the error text.
 const ERROR_PAGE_BYTES: usize = 2 * 1024;
 
@@ -200,7 +203,9 @@ pub(crate) fn describe(error: &(dyn std::error::Error + 'static), address: &str)
         StreamableHttpError::ReservedHeaderConflict(name) => {
             connect(format!("header {name:?} is not yours to set"))
         }
-        StreamableHttpError::Client(error) if error.is_connect() => connect(cause(error)),
+        StreamableHttpError::Client(error) if error.is_connect() || error.is_builder() => {
+            connect(cause(error))
+        }
         StreamableHttpError::Client(error) => match error.status() {
             Some(code) => status(code.as_u16()),
             None => Error::closed(cause(error)),
@@ -218,8 +223,20 @@ pub(crate) fn describe(error: &(dyn std::error::Error + 'static), address: &str)
 }
 
 fn http_status(error: &HttpStatusError) -> Error {
-    let seconds = error.retry_after.as_deref().and_then(|text| text.trim().parse().ok());
-    Error::Http { status: error.status, retry_after: seconds.map(Duration::from_secs) }
+    Error::Http { status: error.status, retry_after: error.retry_after.as_deref().and_then(retry_after) }
+}
+
+/// The wait that a `Retry-After` asks for (RFC 9110, section 10.2.3: seconds, or an HTTP date), from now and
+/// at most a day; a date that has passed asks for none.
+pub fn retry_after(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let wait = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let at = chrono::DateTime::parse_from_rfc2822(text).ok()?;
+        (at.to_utc() - chrono::Utc::now()).to_std().unwrap_or_default()
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
 }
 
 /// The status in `rmcp`'s text `HTTP 404 Not Found: …`, its form for client errors without MCP content.
@@ -258,6 +275,18 @@ mod tests {
     fn a_status_is_read_from_the_text_form() {
         assert_eq!(status_in("HTTP 404 Not Found: nope"), Some(404));
         assert_eq!(status_in("could not parse"), None);
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_and_as_a_date() {
+        assert_eq!(retry_after(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after("99999999999"), Some(MAX_RETRY_AFTER));
+        assert_eq!(retry_after("soon"), None);
+        assert_eq!(retry_after("-1"), None);
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        let in_a_minute = chrono::Utc::now() + chrono::Duration::seconds(60);
+        let wait = retry_after(&in_a_minute.format("%a, %d %b %Y %H:%M:%S GMT").to_string()).unwrap();
+        assert!((50..=60).contains(&wait.as_secs()), "{wait:?}");
     }
 
     #[test]

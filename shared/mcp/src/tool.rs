@@ -46,6 +46,8 @@ pub struct ToolResult {
     pub structured: Option<Value>,
     /// Content blocks as MCP defines them (`{"type":"text","text":…}`).
     pub content: Vec<Value>,
+    /// What the server says besides (`_meta`), an object.
+    pub meta: Option<Value>,
     /// The tool itself failed; the content says why.
     pub is_error: bool,
 }
@@ -81,10 +83,13 @@ impl TryFrom<CallToolResult> for ToolResult {
     type Error = Error;
 
     fn try_from(result: CallToolResult) -> Result<Self, Error> {
+        let unusable = |error: serde_json::Error| Error::unusable(&error.to_string());
         let content = result.content.iter().map(serde_json::to_value).collect::<Result<_, _>>();
+        let meta = result.meta.map(|meta| serde_json::to_value(meta).map_err(unusable)).transpose()?;
         Ok(Self {
             structured: result.structured_content,
-            content: content.map_err(|error| Error::unusable(&error.to_string()))?,
+            content: content.map_err(unusable)?,
+            meta,
             is_error: result.is_error.unwrap_or(false),
         })
     }

@@ -48,20 +48,31 @@ impl Drop for Endpoint {
     }
 }
 
-/// One request and one answer a connection.
-async fn serve(stream: TcpStream, answer: Arc<impl Fn(&Value) -> Vec<u8>>, counter: Arc<AtomicUsize>) {
-    let mut stream = BufReader::new(stream);
-    let (mut length, mut line) = (0, String::new());
+/// The head of the next request, and its body as JSON.
+async fn read_whole(stream: &mut BufReader<TcpStream>) -> (String, Value) {
+    let (mut length, mut head, mut line) = (0, String::new(), String::new());
     while stream.read_line(&mut line).await.is_ok_and(|read| read > 2) {
         if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
             length = value.trim().parse().unwrap();
         }
+        head.push_str(&line);
         line.clear();
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.unwrap();
+    (head, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+async fn read_request(stream: &mut BufReader<TcpStream>) -> Value {
+    read_whole(stream).await.1
+}
+
+/// One request and one answer a connection.
+async fn serve(stream: TcpStream, answer: Arc<impl Fn(&Value) -> Vec<u8>>, counter: Arc<AtomicUsize>) {
+    let mut stream = BufReader::new(stream);
+    let request = read_request(&mut stream).await;
     counter.fetch_add(1, Ordering::SeqCst);
-    let answer = answer(&serde_json::from_slice(&body).unwrap_or_default());
+    let answer = answer(&request);
     if answer.is_empty() {
         std::future::pending::<()>().await;
     }
@@ -191,6 +202,79 @@ async fn an_endpoint_that_never_answers_is_given_up_in_time() {
     let limit = Duration::from_secs(1);
     let error = Client::connect(&http(&endpoint.url), limit).await.unwrap_err();
     assert!(matches!(error, Error::Timeout { after, .. } if after == limit), "{error}");
+}
+
+#[tokio::test]
+async fn a_call_given_up_on_a_new_server_closes_its_stream_and_sends_nothing() {
+    let (started, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let (ended, mut gone) = tokio::sync::mpsc::unbounded_channel();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let answer = modern(|_| vec![]);
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut stream = BufReader::new(stream);
+            let request = read_request(&mut stream).await;
+            started.send(request["method"].clone()).unwrap();
+            if request["method"] == "tools/call" {
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+                stream.write_all(head.as_bytes()).await.unwrap();
+                let ended = ended.clone();
+                tokio::spawn(async move {
+                    // The end of what the client sends is the end of its connection.
+                    let read = stream.read(&mut [0; 16]).await;
+                    ended.send(read.unwrap_or(0)).unwrap();
+                });
+            } else {
+                stream.write_all(&answer(&request)).await.unwrap();
+            }
+        }
+    });
+    let client = Client::connect(&http(&url), PATIENCE).await.unwrap();
+    for given_up_by_timeout in [true, false] {
+        let limit = if given_up_by_timeout { Duration::from_millis(300) } else { PATIENCE };
+        let caller = client.clone();
+        let call = tokio::spawn(async move { caller.call_tool("t", Map::new(), limit).await });
+        while begun.recv().await.unwrap() != "tools/call" {}
+        if given_up_by_timeout {
+            let error = call.await.unwrap().unwrap_err();
+            assert!(matches!(error, Error::Timeout { sent: true, .. }), "{error}");
+        } else {
+            call.abort();
+        }
+        assert_eq!(tokio::time::timeout(PATIENCE, gone.recv()).await.unwrap(), Some(0));
+        assert!(!client.is_closed());
+    }
+    assert!(begun.try_recv().is_err(), "closing the stream is the whole cancellation");
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_name_that_cannot_stand_in_a_header_is_encoded() {
+    let (heads, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let answer = modern(|request| as_json(&request["id"], &json!({"content": []})));
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut stream = BufReader::new(stream);
+            let (head, request) = read_whole(&mut stream).await;
+            heads.send(head).unwrap();
+            stream.write_all(&answer(&request)).await.unwrap();
+        }
+    });
+    let client = Client::connect(&http(&url), PATIENCE).await.unwrap();
+    for name in ["t\r\nX-Evil: 1", "t\0", "naïve"] {
+        client.call_tool(name, Map::new(), PATIENCE).await.unwrap();
+    }
+    seen.close();
+    let mut calls = 0;
+    while let Some(head) = seen.recv().await {
+        assert!(!head.to_lowercase().contains("x-evil") && !head.contains('\0') && head.is_ascii(), "{head}");
+        calls += usize::from(head.contains("=?base64?"));
+    }
+    assert_eq!(calls, 3);
+    server.abort();
 }
 
 #[tokio::test]

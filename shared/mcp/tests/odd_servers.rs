@@ -8,7 +8,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use mcp::{Client, Error, Transport};
+use mcp::{Call, CallEvent, Client, Error, MAX_CALLS, Transport};
 use serde_json::{Map, Value, json};
 use support::{PATIENCE, assert_gone, odd, odd_with_child, stdio};
 use tempfile::NamedTempFile;
@@ -115,7 +115,8 @@ async fn a_call_without_an_answer_times_out_and_is_cancelled() {
     let client = connect("good").await;
     let limit = Duration::from_millis(300);
     let error = client.call_tool("never", Map::new(), limit).await.unwrap_err();
-    assert!(matches!(error, Error::Timeout { after, .. } if after == limit), "{error}");
+    assert!(matches!(error, Error::Timeout { after, sent: true, .. } if after == limit), "{error}");
+    assert!(!error.is_unsent());
     let first = until_seen(&client, |message| message.get("cancels").is_some()).await["cancels"].clone();
 
     let dropped = client.clone();
@@ -125,6 +126,79 @@ async fn a_call_without_an_answer_times_out_and_is_cancelled() {
     until_seen(&client, is_call).await;
     task.abort();
     until_seen(&client, |message| message.get("cancels").is_some_and(|id| *id != first)).await;
+}
+
+fn asking(tool: &str) -> Call<'_> {
+    Call { tool, arguments: Map::new(), meta: Map::new(), timeout: PATIENCE }
+}
+
+#[tokio::test]
+async fn a_call_hears_its_progress_and_its_log_in_both_eras() {
+    for mode in ["good", "modern"] {
+        let client = connect(mode).await;
+        let mut events = Vec::new();
+        client.call_tool_with(asking("tells"), |event| events.push(event)).await.unwrap();
+        let steps: Vec<_> = events
+            .iter()
+            .filter_map(|event| match event {
+                CallEvent::Progress { progress, total, message } => {
+                    Some((*progress, *total, message.clone().unwrap()))
+                }
+                _ => None,
+            })
+            .collect();
+        let step = |n: i32| (f64::from(n), Some(3.0), format!("step {n}"));
+        assert_eq!(steps, [step(0), step(1), step(2)], "{mode}");
+        let log = CallEvent::Log {
+            level: "warning".into(),
+            logger: Some("odd".into()),
+            data: json!({"hot": true}),
+        };
+        assert_eq!(events.last(), Some(&log), "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn entries_of_meta_reach_the_server_and_its_own_come_back() {
+    let client = connect("good").await;
+    let meta = Map::from_iter([("io.example/key".to_owned(), json!("once"))]);
+    let result = client.call_tool_with(Call { meta, ..asking("meta") }, |_| {}).await.unwrap();
+    let seen = result.structured.unwrap();
+    assert_eq!(seen["io.example/key"], "once");
+    assert!(seen["progressToken"].is_number(), "{seen}");
+    assert_eq!(result.meta.unwrap()["usage"], json!({"input_tokens": 3}));
+}
+
+#[tokio::test]
+async fn calls_beyond_the_bound_wait_unsent_and_go_on_when_others_end() {
+    let client = connect("good").await;
+    let held: Vec<_> = (0..MAX_CALLS)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.call_tool("never", Map::new(), PATIENCE).await })
+        })
+        .collect();
+    // The bound is full when a call of nearly no patience does not get through.
+    let deadline = Instant::now() + PATIENCE;
+    let error = loop {
+        match client.call_tool("seen", Map::new(), Duration::from_millis(200)).await {
+            Err(error) => break error,
+            Ok(_) => assert!(Instant::now() < deadline, "the bound is never reached"),
+        }
+    };
+    assert!(matches!(error, Error::Timeout { sent: false, .. }) && error.is_unsent(), "{error:?}");
+    for task in &held {
+        task.abort();
+    }
+    let cancelled = seen(&client).await.iter().filter(|message| message.get("cancels").is_some()).count();
+    assert!(cancelled <= MAX_CALLS);
+    until_seen(&client, |message| message.get("cancels").is_some()).await;
+    let all_cancelled = async || {
+        seen(&client).await.iter().filter(|message| message.get("cancels").is_some()).count() == MAX_CALLS
+    };
+    while !all_cancelled().await {
+        assert!(Instant::now() < deadline, "not every call given up was cancelled");
+    }
 }
 
 #[tokio::test]
@@ -169,10 +243,10 @@ async fn results_and_errors_of_a_tool_are_told_apart() {
 #[tokio::test]
 async fn concurrent_calls_get_their_own_answers() {
     let client = connect("good").await;
-    let calls = (0..100).map(|number| {
+    let calls = (0..MAX_CALLS).map(|number| {
         let client = client.clone();
         async move {
-            let given = json!({"number": number, "of": 100});
+            let given = json!({"number": number, "of": MAX_CALLS});
             let arguments = given.as_object().unwrap().clone();
             let result = client.call_tool("late", arguments, PATIENCE).await.unwrap();
             assert_eq!(result.structured, Some(given));
@@ -219,7 +293,8 @@ async fn a_server_that_dies_during_a_call_is_explained() {
     let text = error.to_string();
     assert!(text.contains("exit status: 9") && text.contains("out of memory"), "{text}");
     tokio::time::timeout(PATIENCE, client.closed()).await.unwrap();
-    assert!(matches!(call(&client, "seen").await, Err(Error::Closed { .. })));
+    let after = call(&client, "seen").await.unwrap_err();
+    assert!(matches!(after, Error::Closed { sent: false, .. }) && after.is_unsent(), "{after}");
     assert_gone(&pids).await;
 }
 

@@ -8,7 +8,7 @@ mod support;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use mcp::{Client, Error, ToolResult};
+use mcp::{Call, CallEvent, Client, Error, ToolResult};
 use serde_json::{Map, Value, json};
 use support::{PATIENCE, http, installed, stdio};
 
@@ -115,6 +115,29 @@ async fn a_long_call_over_http_times_out_and_leaves_the_client_usable() {
     assert!(matches!(error, Error::Timeout { .. }), "{error}");
     let echo = client.call_tool("echo", object(&json!({"message": "still here"})), PATIENCE).await.unwrap();
     assert_eq!(echo.content[0]["text"], "Echo: still here");
+}
+
+#[tokio::test]
+async fn a_long_call_tells_its_progress() {
+    let Some(server) = Everything::start().await else { return };
+    let client = server.connect().await;
+    let tools = client.list_tools(PATIENCE).await.unwrap();
+    let long = tools.iter().find(|tool| tool.name.to_lowercase().contains("long")).unwrap();
+    let call = Call {
+        tool: &long.name,
+        arguments: object(&json!({"duration": 1, "steps": 4})),
+        meta: Map::new(),
+        timeout: PATIENCE,
+    };
+    let mut steps = Vec::new();
+    let result = client.call_tool_with(call, |event| {
+        if let CallEvent::Progress { progress, total, .. } = event {
+            steps.push((progress, total));
+        }
+    });
+    assert!(!result.await.unwrap().is_error);
+    let expected: Vec<_> = (1..=4).map(|step| (f64::from(step), Some(4.0))).collect();
+    assert_eq!(steps, expected);
 }
 
 #[tokio::test]

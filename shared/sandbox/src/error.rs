@@ -52,8 +52,9 @@ impl Error {
         Self::NotEnforceable {
             reason: reason.into(),
             advice: "It takes Linux 5.19 or newer on x86_64 or aarch64 with Landlock (CONFIG_SECURITY_LANDLOCK and \
-                     `landlock` in the lsm= boot option) and seccomp, both let through by the container runtime; as \
-                     root also the capabilities SETUID, SETGID and CHOWN, or run as an unprivileged user",
+                     `landlock` in the lsm= boot option) and seccomp, both let through by the container runtime, and \
+                     a /proc that shows us our own programs; as root also the capabilities SETUID, SETGID and CHOWN, \
+                     or run as an unprivileged user",
         }
     }
 }

@@ -106,6 +106,8 @@ const ALWAYS: &[i64] = &[
     libc::SYS_migrate_pages,
     libc::SYS_move_pages,
     libc::SYS_setpriority,
+    libc::SYS_setpgid, // by which the forkserver names all threads of a program
+    libc::SYS_setsid,
     libc::SYS_ioprio_set,
     libc::SYS_sched_setattr,
     libc::SYS_sched_setparam,
@@ -241,15 +243,23 @@ fn refused(policy: Policy) -> Compiled<Rules> {
 
 fn by_argument() -> Compiled<Rules> {
     let not_unix = |argument| when(argument, Op::Ne, flag(libc::AF_UNIX));
-    let no_thread = Op::MaskedEq(flag(libc::CLONE_THREAD));
+    let lacks = |bit| when(0, Op::MaskedEq(flag(bit)), 0);
     let has_address = SeccompCondition::new(4, Len::Qword, Op::Ne, 0)?;
     Ok(Rules::from([
         (libc::SYS_socket, vec![not_unix(0)?]),
         (libc::SYS_socketpair, vec![not_unix(0)?]),
         (libc::SYS_sendto, vec![SeccompRule::new(vec![has_address])?]),
-        (libc::SYS_clone, vec![when(0, no_thread, 0)?]),
-        // A child that took this back would outlive us.
-        (libc::SYS_prctl, vec![when(0, Op::Eq, flag(libc::PR_SET_PDEATHSIG))?]),
+        // A thread with a table of open files of its own could hold files that nobody sees.
+        (libc::SYS_clone, vec![lacks(libc::CLONE_THREAD)?, lacks(libc::CLONE_FILES)?]),
+        (libc::SYS_close_range, vec![when(2, Op::Ne, 0)?]),
+        // A child that took this back would outlive us, or could not be looked at.
+        (
+            libc::SYS_prctl,
+            vec![
+                when(0, Op::Eq, flag(libc::PR_SET_PDEATHSIG))?,
+                when(0, Op::Eq, flag(libc::PR_SET_DUMPABLE))?,
+            ],
+        ),
         // Only its own limits and processors, not those of another program of the same user.
         (libc::SYS_prlimit64, vec![when(0, Op::Ne, 0)?]),
         (libc::SYS_sched_setaffinity, vec![when(0, Op::Ne, 0)?]),
@@ -364,7 +374,10 @@ mod tests {
 
     #[test]
     fn threads_start_and_processes_do_not() {
-        assert_eq!(answer(NEW, libc::SYS_clone, &[flag(libc::CLONE_THREAD | libc::CLONE_VM)]), 0);
+        let shared = libc::CLONE_VM | libc::CLONE_FILES;
+        assert_eq!(answer(NEW, libc::SYS_clone, &[flag(libc::CLONE_THREAD | shared)]), 0);
+        assert_eq!(answer(NEW, libc::SYS_clone, &[flag(libc::CLONE_THREAD | libc::CLONE_VM)]), EPERM);
+        assert_eq!(answer(NEW, libc::SYS_clone, &[flag(shared | libc::SIGCHLD)]), EPERM);
         assert_eq!(answer(NEW, libc::SYS_clone, &[flag(libc::SIGCHLD)]), EPERM);
         assert_eq!(answer(NEW, libc::SYS_clone3, &[]), ENOSYS);
         assert_eq!(answer(NEW, libc::SYS_execve, &[]), EPERM);
@@ -403,6 +416,9 @@ mod tests {
     #[test]
     fn a_program_cannot_outlive_or_touch_others() {
         assert_eq!(answer(NEW, libc::SYS_prctl, &[1]), EPERM);
+        assert_eq!(answer(NEW, libc::SYS_prctl, &[4, 0]), EPERM, "to hide from the forkserver");
+        assert_eq!(answer(NEW, libc::SYS_close_range, &[3, 9, 2]), EPERM, "a table of open files of its own");
+        assert_eq!(answer(NEW, libc::SYS_close_range, &[3, 9, 0]), 0);
         assert_eq!(answer(NEW, libc::SYS_prlimit64, &[1]), EPERM);
         assert_eq!(answer(NEW, libc::SYS_prlimit64, &[0]), 0);
         for &call in ALWAYS.iter().chain(ALWAYS_HERE) {

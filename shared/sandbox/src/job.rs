@@ -37,6 +37,13 @@ pub struct Limits {
     pub output_bytes: usize,
     /// The largest file the program may write, in bytes.
     pub file_bytes: u64,
+    /// Space on disk of all its files together, in bytes. It is counted every 20 ms, so a program may exceed this by
+    /// what it writes in that time before it is killed.
+    pub disk_bytes: u64,
+    /// How many files and folders it may make; counted likewise.
+    pub disk_files: u64,
+    /// How many threads it may run at once; counted likewise.
+    pub threads: u64,
     /// The largest `result`, in bytes of JSON.
     pub result_bytes: usize,
 }
@@ -48,9 +55,21 @@ impl Default for Limits {
             memory_bytes: 1 << 30,
             output_bytes: 1 << 20,
             file_bytes: 64 << 20,
+            disk_bytes: 256 << 20,
+            disk_files: 10_000,
+            threads: 128,
             result_bytes: 4 << 20,
         }
     }
+}
+
+/// Where a program wrote a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
 }
 
 /// What became of a program.
@@ -68,7 +87,7 @@ pub struct Output {
     pub stderr_truncated: bool,
     /// The global `result`, where the program set one and ended well.
     pub result: Option<Value>,
-    /// Time from the fork to the end.
+    /// Time from the fork to the end, or until it was killed.
     pub wall: Duration,
     /// Processor time, user and system.
     pub cpu: Duration,
@@ -99,6 +118,11 @@ pub enum Exit {
     TimedOut,
     /// At the limit of memory.
     OutOfMemory,
+    /// At the limit of what it may keep on disk, or because the disk itself is full.
+    DiskFull {
+        /// Which limit, and its value.
+        what: String,
+    },
     /// By a signal for another reason, such as a crash in native code.
     Killed {
         /// The signal's number.

@@ -3,6 +3,7 @@
 //! The forkserver is ours; the report comes out of the program's own process and may be anything. Must never let a
 //! report decide more than that program's own ending: it is read only where the process ended by itself.
 
+use crate::output::Kept;
 use crate::{Exit, Limits};
 use serde::Deserialize;
 use serde_json::Value;
@@ -35,18 +36,12 @@ enum Outcome {
     Raised,
     Denied,
     OutOfMemory,
+    DiskFull,
     Exit,
 }
 
-/// What the program's side left on its channel.
-pub(crate) struct Channel {
-    pub bytes: Vec<u8>,
-    /// Whether there was more than a report may have.
-    pub truncated: bool,
-}
-
-/// Exit and result of a program that was not killed for its time.
-pub(crate) fn judge(ended: &Ended, channel: &Channel, limits: &Limits) -> (Exit, Option<Value>) {
+/// Exit and result of a program that we did not kill.
+pub(crate) fn judge(ended: &Ended, channel: &Kept, limits: &Limits) -> (Exit, Option<Value>) {
     match (ended.signal, ended.code) {
         (Some(signal), _) => (by_signal(signal, ended, limits), None),
         (None, code) => by_code(code.unwrap_or_default(), channel),
@@ -67,7 +62,7 @@ fn by_signal(signal: i32, ended: &Ended, limits: &Limits) -> Exit {
     }
 }
 
-fn by_code(code: i32, channel: &Channel) -> (Exit, Option<Value>) {
+fn by_code(code: i32, channel: &Kept) -> (Exit, Option<Value>) {
     let report = read(channel);
     match (code, report) {
         (0, Ok(None)) => (Exit::Ok, None),
@@ -83,12 +78,13 @@ fn failed(code: i32, report: Report) -> Exit {
         Outcome::Raised => Exit::Raised { kind: report.kind, message: report.message },
         Outcome::Denied => Exit::Denied { what: report.message },
         Outcome::OutOfMemory => Exit::OutOfMemory,
+        Outcome::DiskFull => Exit::DiskFull { what: report.message },
         Outcome::Ok | Outcome::Exit => Exit::ExitCode(code),
     }
 }
 
 /// The report, nothing where the program ended without one (`os._exit`), or why it cannot be used.
-fn read(channel: &Channel) -> Result<Option<Report>, String> {
+fn read(channel: &Kept) -> Result<Option<Report>, String> {
     if channel.truncated {
         return Err("the result is larger than its limit".into());
     }
@@ -109,12 +105,12 @@ mod tests {
     }
 
     fn judged(code: i32, report: &str) -> (Exit, Option<Value>) {
-        let channel = Channel { bytes: report.as_bytes().to_vec(), truncated: false };
+        let channel = Kept { bytes: report.as_bytes().to_vec(), truncated: false };
         judge(&ended(None, Some(code)), &channel, &Limits::default())
     }
 
     fn signalled(ended: &Ended) -> Exit {
-        let channel = Channel { bytes: br#"{"outcome":"ok","result":1}"#.to_vec(), truncated: false };
+        let channel = Kept { bytes: br#"{"outcome":"ok","result":1}"#.to_vec(), truncated: false };
         judge(ended, &channel, &Limits::default()).0
     }
 

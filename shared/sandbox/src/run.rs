@@ -4,32 +4,31 @@
 //! output than its limits say, however much it writes.
 
 use crate::folder::JobFolder;
-use crate::report::{self, Channel, Ended};
+use crate::output::{Kept, Listener, keep};
+use crate::report::{self, Ended};
 use crate::server::{Server, program_user};
-use crate::{Error, Exit, Job, Limits, Output};
-use serde::Deserialize;
+use crate::watch::{Fate, Killed, Refused, watch};
+use crate::{Error, Exit, Job, Limits, Output, Stream};
 use serde_json::json;
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, pipe};
-use tokio::time::Instant;
+use tokio::net::unix::{OwnedWriteHalf, pipe};
 
 /// Below this Python itself cannot report, bytes.
 const MEMORY_FLOOR: u64 = 16 << 20;
 /// Descriptors a program may have open.
 const DESCRIPTORS: u64 = 256;
-/// Threads and processes of the user `nobody`, over all programs at once.
-const TASKS_OF_NOBODY: u64 = 512;
+/// Threads and processes of the user `nobody`, over all programs at once. Well above what one program may have, which
+/// is counted only every few milliseconds: none shall take them all before.
+const TASKS_OF_NOBODY: u64 = 1024;
 /// The same for a user that is not only ours, whose other processes count too.
 const TASKS_OF_USER: u64 = 4096;
 /// What a report holds beside the result, bytes.
 const REPORT_MARGIN: usize = 64 << 10;
-/// How long the forkserver has to kill a program before it is killed itself, with all it runs.
-const KILL_GRACE: Duration = Duration::from_millis(800);
 
 /// The end of one try.
 pub(crate) enum Tried {
@@ -37,29 +36,6 @@ pub(crate) enum Tried {
     Ran(Box<Output>),
     /// The forkserver died before the program began, so it may be tried again.
     NeverBegan,
-}
-
-/// What the forkserver says about one job.
-#[derive(Default, Deserialize)]
-struct Said {
-    #[serde(default)]
-    locked: bool,
-    refused: Option<Refused>,
-    ended: Option<Ended>,
-}
-
-#[derive(Deserialize)]
-struct Refused {
-    kind: String,
-    what: String,
-}
-
-/// What became of the process.
-#[derive(Default)]
-struct Fate {
-    said: Said,
-    timed_out: bool,
-    wall: Duration,
 }
 
 /// Our ends of what connects us with one program.
@@ -70,30 +46,31 @@ struct Ends {
     stderr: pipe::Receiver,
 }
 
-/// Runs `job` in `folder` until it ends, its time is over or `cancelled` resolves.
+/// Runs `job` in `folder` until it ends, a limit is reached or `abandoned` resolves.
 pub(crate) async fn run(
     server: &Server,
     folder: &JobFolder,
     job: &Job,
-    cancelled: impl Future<Output = ()>,
+    listener: Option<&Listener>,
+    abandoned: impl Future<Output = ()>,
 ) -> Result<Tried, Error> {
-    let order = order(job, folder);
+    let order = order(job, folder, listener.is_some());
     let limits = &job.limits;
-    let started = Instant::now();
     let Some(ends) = hand_over(server).await? else { return Ok(Tried::NeverBegan) };
     let (reading, writing) = ends.channel.into_split();
+    let lines = |stream| listener.map(|listener| listener.lines(stream));
     let (fate, stdout, stderr, report, ()) = tokio::join!(
-        watch(ends.lifeline, server, started, limits.wall, cancelled),
-        keep(ends.stdout, limits.output_bytes),
-        keep(ends.stderr, limits.output_bytes),
-        keep(reading, limits.result_bytes.saturating_add(REPORT_MARGIN)),
+        watch(ends.lifeline, server, job, &folder.path, abandoned),
+        keep(ends.stdout, limits.output_bytes, lines(Stream::Stdout)),
+        keep(ends.stderr, limits.output_bytes, lines(Stream::Stderr)),
+        keep(reading, limits.result_bytes.saturating_add(REPORT_MARGIN), None),
         give(writing, &order),
     );
     conclude(fate?, stdout, stderr, &report, limits)
 }
 
 /// All that the child is told, as JSON.
-fn order(job: &Job, folder: &JobFolder) -> Vec<u8> {
+fn order(job: &Job, folder: &JobFolder, stream: bool) -> Vec<u8> {
     let seconds = job.limits.wall.as_secs() + 2;
     let tasks = if program_user().is_some() { TASKS_OF_NOBODY } else { TASKS_OF_USER };
     let order = json!({
@@ -102,6 +79,7 @@ fn order(job: &Job, folder: &JobFolder) -> Vec<u8> {
         "workspace": job.readable.first(),
         "readable": job.readable,
         "folder": folder.path,
+        "stream": stream,
         "memory_bytes": job.limits.memory_bytes.max(MEMORY_FLOOR),
         "result_bytes": job.limits.result_bytes,
         "limits": {
@@ -109,6 +87,7 @@ fn order(job: &Job, folder: &JobFolder) -> Vec<u8> {
             "CPU": [seconds, seconds + 1],
             "FSIZE": [job.limits.file_bytes, job.limits.file_bytes],
             "MEMLOCK": [0, 0],
+            "MSGQUEUE": [0, 0],
             "NOFILE": [DESCRIPTORS, DESCRIPTORS],
             "NPROC": [tasks, tasks],
         },
@@ -144,80 +123,25 @@ async fn give(mut channel: OwnedWriteHalf, order: &[u8]) {
     let _ = channel.write_all(order).await;
 }
 
-/// Reads to the end and keeps the first `limit` bytes.
-async fn keep(mut from: impl AsyncRead + Unpin, limit: usize) -> Channel {
-    let mut kept = Channel { bytes: Vec::new(), truncated: false };
-    let mut chunk = vec![0; 64 << 10];
-    while let Ok(count @ 1..) = from.read(&mut chunk).await {
-        let room = limit - kept.bytes.len();
-        kept.bytes.extend_from_slice(&chunk[..count.min(room)]);
-        kept.truncated |= count > room;
-    }
-    kept
-}
-
-/// Follows the program to its death, and brings it about when its time is over or nobody waits for it.
-async fn watch(
-    lifeline: UnixStream,
-    server: &Server,
-    started: Instant,
-    limit: Duration,
-    cancelled: impl Future<Output = ()>,
-) -> io::Result<Fate> {
-    let mut fate = Fate::default();
-    let (reading, writing) = lifeline.into_split();
-    let mut reading = BufReader::new(reading);
-    let ended = tokio::select! {
-        ended = listen(&mut reading, &mut fate.said) => Some(ended?),
-        () = tokio::time::sleep_until(started + limit) => { fate.timed_out = true; None }
-        () = cancelled => None,
-    };
-    if ended.is_none() {
-        drop(writing); // closes that direction of the lifeline: the forkserver kills
-        let death = tokio::time::timeout(KILL_GRACE, listen(&mut reading, &mut fate.said)).await;
-        if death.is_err() {
-            server.kill();
-        }
-    }
-    fate.wall = started.elapsed();
-    Ok(fate)
-}
-
-/// Collects what is said on the lifeline until it ends.
-async fn listen(lifeline: &mut BufReader<OwnedReadHalf>, said: &mut Said) -> io::Result<()> {
-    let mut line = String::new();
-    while lifeline.read_line(&mut line).await.unwrap_or(0) > 0 {
-        let more: Said = serde_json::from_str(&line)?;
-        said.locked |= more.locked;
-        said.refused = more.refused.or(said.refused.take());
-        said.ended = more.ended.or(said.ended.take());
-        line.clear();
-    }
-    Ok(())
-}
-
-fn conclude(
-    fate: Fate,
-    stdout: Channel,
-    stderr: Channel,
-    report: &Channel,
-    limits: &Limits,
-) -> Result<Tried, Error> {
+fn conclude(fate: Fate, stdout: Kept, stderr: Kept, report: &Kept, limits: &Limits) -> Result<Tried, Error> {
     if let Some(refused) = fate.said.refused {
         return Err(refusal(refused));
     }
-    let ended = match (fate.said.ended, fate.timed_out, fate.said.locked) {
+    let killed = fate.killed.is_some();
+    let ended = match (fate.said.ended, killed, fate.said.locked) {
         (Some(ended), _, _) => ended,
         (None, true, _) => Ended { signal: Some(libc::SIGKILL), code: None, cpu_s: 0.0, max_rss_bytes: 0 },
         (None, false, true) => return Err(Error::Lost),
         (None, false, false) => return Ok(Tried::NeverBegan),
     };
-    if !fate.said.locked && !fate.timed_out {
+    if !fate.said.locked && !killed {
         let reason = format!("the child ended before it was locked in: {}", text(stderr.bytes));
         return Err(Error::not_enforceable(reason));
     }
-    let (exit, result) =
-        if fate.timed_out { (Exit::TimedOut, None) } else { report::judge(&ended, report, limits) };
+    let (exit, result) = match fate.killed {
+        Some(killed) => (by_us(killed), None),
+        None => report::judge(&ended, report, limits),
+    };
     Ok(Tried::Ran(Box::new(Output {
         exit,
         stdout_truncated: stdout.truncated,
@@ -229,6 +153,16 @@ fn conclude(
         cpu: Duration::try_from_secs_f64(ended.cpu_s).unwrap_or_default(),
         max_rss_bytes: ended.max_rss_bytes,
     })))
+}
+
+/// How a program ended that we killed. What it reported before does not count.
+fn by_us(killed: Killed) -> Exit {
+    match killed {
+        Killed::TimedOut => Exit::TimedOut,
+        Killed::Disk(what) => Exit::DiskFull { what },
+        Killed::Threads(limit) => Exit::Denied { what: format!("more than {limit} threads at once") },
+        Killed::Abandoned => Exit::Killed { signal: libc::SIGKILL },
+    }
 }
 
 fn refusal(refused: Refused) -> Error {

@@ -2,9 +2,10 @@
 //! Must never answer before the program it answers for is dead and its folder is free to go.
 
 use crate::folder::Instance;
+use crate::output::Listener;
 use crate::run::{self, Tried};
 use crate::server::{Server, program_user};
-use crate::{Error, Exit, Job, Limits, Output};
+use crate::{Error, Exit, Job, Limits, Output, Stream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,12 +70,27 @@ impl Sandbox {
 
     /// Runs a program, once a place is free. Dropping the future kills it.
     pub async fn run(&self, job: Job) -> Result<Output, Error> {
+        self.run_listened(job, None).await
+    }
+
+    /// The same, and passes on what it prints line by line while it runs: at most 1,000 lines and 64 KiB, a line of
+    /// more than 4 KiB in pieces, without line ends. `on_output` is called on the runtime's threads, so it must not
+    /// block. `Output` holds the whole nevertheless.
+    pub async fn run_with(
+        &self,
+        job: Job,
+        on_output: impl Fn(Stream, &str) + Send + Sync + 'static,
+    ) -> Result<Output, Error> {
+        self.run_listened(job, Some(Listener::new(on_output))).await
+    }
+
+    async fn run_listened(&self, job: Job, listener: Option<Listener>) -> Result<Output, Error> {
         let place = self.shared.slots.clone().acquire_owned().await.map_err(|_| Error::Closed)?;
         let shared = self.shared.clone();
         let (mut answer, waiting) = oneshot::channel();
         // In a task of its own, so that an abandoned program is still seen to its death before its place is free.
         tokio::spawn(async move {
-            let outcome = shared.execute(&job, &mut answer).await;
+            let outcome = shared.execute(&job, listener.as_ref(), &mut answer).await;
             drop(place);
             let _ = answer.send(outcome);
         });
@@ -112,11 +128,16 @@ type Answer = oneshot::Sender<Result<Output, Error>>;
 
 impl Shared {
     /// Runs `job` on a forkserver that lives, a new one where needed.
-    async fn execute(&self, job: &Job, answer: &mut Answer) -> Result<Output, Error> {
+    async fn execute(
+        &self,
+        job: &Job,
+        listener: Option<&Listener>,
+        answer: &mut Answer,
+    ) -> Result<Output, Error> {
         for _ in 0..TRIES {
             let server = self.server().await?;
             let folder = self.instance.job(program_user())?;
-            let tried = run::run(&server, &folder, job, answer.closed()).await;
+            let tried = run::run(&server, &folder, job, listener, answer.closed()).await;
             blocking(move || drop(folder)).await?;
             match tried {
                 Ok(Tried::Ran(output)) => return Ok(*output),

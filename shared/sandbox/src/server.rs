@@ -13,7 +13,6 @@ use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,8 +21,9 @@ use tokio::net::UnixStream;
 use tokio::sync::{oneshot, watch};
 
 const BOOTSTRAP: &str = include_str!("python/bootstrap.py");
-const MODULES: [(&str, &str); 3] = [
+const MODULES: [(&str, &str); 4] = [
     ("sandbox_lockdown", include_str!("python/lockdown.py")),
+    ("sandbox_watch", include_str!("python/watch.py")),
     ("sandbox_program", include_str!("python/program.py")),
     ("sandbox_forkserver", include_str!("python/forkserver.py")),
 ];
@@ -48,6 +48,12 @@ const LANDLOCK_NEEDED: u32 = 2;
 const STDERR_KEPT: usize = 4096;
 /// How long it has to end when asked to.
 const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// What the forkserver answers to the policy.
+#[derive(Deserialize)]
+struct Proved {
+    refused: Option<String>,
+}
 
 /// A running forkserver. It ends when this is dropped.
 #[derive(Debug)]
@@ -117,6 +123,10 @@ impl Server {
         let user = program_user();
         let filters = filter::compile(Policy { landlock_abi: abi, own_user: user.is_some() })?;
         self.tell(&json!({"abi": abi, "filters": filters, "user": user})).await?;
+        let proved: Proved = serde_json::from_slice(&self.hear().await?).map_err(io::Error::from)?;
+        if let Some(reason) = proved.refused {
+            return Err(Error::not_enforceable(reason));
+        }
         tracing::info!(python.version = answer.version, landlock.abi = abi, "python forkserver started");
         Ok(())
     }
@@ -204,7 +214,6 @@ fn command(config: &Config, control: StdStream) -> Command {
         .env_clear()
         .envs(ENVIRONMENT)
         .current_dir("/")
-        .process_group(0) // the terminal's interrupt is for us
         .stdin(Stdio::from(OwnedFd::from(control)))
         .stdout(Stdio::null())
         .stderr(Stdio::piped());

@@ -96,9 +96,22 @@ def changed():
     send(method="notifications/tools/list_changed", params=params)
 
 
-def call(id, name, arguments):
+def tell(token, meta):
+    for step in range(3):
+        params = {"progressToken": token, "progress": step, "total": 3, "message": f"step {step}"}
+        send(method="notifications/progress", params=params)
+    send(method="notifications/progress", params={"progressToken": "another's", "progress": 9})
+    if MODE != "modern" or meta.get("io.modelcontextprotocol/logLevel") == "info":
+        send(method="notifications/message", params={"level": "warning", "logger": "odd", "data": {"hot": True}})
+
+
+def call(id, name, arguments, meta):
     if name == "never":
         return
+    if name == "tells":
+        tell(meta.get("progressToken"), meta)
+    if name == "meta":
+        return answer(id, content=[], structuredContent=meta, _meta={"usage": {"input_tokens": 3}})
     if name == "late":
         late.append((id, arguments))
         if len(late) == arguments["of"]:
@@ -152,7 +165,7 @@ def handle(message):
         case "tools/list":
             list_tools(id, params.get("cursor"))
         case "tools/call":
-            call(id, params["name"], params.get("arguments") or {})
+            call(id, params["name"], params.get("arguments") or {}, params.get("_meta") or {})
 
 
 late = []

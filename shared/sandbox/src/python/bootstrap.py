@@ -4,14 +4,15 @@ Must never take code from anywhere else: no file, no environment variable, no wo
 """
 
 import json
+import os
 import sys
 import types
+
+os.setsid()  # the terminal's interrupt is not for us
 
 
 def read_line():
     """One line from the control socket, byte by byte so that nothing after it is consumed."""
-    import os
-
     line = bytearray()
     while not line.endswith(b"\n"):
         byte = os.read(0, 1)

@@ -1,8 +1,9 @@
 """The forkserver: holds Python with pandas loaded, and forks one locked-down child a job.
 
-Stays single-threaded, since a fork copies only the calling thread. Must never read what a job sends or wait for
-one: it polls. A job is alive exactly as long as its lifeline: when the other side closes or shuts that down, the
-child is killed. When the control socket ends, everything ends.
+While children run it looks at them every few milliseconds: it tells what they hold that no limit of the kernel counts,
+and puts those that compute for long behind all others. Stays single-threaded, since a fork copies only the calling
+thread. Must never read what a job sends or wait for one: it polls. A job is alive exactly as long as its lifeline:
+when the other side closes or shuts that down, the child is killed. When the control socket ends, everything ends.
 """
 
 import fcntl
@@ -13,14 +14,25 @@ import select
 import signal
 import socket
 import sys
+import time
 import traceback
 
 import sandbox_lockdown as lockdown
 import sandbox_program as program
+import sandbox_watch as watch
 
 DESCRIPTORS = 4  # lifeline, channel, standard output, standard error
 CHANNEL, LIFELINE = 3, 4  # where the child holds them
 REPORT_MARGIN = 16 * 1024 * 1024  # address space kept back for writing the report, bytes
+LOOK_EVERY_S = 0.02
+LOOK_AT_LEAST_EVERY_S = 0.2
+LOOKING_SHARE = 10  # looking takes at most one part in this many of our time, except for the line before
+SHORT_S = 0.05  # processor time after which a program is no short one any more
+SHORT_NICENESS = 5  # so that a burst of threads does not hold us up, who are to see it
+LONG_NICENESS = 10
+MANY_THREADS = 4  # above it a long program gives way to other long ones too, or it would get as much as that many
+MANY_NICENESS = 15
+READY = b"ready"
 
 
 def python_paths():
@@ -47,9 +59,31 @@ class Child:
 
     def __init__(self, pid, lifeline):
         self.pid, self.lifeline, self.pidfd = pid, lifeline, os.pidfd_open(pid)
+        self.seen, self.niceness = watch.Seen(pid), SHORT_NICENESS
+
+    def look(self):
+        """Tells what it holds, and makes a long program give way to short ones. One that hides is killed."""
+        try:
+            if self.seen.look():
+                tell(self.lifeline, {"using": self.seen.facts})
+            if self.seen.readable and self.seen.cpu_s >= SHORT_S:  # before, it is not yet of the user we act as
+                self.give_way()
+        except ProcessLookupError:
+            pass  # it ended
+        except PermissionError:
+            self.kill()
+
+    def give_way(self):
+        """Puts every thread behind those of short programs; threads that are made later inherit it."""
+        many = self.seen.facts["threads"] > MANY_THREADS
+        if self.niceness < (wanted := MANY_NICENESS if many else LONG_NICENESS):
+            os.setpriority(os.PRIO_PGRP, self.pid, wanted)
+            if watch.put_group_back(self.pid, wanted):
+                self.niceness = wanted
 
     def kill(self):
         os.kill(self.pid, signal.SIGKILL)  # not reaped yet, so the number is still its own
+        tell(self.lifeline, {"killed": True})
 
     def reap(self):
         """Tells the other side how the child ended and what it used."""
@@ -80,11 +114,12 @@ class Server:
         self.poller = select.poll()
         self.poller.register(control, select.POLLIN)
         self.by_lifeline, self.by_pidfd = {}, {}
+        self.next_look = 0.0
 
     def serve(self):
         """Runs until the control socket ends, then kills and reaps what is left."""
         while True:
-            for fd, _ in self.poller.poll():
+            for fd, _ in self.poller.poll(self.patience_ms()):
                 if fd in self.by_pidfd:
                     self.ended(fd)
                 elif fd in self.by_lifeline:
@@ -92,6 +127,24 @@ class Server:
                     self.by_lifeline.pop(fd).kill()
                 elif fd == self.control.fileno() and not self.accept():
                     return self.stop()
+            if self.by_pidfd and time.monotonic() >= self.next_look:
+                self.look()
+
+    def patience_ms(self):
+        """How long nothing has to be done, where nothing happens."""
+        if not self.by_pidfd:
+            return None
+        return max(0.0, (self.next_look - time.monotonic()) * 1000)
+
+    def look(self):
+        """Looks at every child."""
+        began = time.monotonic()
+        with lockdown.acting_as(self.setup["user"], self.setup["parent"]):
+            for child in self.by_pidfd.values():
+                child.look()
+        now = time.monotonic()
+        pause = max(LOOK_EVERY_S, (now - began) * LOOKING_SHARE)
+        self.next_look = now + min(pause, LOOK_AT_LEAST_EVERY_S)
 
     def accept(self):
         """Takes one job. False when there will be no more."""
@@ -163,6 +216,7 @@ def keep_only(fds):
 def locked(setup, job, parent):
     """Gives up every right, says so, and runs the program."""
     os.setsid()
+    os.nice(SHORT_NICENESS)
     os.umask(0o077)
     paths = allowed_paths(setup, job)
     address_space = mapped_bytes() + job["memory_bytes"]
@@ -216,9 +270,40 @@ def settle_in(folder):
     os.environ.clear()
     os.environ.update(HOME=folder, TMPDIR=folder)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for name in ("sandbox_forkserver", "sandbox_lockdown", "sandbox_program"):
+    for name in ("sandbox_forkserver", "sandbox_lockdown", "sandbox_program", "sandbox_watch"):
         sys.modules.pop(name, None)
     sys.modules["numpy"].random.seed()  # or every child would draw the same numbers
+
+
+def check_sight(user, parent):
+    """Proves on a child that programs can be looked at, their open files included."""
+    ready, end = os.pipe()
+    server = os.getpid()
+    child = os.fork()
+    if child == 0:
+        try:
+            lockdown.become(user)
+            lockdown.die_with(server)
+            os.write(end, READY)
+            signal.pause()
+        except lockdown.Refused as refusal:
+            os.write(end, str(refusal).encode())
+        finally:
+            os._exit(1)
+    try:
+        os.close(end)
+        answered = os.read(ready, 4096)
+        if answered != READY:
+            raise lockdown.Refused("kernel", answered.decode() or "a child could not give up its rights")
+        with lockdown.acting_as(user, parent):
+            watch.hidden_bytes(child)
+            watch.mapped_files(child)
+    except OSError as error:
+        raise lockdown.Refused("kernel", f"the open files of programs cannot be watched: {error}") from None
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(ready)
 
 
 def answer(control, message):
@@ -246,8 +331,14 @@ def main(greeting):
         "abi": min(abi, rules["abi"]),
         "filters": lockdown.decode(rules["filters"]),
         "user": rules["user"],
+        "parent": greeting["parent"],
         "paths": python_paths(),
     }
+    try:
+        check_sight(setup["user"], setup["parent"])
+    except lockdown.Refused as refusal:
+        return answer(control, {"refused": str(refusal)})
+    answer(control, {})
     gc.collect()
     gc.freeze()
     return Server(control, setup).serve()

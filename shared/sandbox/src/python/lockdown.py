@@ -4,6 +4,7 @@ Must never go on after a step that failed: each raises `Refused`, and the caller
 Numbers and structures are those of linux/landlock.h, linux/prctl.h and linux/capability.h.
 """
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -15,7 +16,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446
 LANDLOCK_CREATE_RULESET_VERSION = 1
 LANDLOCK_RULE_PATH_BENEATH = 1
-PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
 SECCOMP_MODE_FILTER = 2
 CAPABILITY_VERSION_3 = 0x20080522
 
@@ -110,9 +111,30 @@ def become(user):
             os.setresuid(user, user, user)
         except OSError as error:
             raise Refused("kernel", f"change to the unprivileged user {user}: {error.strerror}") from None
+        if os.getresuid() != (user, user, user) or os.getresgid() != (user, user, user):
+            raise Refused("kernel", f"change to the unprivileged user {user}: it had no effect")
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     nothing = (ctypes.c_uint32 * 6)()
     call("capset", LIBC.capset, ctypes.byref(header), ctypes.byref(nothing))
+    call("PR_SET_DUMPABLE", LIBC.prctl, PR_SET_DUMPABLE, 1, 0, 0, 0)  # or the forkserver could not look at it
+
+
+@contextlib.contextmanager
+def acting_as(user, parent):
+    """Within this, the rights are those of `user`: without special ones, only a process of the same user may look at
+    another. The kernel forgets the parent's death at each change of user."""
+    if user is None:
+        yield
+        return
+    group, owner = os.getegid(), os.geteuid()
+    os.setegid(user)
+    os.seteuid(user)
+    try:
+        yield
+    finally:
+        os.seteuid(owner)
+        os.setegid(group)
+        die_with(parent)
 
 
 def die_with(parent):
@@ -133,6 +155,8 @@ def limit(limits):
             resource.setrlimit(number, (soft, hard))
         except (OSError, ValueError) as error:
             raise Refused("kernel", f"limit {name}: {error}") from None
+        if resource.getrlimit(number) != (soft, hard):
+            raise Refused("kernel", f"limit {name}: it had no effect")
 
 
 def no_new_privileges():

@@ -4,6 +4,7 @@ Must never be trusted: what it writes on the report descriptor may come from the
 """
 
 import atexit
+import errno
 import json
 import linecache
 import os
@@ -65,6 +66,8 @@ def failure(error):
     kind, message = describe(error)
     if isinstance(error, MemoryError):
         return {"outcome": "out_of_memory", "message": message}
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return {"outcome": "disk_full", "message": shorten(f"{kind}: {message}{where(error)}")}
     if is_denial(error):
         return {"outcome": "denied", "message": shorten(f"{kind}: {message}{where(error)}")}
     return {"outcome": "raised", "kind": kind, "message": message}
@@ -156,8 +159,8 @@ def flush(*streams):
 def run(job, report_fd):
     """Runs `job`, writes one report and gives the exit code."""
     sys.stdin = open(0, encoding="utf-8", closefd=False)
-    out = open(1, "w", encoding="utf-8", errors="replace", closefd=False)
-    err = open(2, "w", encoding="utf-8", errors="replace", closefd=False)
+    out = open(1, "w", 1 if job["stream"] else -1, encoding="utf-8", errors="replace", closefd=False)
+    err = open(2, "w", 1, encoding="utf-8", errors="replace", closefd=False)
     sys.stdout, sys.stderr = out, err
     variables = stand_in(job["source"], job["arguments"], job["workspace"])
     error = execute(job["source"], variables)

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// The processes of this test's sandbox: those whose parent is `parent`.
-fn children_of(parent: u32) -> Vec<u32> {
+pub fn children_of(parent: u32) -> Vec<u32> {
     let stat = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
     let parent_of = |pid: u32| {
         let stat = stat(pid)?;
@@ -18,12 +18,12 @@ fn children_of(parent: u32) -> Vec<u32> {
     pids.filter(|&pid| parent_of(pid) == Some(parent)).collect()
 }
 
-fn is_alive(pid: u32) -> bool {
+pub fn is_alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 /// The forkserver of one sandbox, told from those of other tests by the folder its program works in.
-async fn forkserver(fixture: &Fixture) -> u32 {
+pub async fn forkserver(fixture: &Fixture) -> u32 {
     let parent = fixture.run("import os; result = os.getppid()").await.result.unwrap();
     u32::try_from(parent.as_u64().unwrap()).unwrap()
 }

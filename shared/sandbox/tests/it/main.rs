@@ -4,11 +4,17 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod analyzer;
+mod bombs;
 mod escapes;
 mod lifecycle;
+mod neighbours;
+mod output;
+mod pods;
+mod probes;
 mod programs;
+mod refusals;
 
-use sandbox::{Config, Exit, Job, Limits, Output, Sandbox};
+use sandbox::{Config, Exit, Job, Limits, Output, Sandbox, Stream};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;

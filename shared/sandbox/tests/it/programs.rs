@@ -142,7 +142,8 @@ async fn threads_run_and_the_work_folder_is_fresh_each_time() {
     } else {
         deep.replace("os.chmod('.', 0)", "")
     };
-    assert_eq!(fixture.run(&deep).await.exit, Exit::Ok);
+    let exit = fixture.run(&deep).await.exit;
+    assert!(matches!(exit, Exit::Ok | Exit::DiskFull { .. }), "{exit:?}"); // as it is looked at in time or not
     let instance =
         std::fs::read_dir(fixture.root.path().join("work")).unwrap().next().unwrap().unwrap().path();
     let left: Vec<_> = std::fs::read_dir(instance).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -157,6 +158,48 @@ async fn the_largest_file_is_limited() {
     assert!(
         matches!(exit, Exit::Raised { kind, message } if kind == "OSError" && message.contains("too large"))
     );
+}
+
+#[tokio::test]
+async fn what_no_limit_of_the_kernel_counts_is_counted() {
+    let Some(fixture) = Fixture::start().await else { return };
+    let limits = || Limits {
+        disk_bytes: 32 << 20,
+        disk_files: 100,
+        threads: 16,
+        ..bombs::limits_of(Duration::from_secs(20))
+    };
+    let full = |what: &str| Exit::DiskFull { what: what.into() };
+    let bytes = full("its files take more than 33554432 bytes");
+    let files = full("it keeps more than 100 files and folders");
+    let threads = Exit::Denied { what: "more than 16 threads at once".into() };
+    for (name, exit) in [
+        ("disk", &bytes),
+        ("disk, reserved", &bytes),
+        ("disk, unlinked", &bytes),
+        ("disk, unlinked and mapped", &bytes),
+        ("empty files", &files),
+        ("links", &files),
+        ("threads that sleep", &threads),
+    ] {
+        let bomb = bombs::BOMBS.iter().find(|bomb| bomb.name == name).unwrap();
+        assert_eq!(&fixture.run_within(bomb.source, limits()).await.exit, exit, "{name}");
+    }
+    let within = "import threading, time\nthreads = [threading.Thread(target=time.sleep, args=(0.2,)) for _ in range(15)]\n[t.start() for t in threads]\nfor n in range(99): open(str(n), 'w').write('x' * 1000)\ntime.sleep(0.1)\nresult = 1";
+    assert_eq!(fixture.run_within(within, limits()).await.result, Some(json!(1)));
+    let full = fixture.run("import errno; raise OSError(errno.ENOSPC, 'of the disk')").await.exit;
+    assert!(matches!(full, Exit::DiskFull { what } if what.contains("of the disk, at line 1")));
+}
+
+/// Reading it takes the child longer than a short program runs, before it is locked in.
+#[tokio::test]
+async fn a_large_order_is_run_like_a_small_one() {
+    let Some(fixture) = Fixture::start().await else { return };
+    let input = json!((0..1_000_000).collect::<Vec<u32>>());
+    let limits = Limits { wall: Duration::from_secs(20), ..Limits::default() };
+    let job = Job { input, limits, ..Job::new("result = sum(arguments)") };
+    let output = fixture.sandbox.run(job).await.unwrap();
+    assert_eq!((output.exit, output.result), (Exit::Ok, Some(json!(499_999_500_000_u64))));
 }
 
 #[tokio::test]

@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 
 import yaml
-from k8s_manifests import COMPONENT, NAME, Manifests, containers, flat, grpc_port, label_of, pod_spec, read_defaults, title
+from k8s_manifests import (
+    COMPONENT, NAME, Manifests, containers, env_of, flat, grpc_port, label_of, pod_spec, quantity, read_defaults, title,
+)  # fmt: skip
 from k8s_network import Pod, may_receive, may_send, selects
 
 # The declared call graph: who opens connections to whom. services/README.md tells the same.
@@ -26,8 +28,12 @@ CALLS = {
 }
 USES_DATABASE = ["registry", "selector", "executor", "permissions", "audit", "migrate"]
 USES_INTERNET = ["registry", "executor"]
-SECRETS = {"database.url", "security.caller_token_key", "security.api_key_pepper"}
-SECRET_KEYS = {"database-url", "caller-token-key", "api-key-pepper"}
+# Only where there is one: see components/redis.
+USES_REDIS = ["edge", "executor"]
+SECRETS = {"database.url", "redis.urls", "security.caller_token_key", "security.api_key_pepper"}
+SECRET_KEYS = {"database-url", "redis-url", "redis-password", "caller-token-key", "api-key-pepper"}
+# What a program of the sandbox may keep on disk, and what the executor needs beside its programs, in bytes.
+SANDBOX_DISK, EXECUTOR_MEMORY = 256 << 20, 512 << 20
 
 PUBLIC = ["1.1.1.1", "93.184.216.34", "2606:4700:4700::1111"]
 PRIVATE = [
@@ -52,14 +58,14 @@ def roles_are_complete(m: Manifests):
                 yield f"{title(d)}: args are {args}"
             if d["spec"].get("replicas", 1) < 1:
                 yield f"{title(d)}: no replicas"
-    for d in m.of("Deployment"):
+    for d in m.role_deployments():
         if label_of(d, COMPONENT) not in CALLS:
             yield f"{title(d)}: not a role of the call graph"
 
 
 def probes_fit(m: Manifests):
     """every role has gRPC startup, liveness and readiness probes on its port"""
-    for d in m.of("Deployment"):
+    for d in m.role_deployments():
         for name in ("startupProbe", "livenessProbe", "readinessProbe"):
             probe = pod_spec(d)["containers"][0].get(name) or {}
             if (port := (probe.get("grpc") or {}).get("port")) != grpc_port(d) or port is None:
@@ -85,6 +91,9 @@ def pods_are_restricted(m: Manifests):
             "host namespaces": not any(spec.get(k) for k in ("hostNetwork", "hostPID", "hostIPC")),
             "volumes": not any("hostPath" in v for v in spec.get("volumes", [])),
         }
+        bounds = {(k, u) for k in ("requests", "limits") for u in ("cpu", "memory")}
+        if label_of(w, COMPONENT) == "executor":
+            bounds.remove(("limits", "cpu"))  # see the_executor_holds_its_programs
         for c in containers(w):
             own = c.get("securityContext") or {}
             wanted |= {
@@ -92,7 +101,7 @@ def pods_are_restricted(m: Manifests):
                 "readOnlyRootFilesystem": own.get("readOnlyRootFilesystem") is True,
                 "capabilities": own.get("capabilities") == {"drop": ["ALL"]},
                 "privileged": not own.get("privileged") and own.get("runAsUser", 1) != 0 and own.get("runAsNonRoot", True),
-                "resources": all((c.get("resources", {}).get(k) or {}).get(u) for k in ("requests", "limits") for u in ("cpu", "memory")),
+                "resources": all((c.get("resources", {}).get(k) or {}).get(u) for k, u in bounds),
             }
             for key in [k for k, ok in wanted.items() if not ok]:
                 yield f"{title(w)}: {c['name']}: {key} is missing or too wide"
@@ -109,8 +118,9 @@ def images_are_pinned(m: Manifests):
 
 def pods_stop_gracefully(m: Manifests):
     """a role's grace period is longer than its preStop sleep and drain"""
-    drain = flat(m.config()).get("server.drain_timeout_s", flat(m.defaults or {}).get("server.drain_timeout_s", 20))
-    for d in m.of("Deployment"):
+    drain_of_all = flat(m.config()).get("server.drain_timeout_s", flat(m.defaults or {}).get("server.drain_timeout_s", 20))
+    for d in m.role_deployments():
+        drain = int(env_of(d).get("TOOLCRIB__SERVER__DRAIN_TIMEOUT_S") or drain_of_all)
         sleep = pod_spec(d)["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         grace = pod_spec(d).get("terminationGracePeriodSeconds", 30)
         if grace <= drain + sleep:
@@ -121,7 +131,7 @@ def services_select_their_role(m: Manifests):
     """every Service selects its own role; peers' are headless, the edge's is not"""
     for role in CALLS:
         for s in m.role("Service", role):
-            hit = [d for d in m.of("Deployment") if selects({"matchLabels": s["spec"].get("selector")}, d["spec"]["template"]["metadata"]["labels"])]
+            hit = [d for d in m.role_deployments() if selects({"matchLabels": s["spec"].get("selector")}, d["spec"]["template"]["metadata"]["labels"])]
             if [label_of(d, COMPONENT) for d in hit] != [role]:
                 yield f"{title(s)}: selects {[title(d) for d in hit]}"
             if (s["spec"].get("clusterIP") == "None") == (role == "edge"):
@@ -130,7 +140,7 @@ def services_select_their_role(m: Manifests):
             if hit and ports != [(grpc_port(hit[0]), "grpc")]:
                 yield f"{title(s)}: ports {ports}, the role listens on {grpc_port(hit[0])}"
     for budget in m.of("PodDisruptionBudget"):
-        hit = [d for d in m.of("Deployment") if selects(budget["spec"]["selector"], d["spec"]["template"]["metadata"]["labels"])]
+        hit = [d for d in m.role_deployments() if selects(budget["spec"]["selector"], d["spec"]["template"]["metadata"]["labels"])]
         if [label_of(d, COMPONENT) for d in hit] != [label_of(budget, COMPONENT)]:
             yield f"{title(budget)}: selects {[title(d) for d in hit]}"
 
@@ -169,10 +179,64 @@ def config_fits_the_manifests(m: Manifests):
                 yield f"{title(d)}: reached at {service}:{port}, but peers.{role} is {peer}"
             for missing in [v for v in volumes if "configMap" in v and v["configMap"]["name"] not in names]:
                 yield f"{title(d)}: there is no ConfigMap {missing['configMap']['name']}"
-            writable = {v["name"] for v in volumes if "emptyDir" in v}
+            writable = {v["name"] for v in volumes if "emptyDir" in v or "persistentVolumeClaim" in v}
             paths = [x["mountPath"] for x in pod_spec(d)["containers"][0].get("volumeMounts", []) if x["name"] in writable]
             if role == "executor" and config.get("executor.workspace_root") not in paths:
                 yield f"{title(d)}: workspace_root {config.get('executor.workspace_root')} is not a writable mount"
+
+
+def the_executor_holds_its_programs(m: Manifests):
+    """the executor's pod has room for all programs of its sandbox, and no CPU limit that they could use up"""
+    setting = (flat(m.defaults or {}) | flat(m.config())).get
+    programs = setting("executor.sandbox.max_concurrent", 0)
+    for d in m.role("Deployment", "executor"):
+        container, volumes = pod_spec(d)["containers"][0], pod_spec(d).get("volumes", [])
+        limits = container["resources"]["limits"]
+        if "cpu" in limits:
+            yield f"{title(d)}: has a CPU limit: one busy program would hold up the whole pod"
+        if quantity(limits.get("memory")) < (need := programs * setting("executor.sandbox.memory_bytes", 0) + EXECUTOR_MEMORY):
+            yield f"{title(d)}: {programs} programs and the service need {need} bytes of memory, the limit is {limits.get('memory')}"
+        sizes = {v["name"]: quantity(v["emptyDir"].get("sizeLimit")) for v in volumes if "emptyDir" in v}
+        root = setting("executor.sandbox.work_root")
+        mounted = [sizes.get(x["name"], 0) for x in container.get("volumeMounts", []) if x["mountPath"] == root]
+        if not mounted or mounted[0] < programs * SANDBOX_DISK:
+            yield f"{title(d)}: no volume of {programs * SANDBOX_DISK} bytes at work_root {root}"
+        if quantity(limits.get("ephemeral-storage")) < sum(sizes.values()):
+            yield f"{title(d)}: its volumes may hold {sum(sizes.values()):.0f} bytes, the limit is {limits.get('ephemeral-storage')}"
+
+
+def rates_hold_over_replicas(m: Manifests):
+    """edge and executor share a Redis where an overlay has more than one of them, each knowing how many they are"""
+    for d in m.role_deployments():
+        role, env, replicas = label_of(d, COMPONENT), env_of(d), d["spec"].get("replicas", 1)
+        if "TOOLCRIB__REDIS__URLS" not in env:
+            if role in USES_REDIS and replicas > 1 and m.label.startswith("overlays/"):
+                yield f"{title(d)}: {replicas} replicas without Redis: each admits the whole rate"
+            continue
+        if role not in USES_REDIS:
+            yield f"{title(d)}: has no use for Redis"
+        if env.get("TOOLCRIB__REDIS__REPLICAS") != str(replicas):
+            yield f"{title(d)}: {replicas} replicas, but redis.replicas is {env.get('TOOLCRIB__REDIS__REPLICAS')}"
+        if role == "executor" and env.get("TOOLCRIB__EXECUTOR__CACHE__VARIANT") != "redis":
+            yield f"{title(d)}: has Redis, and its cache is not there"
+
+
+def redis_may_be_lost(m: Manifests):
+    """Redis is one, keeps nothing on disk, forgets what is least used, and stays within its memory"""
+    for d in (d for d in m.workloads() if label_of(d, NAME) == "redis"):
+        container, strategy = pod_spec(d)["containers"][0], d["spec"].get("strategy", {}).get("type")
+        if (d["kind"], d["spec"].get("replicas", 1), strategy) != ("Deployment", 1, "Recreate"):
+            yield f"{title(d)}: there may be two at once, which count apart"
+        if pod_spec(d).get("volumes"):
+            yield f"{title(d)}: has volumes"
+        lines = [line.strip() for line in container["args"][-1].splitlines()]
+        for line in ('save ""', "appendonly no", "maxmemory-policy allkeys-lru", "requirepass $REDIS_PASSWORD"):
+            if line not in lines:
+                yield f"{title(d)}: its configuration lacks `{line}`"
+        most = [int(x.removeprefix("maxmemory ").removesuffix("mb")) << 20 for x in lines if x.startswith("maxmemory ")]
+        # A third more for connections and fragments, which maxmemory does not count.
+        if not most or most[0] * 4 / 3 > quantity(container["resources"]["limits"]["memory"]):
+            yield f"{title(d)}: maxmemory {most} leaves no room below the limit {container['resources']['limits']['memory']}"
 
 
 def secrets_are_named(m: Manifests):
@@ -209,7 +273,7 @@ def migration_can_be_repeated(m: Manifests):
         tag = pod_spec(j)["containers"][0]["image"].rsplit(":", 1)[-1]
         if m.label.startswith("overlays/") and j["metadata"]["name"] != f"toolcrib-migrate-{tag}":
             yield f"{title(j)}: not named after its image tag {tag}: a new version could not be applied"
-        roles = {pod_spec(d)["containers"][0]["image"] for d in m.of("Deployment")}
+        roles = {pod_spec(d)["containers"][0]["image"] for d in m.role_deployments()}
         if roles != {pod_spec(j)["containers"][0]["image"]}:
             yield f"{title(j)}: migrates with another image than the roles run: {sorted(roles)}"
 
@@ -281,8 +345,10 @@ def expected_flows(m: Manifests, inside: list[Pod]) -> set:
     flows = {(a, b, port.get(b), "TCP") for a, callees in CALLS.items() for b in callees}
     flows |= {(role, "database", 5432, "TCP") for role in USES_DATABASE}
     flows |= {(role, "dns", 53, protocol) for role in [*CALLS, "migrate"] for protocol in ("TCP", "UDP")}
+    if any(pod.name == "redis" for pod in inside):
+        flows |= {(role, "redis", 6379, "TCP") for role in USES_REDIS}
     flows |= {("client", "edge", port.get("edge"), "TCP")}
-    for d in m.of("Deployment"):
+    for d in m.role_deployments():
         names = [e["name"] for c in containers(d) for e in c.get("env", [])]
         if "TOOLCRIB__TELEMETRY__OTLP_ENDPOINT" in names or flat(m.config()).get("telemetry.otlp_endpoint"):
             flows.add((label_of(d, COMPONENT), "collector", 4317, "TCP"))
@@ -291,8 +357,9 @@ def expected_flows(m: Manifests, inside: list[Pod]) -> set:
 
 CHECKS = [
     roles_are_complete, probes_fit, pods_are_restricted, images_are_pinned, pods_stop_gracefully,
-    services_select_their_role, config_keys_exist, config_fits_the_manifests, secrets_are_named,
-    namespace_is_restricted, migration_can_be_repeated, network_is_the_call_graph, internet_is_public_only,
+    services_select_their_role, config_keys_exist, config_fits_the_manifests,
+    the_executor_holds_its_programs, rates_hold_over_replicas, redis_may_be_lost, secrets_are_named, namespace_is_restricted,
+    migration_can_be_repeated, network_is_the_call_graph, internet_is_public_only,
 ]  # fmt: skip
 
 

@@ -25,6 +25,10 @@ class Manifests:
     def role(self, kind: str, role: str) -> list:
         return [d for d in self.of(kind) if label_of(d, NAME) == "toolcrib" and label_of(d, COMPONENT) == role]
 
+    def role_deployments(self) -> list:
+        """Every Deployment but Redis: those of the roles, and any that should not be there."""
+        return [d for d in self.of("Deployment") if label_of(d, NAME) != "redis"]
+
     def workloads(self) -> list:
         return self.of("Deployment", "StatefulSet", "DaemonSet", "Job")
 
@@ -53,6 +57,18 @@ def containers(workload: dict) -> list:
 def grpc_port(deployment: dict) -> int | None:
     ports = pod_spec(deployment)["containers"][0].get("ports", [])
     return next((p["containerPort"] for p in ports if p.get("name") == "grpc"), None)
+
+
+def env_of(workload: dict) -> dict:
+    """The environment of its first container: name to value, or None where the value comes from elsewhere."""
+    return {e["name"]: e.get("value") for e in pod_spec(workload)["containers"][0].get("env", [])}
+
+
+def quantity(text) -> float:
+    """A Kubernetes quantity of bytes or processors, such as 512Mi or 250m."""
+    units = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+    number, unit = re.fullmatch(r"([0-9.]+)([a-zA-Z]*)", str(text or 0)).groups()
+    return float(number) * (units[unit] if unit else 1)
 
 
 def flat(table: dict, prefix: str = "") -> dict:

@@ -4,25 +4,57 @@ use std::time::Duration;
 
 use ::rpc::{ErrorReason, Link, Outgoing};
 use chrono::Utc;
-use proto::permissions::v1::{
-    AuthorizeRequest, AuthorizeResponse, SettleReservationRequest,
-    permissions_service_client::PermissionsServiceClient,
+use limit::Standing;
+use proto::{
+    permissions::v1::{
+        AuthorizeRequest, AuthorizeResponse, Quota, SettleReservationRequest,
+        permissions_service_client::PermissionsServiceClient,
+    },
+    registry::v1::Tool,
 };
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 use types::{Caller, Kind};
 use uuid::Uuid;
 
-use crate::Error;
+use crate::{Error, resolve::definition};
 
 /// How long a decision may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// The windows of a quota and of a budget.
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+/// A budget is kept in millionths of a US dollar and told in cents.
+const MICRO_USD_PER_CENT: i64 = 10_000;
 /// How often settling is tried before it is left to the reservation's expiry.
 const SETTLE_ATTEMPTS: u32 = 5;
 
 /// A call that may be made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Decision {
     pub id: Option<Uuid>,
     pub reserved: bool,
+    /// What is left of the caller's quota and of the team's budget.
+    pub standings: Vec<Standing>,
+}
+
+/// The question whether an execution may run a tool with arguments of this digest.
+pub(crate) fn question(
+    tool: &Tool,
+    arguments_digest: String,
+    execution: Uuid,
+) -> Result<AuthorizeRequest, Error> {
+    let definition = definition(tool)?;
+    Ok(AuthorizeRequest {
+        tool_name: definition.name.clone(),
+        tool_digest: tool.digest.clone(),
+        effect: definition.effect,
+        sensitivity: definition.sensitivity,
+        arguments_digest,
+        execution_id: execution.to_string(),
+        cost_micro_usd: definition.cost_micro_usd,
+    })
 }
 
 /// The way to the permissions service.
@@ -32,7 +64,69 @@ pub(crate) struct Authorizer {
     pub outgoing: Outgoing,
 }
 
+/// A decision whose place is given back when this is dropped.
+pub(crate) struct Reserved {
+    authorizer: Authorizer,
+    runs: TaskTracker,
+    caller: Caller,
+    decision: Option<Decision>,
+}
+
+impl Reserved {
+    /// The decision; whoever takes it settles it.
+    pub(crate) fn keep(mut self) -> Decision {
+        self.decision.take().unwrap_or_default()
+    }
+
+    /// Settles it, in a task of its own: permissions may be slow.
+    pub(crate) fn settle(mut self, committed: bool, cost_micro_usd: i64) {
+        self.end(committed, cost_micro_usd);
+    }
+
+    fn end(&mut self, committed: bool, cost_micro_usd: i64) {
+        let Some(decision) = self.decision.take() else { return };
+        let (authorizer, caller) = (self.authorizer.clone(), self.caller.clone());
+        if decision.reserved {
+            self.runs.spawn(async move {
+                authorizer.settle(&caller, &decision, committed, cost_micro_usd).await;
+            });
+        }
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.end(false, 0);
+    }
+}
+
 impl Authorizer {
+    /// The same as `authorize`, and what it reserves is given back when no one waits for the answer any more.
+    pub(crate) async fn reserve(
+        &self,
+        runs: &TaskTracker,
+        caller: &Caller,
+        request: AuthorizeRequest,
+    ) -> Result<Reserved, Error> {
+        let (authorizer, runs, caller) = (self.clone(), runs.clone(), caller.clone());
+        let (send, answer) = oneshot::channel();
+        let asking = {
+            let runs = runs.clone();
+            async move {
+                let decided = authorizer.authorize(&caller, request).await;
+                // Whatever no one takes is dropped here, and so given back.
+                let _ = send.send(decided.map(|decision| Reserved {
+                    authorizer,
+                    runs,
+                    caller,
+                    decision: Some(decision),
+                }));
+            }
+        };
+        runs.spawn(asking.instrument(tracing::Span::current()));
+        answer.await.unwrap_or_else(|_| Err(Error::Internal("permissions was not asked".into())))
+    }
+
     /// A decision for one call, or the reason why not.
     pub(crate) async fn authorize(
         &self,
@@ -47,14 +141,24 @@ impl Authorizer {
         if !answer.allowed {
             return Err(denied(answer));
         }
-        Ok(Decision { id: answer.decision_id.parse().ok(), reserved: answer.reserved })
+        let quota = answer.quota.map(|quota| standing("quota", &quota, 1, HOUR));
+        let budget = answer.budget.map(|budget| standing("budget-cents", &budget, MICRO_USD_PER_CENT, DAY));
+        let standings = quota.into_iter().chain(budget).collect();
+        Ok(Decision { id: answer.decision_id.parse().ok(), reserved: answer.reserved, standings })
     }
 
-    /// Ends a reservation: `committed` when the call was made. Tried a few times; then it expires.
-    pub(crate) async fn settle(&self, caller: &Caller, decision: &Decision, committed: bool) {
+    /// Ends a reservation: `committed` when the call was made, and what it cost. Tried a few times; then it
+    /// expires.
+    pub(crate) async fn settle(
+        &self,
+        caller: &Caller,
+        decision: &Decision,
+        committed: bool,
+        cost_micro_usd: i64,
+    ) {
         let (true, Some(id)) = (decision.reserved, decision.id) else { return };
         for attempt in 0..SETTLE_ATTEMPTS {
-            let request = SettleReservationRequest { decision_id: id.to_string(), committed };
+            let request = SettleReservationRequest { decision_id: id.to_string(), committed, cost_micro_usd };
             let request = self.outgoing.request(caller, TIMEOUT, request);
             match PermissionsServiceClient::new(self.permissions.clone()).settle_reservation(request).await {
                 Ok(_) => return,
@@ -77,12 +181,30 @@ impl Authorizer {
     }
 }
 
+/// A limit of permissions in the form in which limits are told, in units of so many of its own.
+fn standing(name: &str, quota: &Quota, unit: i64, period: Duration) -> Standing {
+    let count = |number: i64| u32::try_from(number.max(0) / unit).unwrap_or(u32::MAX);
+    Standing {
+        name: name.to_owned(),
+        limit: count(quota.limit),
+        remaining: count(quota.limit - quota.used),
+        reset: until_reset(quota),
+        period,
+    }
+}
+
+fn until_reset(quota: &Quota) -> Duration {
+    let seconds = quota.reset_time.map_or(0, |at| at.seconds - Utc::now().timestamp());
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
 fn denied(answer: AuthorizeResponse) -> Error {
     let reason = ErrorReason::from_str_name(&format!("ERROR_REASON_{}", answer.reason));
-    let quota = answer.quota.map(|quota| {
-        let reset = quota.reset_time.map_or(0, |at| at.seconds - Utc::now().timestamp());
-        let reset = Duration::from_secs(u64::try_from(reset).unwrap_or(0));
-        (format!("grant:{}", answer.grant_id), reset)
-    });
+    let quota = match (&answer.budget, &answer.quota) {
+        (Some(budget), _) if reason == Some(ErrorReason::BudgetExhausted) => {
+            Some(("team:budget".to_owned(), until_reset(budget)))
+        }
+        (_, quota) => quota.as_ref().map(|quota| (format!("grant:{}", answer.grant_id), until_reset(quota))),
+    };
     Error::Denied { reason: reason.unwrap_or(ErrorReason::NoGrant), message: answer.message, quota }
 }

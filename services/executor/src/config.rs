@@ -21,12 +21,56 @@ pub struct Config {
     pub lease_timeout_ms: u64,
     /// Age of the oldest undelivered audit event above which new calls are refused, in seconds.
     pub audit_backlog_max_age_s: u64,
+    /// Largest result that is kept as a file of the workspace when it is too large to travel, in bytes.
+    pub max_artifact_bytes: usize,
+    /// Longest time from the first attempt of a queued call to its last, in seconds.
+    pub execution_timeout_s: u64,
+    /// Queued calls that this process runs at once.
+    pub worker_pool: usize,
+    /// Calls of a batch that run at once when it does not say.
+    pub parallel_limit: usize,
+    /// How often the queue is looked at when nothing says that there is something new, in milliseconds.
+    pub queue_poll_ms: u64,
+    /// Calls of one tool of a team that run at once in this process, unless its settings say otherwise.
+    pub max_concurrent_per_tool: usize,
+    /// How long a call waits for a place among them, in milliseconds.
+    pub max_wait_ms: u64,
+    /// How often the figures of tools are made anew, in seconds.
+    pub metrics_refresh_s: u64,
+    /// After how long without news a watcher is told that all is alive, in seconds.
+    pub watch_heartbeat_s: u64,
+    /// Answers of tools that are kept.
+    pub cache: CacheConfig,
     /// The Python sandbox.
     pub sandbox: SandboxConfig,
     /// What HTTP tools may do.
     pub http: HttpConfig,
     /// The web search tools.
     pub web_search: WebSearchConfig,
+}
+
+/// Where answers of tools are kept, under `[executor.cache]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheConfig {
+    /// off, memory, or redis; redis needs `[redis]`.
+    pub variant: CacheVariant,
+    /// Bytes that all answers in memory may have together.
+    pub max_bytes: u64,
+    /// Bytes that one answer may have, in either variant.
+    pub max_entry_bytes: usize,
+}
+
+/// Where answers of tools are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheVariant {
+    /// Nowhere.
+    Off,
+    /// In this process.
+    Memory,
+    /// In Redis, for all processes.
+    Redis,
 }
 
 /// Settings of the Python sandbox, under `[executor.sandbox]`.
@@ -92,6 +136,26 @@ impl Config {
             "lease_timeout_ms must be at least three heartbeats, so that a lost one does not kill",
         );
         check(self.audit_backlog_max_age_s >= 5, "audit_backlog_max_age_s must be at least 5");
+        check(
+            self.max_artifact_bytes >= self.max_result_bytes && self.max_artifact_bytes <= 256 << 20,
+            "max_artifact_bytes must be at least max_result_bytes and at most 268435456",
+        );
+        check((1..=300).contains(&self.execution_timeout_s), "execution_timeout_s must be 1 to 300");
+        check((1..=1_000).contains(&self.worker_pool), "worker_pool must be 1 to 1000");
+        check((1..=20).contains(&self.parallel_limit), "parallel_limit must be 1 to 20");
+        check((10..=60_000).contains(&self.queue_poll_ms), "queue_poll_ms must be 10 to 60000");
+        check(
+            (1..=10_000).contains(&self.max_concurrent_per_tool),
+            "max_concurrent_per_tool must be 1 to 10000",
+        );
+        check(self.max_wait_ms <= 60_000, "max_wait_ms must be at most 60000");
+        check(self.metrics_refresh_s >= 10, "metrics_refresh_s must be at least 10");
+        check((1..=300).contains(&self.watch_heartbeat_s), "watch_heartbeat_s must be 1 to 300");
+        check(self.cache.max_entry_bytes >= 1_024, "cache.max_entry_bytes must be at least 1024");
+        check(
+            self.cache.max_bytes >= self.cache.max_entry_bytes as u64,
+            "cache.max_bytes must be at least cache.max_entry_bytes",
+        );
         check(self.sandbox.memory_bytes >= 16 << 20, "sandbox.memory_bytes must be at least 16777216");
         check((1..=256).contains(&self.sandbox.max_concurrent), "sandbox.max_concurrent must be 1 to 256");
         check(self.http.max_response_bytes >= 1_024, "http.max_response_bytes must be at least 1024");
@@ -114,5 +178,13 @@ impl Config {
 
     pub(crate) fn audit_backlog_max_age(&self) -> Duration {
         Duration::from_secs(self.audit_backlog_max_age_s)
+    }
+
+    pub(crate) fn execution_timeout(&self) -> Duration {
+        Duration::from_secs(self.execution_timeout_s)
+    }
+
+    pub(crate) fn max_wait(&self) -> Duration {
+        Duration::from_millis(self.max_wait_ms)
     }
 }

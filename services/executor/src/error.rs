@@ -5,7 +5,10 @@ use std::time::Duration;
 use ::rpc::{Details, ErrorReason, FieldViolation, PageError, ServiceError};
 use types::Kind;
 
-use crate::validate::Violation;
+use crate::{
+    failure::{ToolError, ToolErrorCode},
+    validate::Violation,
+};
 
 /// A request that the executor cannot fulfil.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +62,40 @@ pub enum Error {
     /// Audit events wait too long.
     #[error("audit events wait since {0:?}")]
     AuditBacklog(Duration),
+    /// The tool was not called: toolcrib holds it back for now.
+    #[error("held back: {message}")]
+    HeldBack {
+        /// The tool.
+        tool: String,
+        /// Why: its rate, its circuit breaker, or no place.
+        reason: ErrorReason,
+        /// For people.
+        message: String,
+        /// When to come again.
+        retry_after: Duration,
+        /// The execution that records it.
+        execution_id: String,
+    },
+    /// A call of a batch that was not begun.
+    #[error("not begun: {0}")]
+    NotBegun(String),
+    /// The result of a call does not fit beside the others of its batch.
+    #[error("the result of {execution_id} does not fit")]
+    ResultLeftOut {
+        /// The execution that has it.
+        execution_id: String,
+    },
+    /// A call of the same request id was held back while this one waited for it.
+    #[error("the call that this one joined was held back")]
+    Overtaken,
+    /// The execution has ended.
+    #[error("execution {id} is {status}")]
+    NotCancellable {
+        /// The execution.
+        id: String,
+        /// Where it stands.
+        status: String,
+    },
     /// The caller's deadline passed; the call goes on.
     #[error("the deadline passed while the tool runs")]
     Deadline {
@@ -82,6 +119,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// A call of this tool that toolcrib holds back for now, as this failure says.
+    pub(crate) fn held_back(tool: String, error: &ToolError, execution_id: String) -> Self {
+        let reason = match error.code {
+            ToolErrorCode::RateLimited => ErrorReason::RateLimited,
+            ToolErrorCode::CircuitOpen => ErrorReason::CircuitOpen,
+            _ => ErrorReason::ToolBusy,
+        };
+        let retry_after = error.retry_after().unwrap_or(Duration::from_secs(1));
+        Self::HeldBack { tool, reason, message: error.message.clone(), retry_after, execution_id }
+    }
+
     pub(crate) fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self::Invalid(vec![FieldViolation { field: field.into(), description: description.into() }])
     }
@@ -98,10 +146,19 @@ impl ServiceError for Error {
         match self {
             Self::Invalid(_) | Self::Arguments { .. } => Kind::Invalid,
             Self::ToolNotFound { .. } | Self::NotFound(_) => Kind::NotFound,
-            Self::ToolUnavailable { .. } | Self::RequestIdReused(_) => Kind::Precondition,
-            Self::Denied { reason: ErrorReason::QuotaExhausted, .. } => Kind::Exhausted,
+            Self::ToolUnavailable { .. }
+            | Self::RequestIdReused(_)
+            | Self::NotCancellable { .. }
+            | Self::NotBegun(_) => Kind::Precondition,
+            Self::Denied { reason: ErrorReason::QuotaExhausted | ErrorReason::BudgetExhausted, .. }
+            | Self::HeldBack { reason: ErrorReason::RateLimited, .. }
+            | Self::ResultLeftOut { .. } => Kind::Exhausted,
             Self::Denied { .. } => Kind::Denied,
-            Self::ShuttingDown | Self::AuditBacklog(_) | Self::Peer { .. } => Kind::Unavailable,
+            Self::HeldBack { .. }
+            | Self::Overtaken
+            | Self::ShuttingDown
+            | Self::AuditBacklog(_)
+            | Self::Peer { .. } => Kind::Unavailable,
             Self::Deadline { .. } => Kind::Deadline,
             Self::Store(error) => error.kind(),
             Self::Internal(_) => Kind::Internal,
@@ -114,7 +171,11 @@ impl ServiceError for Error {
             Self::Arguments { .. } => ErrorReason::InvalidArguments,
             Self::ToolNotFound { .. } => ErrorReason::ToolNotFound,
             Self::ToolUnavailable { .. } => ErrorReason::ToolUnavailable,
-            Self::Denied { reason, .. } => *reason,
+            Self::Denied { reason, .. } | Self::HeldBack { reason, .. } => *reason,
+            Self::Overtaken => ErrorReason::ToolBusy,
+            Self::NotBegun(_) => ErrorReason::NotBegun,
+            Self::ResultLeftOut { .. } => ErrorReason::MessageTooLarge,
+            Self::NotCancellable { .. } => ErrorReason::NotCancellable,
             Self::RequestIdReused(_) => ErrorReason::RequestIdReused,
             Self::NotFound(_) => ErrorReason::NotFound,
             Self::ShuttingDown => ErrorReason::ShuttingDown,
@@ -148,7 +209,15 @@ impl ServiceError for Error {
             Self::ToolUnavailable { tool, status } => {
                 format!("tool {tool} is {status}; an operator can enable it with SetToolStatus")
             }
-            Self::Denied { message, .. } => message.clone(),
+            Self::Denied { message, .. } | Self::HeldBack { message, .. } => message.clone(),
+            Self::NotBegun(why) => format!("the call was not begun: {why}"),
+            Self::ResultLeftOut { execution_id } => format!(
+                "the results of the batch are larger than one message; this one is on execution {execution_id} (GetExecution)"
+            ),
+            Self::Overtaken => "the same request was held back; try again".into(),
+            Self::NotCancellable { status, .. } => {
+                format!("the execution is {status} already; there is nothing to cancel")
+            }
             Self::RequestIdReused(_) => format!("{self}; choose a new one for a new request"),
             Self::NotFound(_) => self.to_string(),
             Self::ShuttingDown => "the service is stopping; try again".into(),
@@ -180,6 +249,18 @@ impl ServiceError for Error {
                 details.quota = Some((subject.clone(), message.clone()));
                 details.retry_after = Some(*reset);
             }
+            Self::HeldBack { tool, reason, message, retry_after, execution_id } => {
+                details.retry_after = Some(*retry_after);
+                details.metadata.insert("execution_id".into(), execution_id.clone());
+                if *reason == ErrorReason::RateLimited {
+                    details.quota = Some((format!("tool:{tool}"), message.clone()));
+                }
+            }
+            Self::NotCancellable { id, status } => {
+                let kind = "EXECUTION_STATUS".to_owned();
+                details.precondition = Some((kind, id.clone(), format!("the execution is {status}")));
+            }
+            Self::Overtaken => details.retry_after = Some(Duration::from_secs(1)),
             Self::ToolNotFound { nearest, .. } if !nearest.is_empty() => {
                 details.metadata.insert("nearest".into(), nearest.join(","));
             }
@@ -191,7 +272,7 @@ impl ServiceError for Error {
                 let description = "the id belongs to another body".to_owned();
                 details.precondition = Some(("REQUEST_ID".to_owned(), id.clone(), description));
             }
-            Self::Deadline { execution_id } => {
+            Self::Deadline { execution_id } | Self::ResultLeftOut { execution_id } => {
                 details.metadata.insert("execution_id".into(), execution_id.clone());
             }
             Self::ShuttingDown | Self::AuditBacklog(_) | Self::Peer { .. } => {
@@ -200,6 +281,7 @@ impl ServiceError for Error {
             Self::Denied { .. }
             | Self::ToolNotFound { .. }
             | Self::NotFound(_)
+            | Self::NotBegun(_)
             | Self::Store(_)
             | Self::Internal(_) => {}
         }

@@ -1,24 +1,24 @@
 //! One call, from request to answer. The story on one screen; its steps live in the files beside it.
 //!
-//! resolve -> validate -> authorize -> intent -> run -> outcome and events -> answer -> settle.
+//! resolve -> validate -> authorize -> intent -> cache -> attempts -> outcome and events -> answer -> settle.
 //! From the intent on the work has a task of its own: a client that goes away does not undo a call.
 
 use std::sync::Arc;
 
-use ::rpc::{Call, ErrorReason, ServiceError};
-use proto::{
-    permissions::v1::AuthorizeRequest,
-    registry::v1::{Tool, ToolDefinition},
-};
+use ::rpc::Call;
+use chrono::{DateTime, Utc};
+use limit::Standing;
+use proto::registry::v1::{Degradation, Tool, ToolDefinition};
 use serde_json::Value;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use types::{Effect, Sensitivity};
 use uuid::Uuid;
 
 use crate::{
     Error, Executor,
-    authorize::Decision,
-    outcome::{self, Refusal, Status},
-    redact, replay,
+    authorize::{Decision, question},
+    outcome::Status,
+    redact, refuse, replay,
     resolve::definition,
     run::Run,
     store::{self, Execution, Intent},
@@ -29,7 +29,7 @@ use crate::{
 const MAX_STORED_ARGUMENTS: usize = 64 * 1024;
 
 /// A checked request for one run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 #[allow(clippy::struct_field_names, reason = "request_id is the contract's name")]
 pub(crate) struct Request {
     pub tool: String,
@@ -38,41 +38,106 @@ pub(crate) struct Request {
     pub task_id: String,
     pub timeout_ms: i64,
     pub selection_id: String,
+    pub options: Options,
+    /// When and in which turn it runs; `None`: at once, and the caller waits.
+    pub turn: Option<Turn>,
 }
 
-/// An ended execution.
+/// What a call overrides of its tool's settings.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Options {
+    pub max_retries: Option<u32>,
+    pub skip_cache: bool,
+    /// Oldest cached answer taken, in seconds; 0: as the tool's settings say.
+    pub max_age_s: u64,
+    pub no_fallbacks: bool,
+    /// A `Degradation`; 0: as the tool's settings say.
+    pub degradation: i32,
+}
+
+impl Options {
+    /// What the call asks for, or else the tool's settings.
+    pub(crate) fn degradation(&self, of_tool: Degradation) -> Degradation {
+        match Degradation::try_from(self.degradation) {
+            Ok(Degradation::Unspecified) | Err(_) => of_tool,
+            Ok(asked) => asked,
+        }
+    }
+}
+
+/// A place in the queue.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Turn {
+    /// Higher ones begin first.
+    pub priority: i16,
+    pub not_before: Option<DateTime<Utc>>,
+    pub max_deliveries: i32,
+}
+
+/// An ended execution, or one that was accepted.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub execution: Execution,
     pub replayed: bool,
+    /// What is left of the limits that the call counted against.
+    pub standings: Vec<Standing>,
+}
+
+/// A call that may be made.
+pub(crate) struct Permitted {
+    pub tool: Arc<Tool>,
+    pub arguments: Value,
+    pub decision: Decision,
+    pub id: Uuid,
+    /// Keeps a stop waiting until the call has a task of its own.
+    pub admitted: TaskTrackerToken,
 }
 
 /// Runs one tool, or answers with what an earlier request of the same id got.
 pub(crate) async fn invoke(executor: &Arc<Executor>, call: &Call, request: Request) -> Result<Answer, Error> {
-    match replay::of(executor, call, &request).await {
-        Ok(Some(answer)) => return Ok(answer),
-        Ok(None) => {}
-        Err(error @ Error::RequestIdReused(_)) => {
-            return Err(refuse(executor, call, &request, None, error).await);
-        }
-        Err(error) => return Err(error),
+    if let Some(id) = known(executor, call, &request).await? {
+        return replay::ended(executor, call, id).await;
     }
-    let admitted = executor.admit()?;
-    let tool = match executor.resolver.resolve(&call.caller, &request.tool).await {
-        Ok(tool) => tool,
-        Err(error) => return Err(refuse(executor, call, &request, None, error).await),
-    };
-    let (arguments, decision, id) = match permit(executor, call, &request, &tool).await {
-        Ok(permitted) => permitted,
-        Err(error) => return Err(refuse(executor, call, &request, Some(&tool), error).await),
-    };
-    let intent = intent(executor, call, &request, &tool, &arguments, (&decision, id))?;
-    let run = Run::new(executor, call, &request, tool, arguments, decision, intent)?;
-    let running = run.spawn(executor);
+    let permitted = permitted(executor, call, &request).await?;
+    let intent = intent(executor, call, &request, &permitted)?;
+    let Permitted { tool, arguments, decision, admitted, .. } = permitted;
+    let run = Run::new(executor, call, &request, (tool, arguments), decision, intent.execution)?;
+    let running = run.spawn(executor, intent.body_digest);
     drop(admitted);
     match running.wait(call).await? {
         Some(answer) => Ok(answer),
         None => replay::join(executor, call, &request).await,
+    }
+}
+
+/// The execution of an earlier request with the same id and body.
+pub(crate) async fn known(
+    executor: &Arc<Executor>,
+    call: &Call,
+    request: &Request,
+) -> Result<Option<Uuid>, Error> {
+    match replay::find(executor, call, request).await {
+        Err(error @ Error::RequestIdReused(_)) => {
+            Err(refuse::refuse(executor, call, request, None, error).await)
+        }
+        found => found,
+    }
+}
+
+/// A call that may be made; one that may not is refused, and that is recorded.
+pub(crate) async fn permitted(
+    executor: &Arc<Executor>,
+    call: &Call,
+    request: &Request,
+) -> Result<Permitted, Error> {
+    let admitted = executor.admit()?;
+    let tool = match executor.resolver.resolve(&call.caller, &request.tool).await {
+        Ok(tool) => tool,
+        Err(error) => return Err(refuse::refuse(executor, call, request, None, error).await),
+    };
+    match permit(executor, call, request, &tool).await {
+        Ok((arguments, decision, id)) => Ok(Permitted { tool, arguments, decision, id, admitted }),
+        Err(error) => Err(refuse::refuse(executor, call, request, Some(&tool), error).await),
     }
 }
 
@@ -91,33 +156,26 @@ async fn permit(
         return Err(invalid(violations));
     }
     let id = types::new_id();
-    let question = AuthorizeRequest {
-        tool_name: definition.name.clone(),
-        tool_digest: tool.digest.clone(),
-        effect: definition.effect,
-        sensitivity: definition.sensitivity,
-        arguments_digest: digest(&arguments)?,
-        execution_id: id.to_string(),
-    };
-    let decision = executor.authorizer.authorize(&call.caller, question).await?;
-    Ok((arguments, decision, id))
+    let question = question(tool, digest(&arguments)?, id)?;
+    let reserved = executor.authorizer.reserve(&executor.runs, &call.caller, question).await?;
+    Ok((arguments, reserved.keep(), id))
 }
 
-fn intent(
+/// The record of a call that is about to be made, or to be queued.
+pub(crate) fn intent(
     executor: &Executor,
     call: &Call,
     request: &Request,
-    tool: &Tool,
-    arguments: &Value,
-    (decision, id): (&Decision, Uuid),
+    permitted: &Permitted,
 ) -> Result<Intent, Error> {
-    let definition = definition(tool)?;
+    let definition = definition(&permitted.tool)?;
+    let (now, turn) = (store::now(), request.turn.as_ref());
     let execution = Execution {
         team_id: call.caller.team.clone(),
-        id,
+        id: permitted.id,
         tool_name: definition.name.clone(),
         tool_version: definition.version.clone(),
-        tool_digest: tool.digest.clone(),
+        tool_digest: permitted.tool.digest.clone(),
         effect: effect(definition).to_string(),
         sensitivity: sensitivity(definition).to_string(),
         agent_id: call.caller.agent.clone(),
@@ -125,73 +183,30 @@ fn intent(
         request_id: request.request_id.clone(),
         selection_id: request.selection_id.clone(),
         trace_id: call.trace_id.clone(),
-        decision_id: decision.id,
-        arguments_json: stored_arguments(definition, arguments),
-        arguments_digest: digest(arguments)?,
-        status: Status::Running.as_str().to_owned(),
-        result_json: String::new(),
-        result_digest: String::new(),
-        error_json: String::new(),
-        cost_micro_usd: 0,
-        create_time: store::now(),
-        end_time: None,
-        owner: executor.owner,
-        lease_epoch: 1,
+        decision_id: permitted.decision.id,
+        arguments_json: stored_arguments(definition, &permitted.arguments),
+        arguments_digest: digest(&permitted.arguments)?,
+        status: if turn.is_some() { Status::Queued } else { Status::Running }.as_str().to_owned(),
+        create_time: now,
+        owner: if turn.is_some() { Uuid::nil() } else { executor.owner },
+        lease_epoch: i32::from(turn.is_none()),
+        asynchronous: turn.is_some(),
+        priority: turn.map_or(0, |turn| turn.priority),
+        not_before: turn.and_then(|turn| turn.not_before),
+        start_time: turn.is_none().then_some(now),
+        deliveries: i32::from(turn.is_none()),
+        max_deliveries: turn.map_or(1, |turn| turn.max_deliveries),
+        ..Execution::default()
     };
-    Ok(Intent { execution, body_digest: replay::body_digest(&call.caller, request) })
+    Ok(Intent { execution, body_digest: replay::body_digest(&call.caller, request), job: None })
 }
 
-/// Records that a call was refused, and gives the refusal back. What cannot be recorded is refused as
-/// unavailable instead: no answer may leave without its trace. Recorded in a task of its own: a client that
-/// goes away does not undo its refusal.
-async fn refuse(
-    executor: &Arc<Executor>,
-    call: &Call,
-    request: &Request,
-    tool: Option<&Tool>,
-    error: Error,
-) -> Error {
-    let definition = tool.and_then(|tool| tool.definition.as_ref());
-    let arguments: Value = serde_json::from_str(&request.arguments_json).unwrap_or(Value::Null);
-    let refusal = Refusal {
-        caller: &call.caller,
-        tool_name: definition
-            .map_or_else(|| redact::text(&request.tool), |definition| definition.name.clone()),
-        tool_version: definition.map_or("", |definition| definition.version.as_str()),
-        tool_digest: tool.map_or("", |tool| tool.digest.as_str()),
-        sensitivity: definition.map_or(Sensitivity::Internal, sensitivity).as_str(),
-        task_id: &request.task_id,
-        trace_id: &call.trace_id,
-        arguments_json: definition.map_or_else(
-            || redact::json(&arguments, None, MAX_STORED_ARGUMENTS),
-            |definition| stored_arguments(definition, &arguments),
-        ),
-        is_denial: matches!(error, Error::Denied { .. }),
-        reason: error.reason(),
-        message: redact::text(&error.public_message()),
-    };
-    if refusal.reason == ErrorReason::StoreUnavailable {
-        return error;
-    }
-    let (event, writer) = (outcome::refused(refusal, store::now()), Arc::clone(executor));
-    let recorded = executor.runs.spawn(async move {
-        let recorded = writer.ledger.events(vec![event]).await;
-        writer.audit_outbox.wake();
-        recorded
-    });
-    match recorded.await {
-        Ok(Ok(())) => error,
-        Ok(Err(unrecorded)) => Error::Store(unrecorded),
-        Err(_) => Error::Internal("the refusal was not recorded".into()),
-    }
-}
-
-fn stored_arguments(definition: &ToolDefinition, arguments: &Value) -> String {
+pub(crate) fn stored_arguments(definition: &ToolDefinition, arguments: &Value) -> String {
     let schema = serde_json::from_str(&definition.input_schema_json).ok();
     redact::json(arguments, schema.as_ref(), MAX_STORED_ARGUMENTS)
 }
 
-fn digest(arguments: &Value) -> Result<String, Error> {
+pub(crate) fn digest(arguments: &Value) -> Result<String, Error> {
     types::digest_json(arguments).map_err(|error| Error::Internal(error.to_string()))
 }
 
@@ -199,6 +214,6 @@ pub(crate) fn effect(definition: &ToolDefinition) -> Effect {
     Option::from(definition.effect()).unwrap_or(Effect::SideEffect)
 }
 
-fn sensitivity(definition: &ToolDefinition) -> Sensitivity {
+pub(crate) fn sensitivity(definition: &ToolDefinition) -> Sensitivity {
     Option::from(definition.sensitivity()).unwrap_or(Sensitivity::Internal)
 }

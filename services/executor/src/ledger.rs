@@ -7,7 +7,7 @@ use ::store::{Database, Error};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use crate::store::{self, Intent, OutboxEvent, Outcome};
+use crate::store::{self, Intent, OutboxEvent, Outcome, ProgressEvent};
 
 /// Entries written at once.
 const MAX_BATCH: usize = 256;
@@ -20,6 +20,7 @@ enum Entry {
     Intent(Box<Intent>, oneshot::Sender<Result<bool, Error>>),
     Outcome(Box<Outcome>, oneshot::Sender<Result<bool, Error>>),
     Events(Vec<OutboxEvent>, oneshot::Sender<Result<bool, Error>>),
+    Progress(Box<ProgressEvent>),
 }
 
 /// The way to write. Cheap to clone; the writers end when every clone is gone.
@@ -64,6 +65,11 @@ impl Ledger {
         self.send(false, |done| Entry::Events(events, done)).await.map(drop)
     }
 
+    /// Keeps what a running tool said; when too much waits already, it is left out: nothing waits for it.
+    pub(crate) fn progress(&self, event: ProgressEvent) {
+        let _ = self.relaxed.try_send(Entry::Progress(Box::new(event)));
+    }
+
     async fn send(
         &self,
         durable: bool,
@@ -81,9 +87,12 @@ impl Entry {
     fn bytes(&self) -> usize {
         let payloads = |events: &[OutboxEvent]| events.iter().map(|event| event.payload.len()).sum::<usize>();
         match self {
-            Self::Intent(intent, _) => intent.execution.arguments_json.len(),
+            Self::Intent(intent, _) => {
+                intent.execution.arguments_json.len() + intent.job.as_ref().map_or(0, String::len)
+            }
             Self::Outcome(outcome, _) => outcome.result_json.len() + payloads(&outcome.events),
             Self::Events(events, _) => payloads(events),
+            Self::Progress(event) => event.body_json.len(),
         }
     }
 }
@@ -142,12 +151,14 @@ struct Written {
 }
 
 async fn commit(database: &Database, batch: &[Entry], durable: bool) -> Result<Written, Error> {
-    let (mut intents, mut outcomes, mut events) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut intents, mut outcomes, mut events, mut progress) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for entry in batch {
         match entry {
             Entry::Intent(intent, _) => intents.push(&**intent),
             Entry::Outcome(outcome, _) => outcomes.push(&**outcome),
             Entry::Events(more, _) => events.extend(more),
+            Entry::Progress(event) => progress.push(&**event),
         }
     }
     let mut transaction = store::begin(database.pool()?, durable).await?;
@@ -165,6 +176,9 @@ async fn commit(database: &Database, batch: &[Entry], durable: bool) -> Result<W
     if !events.is_empty() {
         store::events_insert_in_txn(&mut transaction, &events).await?;
     }
+    if !progress.is_empty() {
+        store::progress_insert_in_txn(&mut transaction, &progress).await?;
+    }
     transaction.commit().await.map_err(Error::from)?;
     Ok(written)
 }
@@ -176,6 +190,7 @@ fn answer(batch: Vec<Entry>, written: &Written) {
             Entry::Intent(intent, done) => done.send(Ok(written.intents.contains(&intent.execution.id))),
             Entry::Outcome(outcome, done) => done.send(Ok(written.outcomes.contains(&outcome.id))),
             Entry::Events(_, done) => done.send(Ok(true)),
+            Entry::Progress(_) => Ok(()),
         };
     }
 }
@@ -189,7 +204,9 @@ fn refuse(batch: Vec<Entry>, error: Error) {
     }
     let mut first = Some(error);
     for entry in batch {
-        let (Entry::Intent(_, done) | Entry::Outcome(_, done) | Entry::Events(_, done)) = entry;
+        let (Entry::Intent(_, done) | Entry::Outcome(_, done) | Entry::Events(_, done)) = entry else {
+            continue;
+        };
         // An error cannot be copied: the first caller gets its detail, the others its kind.
         let error = first.take().unwrap_or(Error::Unavailable(None));
         let _ = done.send(Err(error));

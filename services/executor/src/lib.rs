@@ -1,36 +1,64 @@
 //! The executor service: runs tools and keeps a record of every run.
 //!
 //! `rpc.rs` parses, `invoke.rs` tells the story of one call, `run.rs` is its part that must be recorded
-//! whatever happens, `drivers/` run the tools, `ledger.rs` writes in groups, `reap.rs` closes what no one
-//! runs, `relay.rs` carries events on. No tool runs without a recorded intent.
+//! whatever happens, `perform.rs` gets the answer: `recall.rs` from the cache, `attempt.rs` from the tool,
+//! `fallback.rs` from another. `drivers/` run the tools, `ledger.rs` writes in groups. `start.rs` queues a call
+//! and `queue.rs` runs it, `watch.rs` and `cancel.rs` reach it, `reap.rs` closes what no one runs, `relay.rs`
+//! carries events on. No tool runs without a recorded intent.
 
+mod artifact;
+mod attempt;
 mod authorize;
+mod batch;
 mod builtin;
+mod cached;
+mod cancel;
+mod check;
 mod config;
 mod drivers;
 mod error;
+mod events;
+mod failure;
+mod fallback;
 mod invoke;
+mod lease;
 mod ledger;
+mod metrics;
 mod outcome;
+mod perform;
+mod progress;
 mod query;
+mod queue;
 mod reap;
+mod recall;
 mod redact;
+mod refuse;
 mod relay;
 mod replay;
 mod resolve;
 mod rpc;
 mod run;
+mod running;
+mod seal;
+mod settings;
+mod signals;
+mod start;
 mod store;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod watch;
 
 use std::{sync::Arc, time::Duration};
 
 use ::rpc::{Link, Outgoing, PageKey};
 use ::store::{Database, Outbox, Schema};
+use cache::{Cache, Flights, Matcher};
 use catalog::Catalog;
+use limit::Limiter;
+use opentelemetry::metrics::Counter;
 use proto::executor::v1::executor_service_server::{ExecutorServiceServer, SERVICE_NAME};
+use resilience::{BudgetSettings, BulkheadSettings, Shield, ShieldSettings, Shields};
 use tokio_util::{
     sync::CancellationToken,
     task::{TaskTracker, task_tracker::TaskTrackerToken},
@@ -39,11 +67,15 @@ use tonic::service::Routes;
 use uuid::Uuid;
 
 use crate::{
-    authorize::Authorizer, drivers::Drivers, ledger::Ledger, reap::RunningSet, resolve::Resolver,
-    validate::Schemas,
+    attempt::Candidate, authorize::Authorizer, drivers::Drivers, lease::Lease, ledger::Ledger,
+    metrics::Refreshes, outcome::Finished, queue::Queue, resolve::Resolver, running::RunningSet,
+    signals::Signals, validate::Schemas,
 };
-pub use config::{Config, HttpConfig, SandboxConfig, WebSearchConfig};
+pub use config::{CacheConfig, CacheVariant, Config, HttpConfig, SandboxConfig, WebSearchConfig};
 pub use error::Error;
+#[cfg(feature = "measure")]
+pub use rpc::measure;
+pub use seal::SealKey;
 pub use validate::Violation;
 
 /// Full name of the gRPC service, as health and reflection know it.
@@ -52,8 +84,12 @@ pub const SERVICE: &str = SERVICE_NAME;
 /// Events sent in one delivery.
 const RELAY_BATCH: i64 = 500;
 
+/// Calls of one tool that may wait for a place, for each that may run.
+const WAITING: usize = 4;
+
 /// What the service is given to run.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
+#[allow(missing_debug_implementations, reason = "holds keys")]
 pub struct Parts {
     /// Where executions are kept.
     pub database: Database,
@@ -71,6 +107,12 @@ pub struct Parts {
     pub selector: Link,
     /// Makes requests to them.
     pub outgoing: Outgoing,
+    /// Counts calls of tools.
+    pub limiter: Limiter,
+    /// Keeps answers of tools.
+    pub cache: Cache,
+    /// Seals the calls that wait in the queue.
+    pub seal: SealKey,
     /// Refuses new calls; runs under way end and are recorded.
     pub stop: CancellationToken,
     /// Counts the background tasks; all have ended when every run is recorded and told.
@@ -88,11 +130,27 @@ pub(crate) struct Executor {
     pub audit_outbox: Outbox,
     pub selector_outbox: Outbox,
     pub running: RunningSet,
+    pub limiter: Limiter,
+    pub cache: Cache,
+    /// Identical calls under way.
+    pub flights: Flights<Arc<Finished>>,
+    /// Finds cached answers to nearly the same text.
+    pub matcher: Matcher,
+    pub shields: Shields<(String, String)>,
+    pub lease: Lease,
+    pub queue: Queue,
+    pub signals: Signals,
+    pub seal: SealKey,
+    pub refreshes: Refreshes,
+    /// Late outcomes that touched no row.
+    pub fenced: Counter<u64>,
     /// What must end before the process may; closed when no new call is taken.
     pub runs: TaskTracker,
     /// Who this process is to the others: a random id, new with every start.
     pub owner: Uuid,
+    pub config: Config,
     pub max_result_bytes: usize,
+    pub max_artifact_bytes: usize,
     pub heartbeat_interval: Duration,
     pub lease_timeout: Duration,
     audit_backlog_max_age: Duration,
@@ -113,6 +171,24 @@ impl Executor {
         self.database.pool()?;
         Ok(token)
     }
+
+    /// What stands between the callers of a team and one tool.
+    pub(crate) fn shield(&self, team: &str, candidate: &Candidate<'_>) -> Arc<Shield> {
+        let settings = &candidate.settings;
+        let max_concurrent = match settings.max_concurrent {
+            0 => self.config.max_concurrent_per_tool,
+            set => set,
+        };
+        let bulkhead = BulkheadSettings {
+            max_concurrent,
+            max_waiting: max_concurrent.saturating_mul(WAITING),
+            max_wait: self.config.max_wait(),
+        };
+        let settings =
+            ShieldSettings { breaker: settings.breaker, bulkhead, budget: BudgetSettings::default() };
+        let key = (team.to_owned(), candidate.name_and_version().0);
+        self.shields.get(&key, &settings, tokio::time::Instant::now())
+    }
 }
 
 /// The tables of the service.
@@ -122,6 +198,17 @@ pub fn schema() -> Schema {
 
 /// Starts the background tasks and gives the routes to serve.
 pub fn start(config: &Config, parts: Parts) -> Result<Routes, Error> {
+    let pages = parts.pages.clone();
+    let executor = launch(config, parts)?;
+    Ok(routes(rpc::Service { executor, pages }))
+}
+
+fn routes(service: rpc::Service) -> Routes {
+    Routes::new(ExecutorServiceServer::new(service).max_encoding_message_size(usize::MAX))
+}
+
+/// Makes what the use cases share, and starts the background tasks.
+fn launch(config: &Config, parts: Parts) -> Result<Arc<Executor>, Error> {
     let (ledger, writers) = Ledger::new(&parts.database);
     for writer in writers {
         // Not counted: a writer ends with the last handle to the ledger, and by then every run has been
@@ -138,21 +225,32 @@ pub fn start(config: &Config, parts: Parts) -> Result<Routes, Error> {
         schemas: Schemas::default(),
         drivers: Drivers::new(config)?,
         ledger,
-        audit_outbox: Outbox::new(parts.database.clone(), "executor", outcome::AUDIT, RELAY_BATCH),
-        selector_outbox: Outbox::new(parts.database.clone(), "executor", outcome::SELECTOR, RELAY_BATCH),
+        audit_outbox: Outbox::new(parts.database.clone(), "executor", events::AUDIT, RELAY_BATCH),
+        selector_outbox: Outbox::new(parts.database.clone(), "executor", events::SELECTOR, RELAY_BATCH),
         running: RunningSet::default(),
+        limiter: parts.limiter.clone(),
+        flights: Flights::new(parts.cache.statistics()),
+        cache: parts.cache.clone(),
+        matcher: Matcher::new(),
+        shields: Shields::new(tokio::time::Instant::now()),
+        lease: Lease::new(config.lease_timeout()),
+        queue: Queue::new(config.worker_pool),
+        signals: Signals::new(),
+        seal: parts.seal.clone(),
+        refreshes: Refreshes::default(),
+        fenced: fenced(),
         runs: TaskTracker::new(),
         owner: Uuid::new_v4(),
+        config: config.clone(),
         max_result_bytes: config.max_result_bytes,
+        max_artifact_bytes: config.max_artifact_bytes,
         heartbeat_interval: config.heartbeat_interval(),
         lease_timeout: config.lease_timeout(),
         audit_backlog_max_age: config.audit_backlog_max_age(),
         database: parts.database.clone(),
     });
-    parts.tasks.spawn(background(Arc::clone(&executor), parts.clone()));
-    let service = rpc::Service { executor, pages: parts.pages };
-    let server = ExecutorServiceServer::new(service).max_encoding_message_size(usize::MAX);
-    Ok(Routes::new(server))
+    parts.tasks.clone().spawn(background(Arc::clone(&executor), parts));
+    Ok(executor)
 }
 
 /// Runs until told to stop; then: no new calls, runs end, events are delivered, and only then it ends.
@@ -172,7 +270,17 @@ async fn background(executor: Arc<Executor>, parts: Parts) {
     tokio::join!(
         wind_down,
         reap::keep(&executor, runs_ended.clone()),
+        queue::work(&executor, parts.stop.clone()),
+        signals::run(&executor, runs_ended.clone()),
+        metrics::keep_fresh(&executor, runs_ended.clone()),
         executor.audit_outbox.run(runs_ended.clone(), to_audit),
         executor.selector_outbox.run(runs_ended.clone(), to_selector),
     );
+}
+
+/// Counts late outcomes that touched no row, since another process had closed their executions.
+fn fenced() -> Counter<u64> {
+    let description = "Outcomes written under a lease that was gone; none of them touched a row";
+    let meter = opentelemetry::global::meter("toolcrib");
+    meter.u64_counter("toolcrib.executor.fenced_writes").with_description(description).build()
 }

@@ -1,305 +1,245 @@
-//! How a run ended, and how that is written: the row's fields and the events for audit and selector.
-//! Pure: nothing here reads or writes anything.
+//! How a run ended: the words for it, and the row that tells of it. Pure: nothing here reads or writes anything.
 
-use std::fmt::Write;
-
-use ::rpc::ErrorReason;
 use chrono::{DateTime, Utc};
-use prost::Message;
-use proto::{
-    audit::v1::{Action, Event, Result as AuditResult},
-    selector::v1 as selector,
-    types::v1::Sensitivity,
-};
 use serde::{Deserialize, Serialize};
-use types::Caller;
+use types::Effect;
 
+pub(crate) use crate::failure::{Reached, ToolError, ToolErrorCode};
 use crate::{
-    store::{Execution, Intent, OutboxEvent, Outcome},
+    events,
+    store::{Execution, Outcome},
     validate::Violation,
 };
-
-/// Destinations of the outbox.
-pub(crate) const AUDIT: &str = "audit";
-pub(crate) const SELECTOR: &str = "selector";
 
 /// Where an execution stands; the names are those of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
+    Queued,
     Running,
     Succeeded,
     Failed,
     TimedOut,
     UnknownOutcome,
+    Cancelled,
+    DeadLetter,
 }
 
 impl Status {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
+            Self::Queued => "queued",
             Self::Running => "running",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::TimedOut => "timed_out",
             Self::UnknownOutcome => "unknown_outcome",
+            Self::Cancelled => "cancelled",
+            Self::DeadLetter => "dead_letter",
         }
+    }
+
+    /// Whether an execution in the status of this name has come to its end.
+    pub(crate) fn is_terminal(name: &str) -> bool {
+        name != Self::Running.as_str() && name != Self::Queued.as_str()
     }
 }
 
-/// Why a tool failed; the names are those of `toolcrib.executor.v1.ToolErrorCode`.
+/// Why an attempt was made; the names are those of `toolcrib.executor.v1.AttemptKind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(crate) enum ToolErrorCode {
-    ToolFailed,
-    Timeout,
-    Unreachable,
-    InvalidResult,
-    ResultTooLarge,
-    SandboxDenied,
-    OutOfMemory,
-    NotConfigured,
-    UpstreamAuth,
-    UpstreamRateLimited,
-    AddressRefused,
-    OwnerDied,
-    Protocol,
+pub(crate) enum AttemptKind {
+    First,
+    Retry,
+    Fallback,
 }
 
-impl ToolErrorCode {
+/// One attempt, as it is recorded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Attempt {
+    pub number: i32,
+    pub kind: AttemptKind,
+    pub tool_name: String,
+    pub tool_version: String,
+    pub start_time: DateTime<Utc>,
+    pub duration_ms: f64,
+    pub backoff_ms: f64,
+    /// How it failed; sanitised.
+    pub error: Option<ToolError>,
+}
+
+/// Where an answer comes from; the names are those of `toolcrib.executor.v1.Source`, in lower case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Source {
+    #[default]
+    Tool,
+    Cache,
+    StaleCache,
+    SemanticCache,
+    Coalesced,
+    Fallback,
+    Partial,
+}
+
+impl Source {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::ToolFailed => "TOOL_FAILED",
-            Self::Timeout => "TIMEOUT",
-            Self::Unreachable => "UNREACHABLE",
-            Self::InvalidResult => "INVALID_RESULT",
-            Self::ResultTooLarge => "RESULT_TOO_LARGE",
-            Self::SandboxDenied => "SANDBOX_DENIED",
-            Self::OutOfMemory => "OUT_OF_MEMORY",
-            Self::NotConfigured => "NOT_CONFIGURED",
-            Self::UpstreamAuth => "UPSTREAM_AUTH",
-            Self::UpstreamRateLimited => "UPSTREAM_RATE_LIMITED",
-            Self::AddressRefused => "ADDRESS_REFUSED",
-            Self::OwnerDied => "OWNER_DIED",
-            Self::Protocol => "PROTOCOL",
+            Self::Tool => "",
+            Self::Cache => "cache",
+            Self::StaleCache => "stale_cache",
+            Self::SemanticCache => "semantic_cache",
+            Self::Coalesced => "coalesced",
+            Self::Fallback => "fallback",
+            Self::Partial => "partial",
         }
     }
-
-    /// Whether the tool's work was reached, and so is paid for.
-    fn is_charged(self) -> bool {
-        !matches!(self, Self::Unreachable | Self::NotConfigured | Self::AddressRefused | Self::OwnerDied)
-    }
 }
 
-/// A tool's own failure.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct ToolError {
-    pub code: ToolErrorCode,
-    pub message: String,
-    #[serde(default)]
-    pub violations: Vec<Violation>,
-    #[serde(default)]
-    pub retryable: bool,
-    #[serde(default)]
-    pub retry_after_ms: i64,
-    /// What the tool gave besides, as JSON text: a failed program's output.
-    #[serde(default, skip)]
-    pub partial_json: Option<String>,
+/// Everything that came of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Finished {
+    /// The answer, or the failure of the tool that was asked for.
+    pub ended: Ended,
+    /// What is answered besides a failure, as JSON text: a failed program's output.
+    pub partial: Option<String>,
+    pub source: Source,
+    pub cache_age_ms: i64,
+    pub attempts: Vec<Attempt>,
+    pub warnings: Vec<Violation>,
+    pub cost_micro_usd: i64,
+    /// Of that, what is settled with the run's own decision: each fallback has one of its own.
+    pub own_cost_micro_usd: i64,
+    /// Input and output.
+    pub tokens: (i64, i64),
 }
 
-impl ToolError {
-    pub(crate) fn new(code: ToolErrorCode, message: impl Into<String>) -> Self {
-        let retryable = matches!(
-            code,
-            ToolErrorCode::Timeout | ToolErrorCode::Unreachable | ToolErrorCode::UpstreamRateLimited
-        );
+impl Finished {
+    /// An end without any attempt.
+    pub(crate) fn without_attempt(ended: Ended) -> Self {
         Self {
-            code,
-            message: message.into(),
-            violations: Vec::new(),
-            retryable,
-            retry_after_ms: 0,
-            partial_json: None,
+            ended,
+            partial: None,
+            source: Source::Tool,
+            cache_age_ms: 0,
+            attempts: Vec::new(),
+            warnings: Vec::new(),
+            cost_micro_usd: 0,
+            own_cost_micro_usd: 0,
+            tokens: (0, 0),
         }
     }
+
+    /// Whether the call counts against its limits: it was answered, or a tool was asked.
+    pub(crate) fn was_made(&self) -> bool {
+        let was_asked = |attempt: &Attempt| {
+            let error = attempt.error.as_ref();
+            error.is_none_or(|error| error.reached != Reached::No || !error.code.is_before_the_tool())
+        };
+        self.is_hit() && self.held_back().is_none()
+            || self.ended.is_ok()
+            || self.attempts.iter().any(was_asked)
+    }
+
+    /// Whether another call's answer was given, now or from the cache; a stale one follows a failure.
+    pub(crate) fn is_hit(&self) -> bool {
+        matches!(self.source, Source::Cache | Source::SemanticCache | Source::Coalesced)
+    }
+
+    /// Whether toolcrib held the call back and no attempt reached a tool: for now, and not for good.
+    pub(crate) fn held_back(&self) -> Option<&ToolError> {
+        let error = self.ended.as_ref().err().filter(|error| error.code.is_held_back())?;
+        are_untouched(&self.attempts).then_some(error)
+    }
+}
+
+fn are_untouched(attempts: &[Attempt]) -> bool {
+    attempts.iter().all(|attempt| attempt.error.as_ref().is_some_and(|error| error.reached == Reached::No))
+}
+
+/// Why an execution that has ended was held back, as its record tells.
+pub(crate) fn held_back(execution: &Execution) -> Option<ToolError> {
+    let error: ToolError = serde_json::from_str(&execution.error_json).ok()?;
+    let attempts: Vec<Attempt> = serde_json::from_str(&execution.attempts_json).unwrap_or_default();
+    (error.code.is_held_back() && are_untouched(&attempts)).then_some(error)
 }
 
 /// How a run ended: the result as JSON text, or the tool's failure.
 pub(crate) type Ended = Result<String, ToolError>;
 
-/// The status, error and cost that an end means.
-pub(crate) fn status_of(ended: &Ended) -> Status {
-    match ended {
-        Ok(_) => Status::Succeeded,
-        Err(error) if error.code == ToolErrorCode::Timeout => Status::TimedOut,
-        Err(error) if error.code == ToolErrorCode::OwnerDied => Status::UnknownOutcome,
-        Err(_) => Status::Failed,
-    }
-}
-
-/// What one call costs when it ends like this, in millionths of a US dollar.
-pub(crate) fn cost_of(ended: &Ended, cost_micro_usd: i64) -> i64 {
-    match ended {
-        Err(error) if !error.code.is_charged() => 0,
-        _ => cost_micro_usd,
+/// The status that an end means.
+pub(crate) fn status_of(ended: &Ended, effect: &str) -> Status {
+    let Err(error) = ended else { return Status::Succeeded };
+    match error.code {
+        ToolErrorCode::Timeout => Status::TimedOut,
+        ToolErrorCode::OwnerDied if error.reached != Reached::No => Status::UnknownOutcome,
+        ToolErrorCode::Cancelled => Status::Cancelled,
+        // A request was sent, no answer came, and doing it twice is not doing it once; whatever stopped the last
+        // attempt.
+        _ if error.reached == Reached::Maybe && effect == Effect::SideEffect.to_string() => {
+            Status::UnknownOutcome
+        }
+        _ => Status::Failed,
     }
 }
 
 /// The row and the events of an ended execution. `stored` is the result as it may be stored.
 pub(crate) fn outcome(
     execution: &Execution,
-    ended: &Ended,
+    finished: &Finished,
     stored: String,
-    cost_micro_usd: i64,
     at: DateTime<Utc>,
 ) -> Outcome {
-    let error_json = match ended {
-        Ok(_) => String::new(),
-        // A struct of texts and numbers has a JSON form.
-        Err(error) => serde_json::to_string(error).unwrap_or_default(),
-    };
+    let ended = &finished.ended;
+    let status = status_of(ended, &execution.effect);
+    outcome_as(execution, status, finished, stored, at)
+}
+
+/// The same under a status that its end alone does not tell: a dead letter.
+pub(crate) fn outcome_as(
+    execution: &Execution,
+    status: Status,
+    finished: &Finished,
+    stored: String,
+    at: DateTime<Utc>,
+) -> Outcome {
+    let ended = &finished.ended;
     let result_digest = match ended {
         Ok(result) => types::digest_bytes(result.as_bytes()),
         Err(_) => String::new(),
     };
+    let retries = finished.attempts.iter().filter(|attempt| attempt.kind == AttemptKind::Retry).count();
     let mut outcome = Outcome {
         team_id: execution.team_id.clone(),
         id: execution.id,
         lease_epoch: execution.lease_epoch,
-        status: status_of(ended).as_str().to_owned(),
+        status: status.as_str().to_owned(),
         result_json: stored,
         result_digest,
-        error_json,
-        cost_micro_usd: cost_of(ended, cost_micro_usd),
+        error_json: ended.as_ref().err().map(json).unwrap_or_default(),
+        error_code: ended.as_ref().err().map(|error| error.code.as_str().to_owned()).unwrap_or_default(),
+        cost_micro_usd: finished.cost_micro_usd,
         end_time: at,
+        attempts_json: if finished.attempts.is_empty() { String::new() } else { json(&finished.attempts) },
+        retries: i32::try_from(retries).unwrap_or(i32::MAX),
+        source: finished.source.as_str().to_owned(),
+        cache_age_ms: finished.cache_age_ms,
+        warnings_json: if finished.warnings.is_empty() { String::new() } else { json(&finished.warnings) },
+        input_tokens: finished.tokens.0,
+        output_tokens: finished.tokens.1,
+        asynchronous: execution.asynchronous,
+        release_request: !execution.asynchronous && finished.held_back().is_some(),
         events: Vec::new(),
     };
-    outcome.events = vec![
-        outbox(AUDIT, &invoked(execution, &outcome, ended)),
-        outbox(SELECTOR, &learned(execution, &outcome, ended)),
-    ];
+    outcome.events = events::of(execution, &outcome, status, finished);
     outcome
 }
 
-fn invoked(execution: &Execution, outcome: &Outcome, ended: &Ended) -> Event {
-    let result = match status_of(ended) {
-        Status::Succeeded => AuditResult::Success,
-        Status::UnknownOutcome => AuditResult::Unknown,
-        Status::Running | Status::Failed | Status::TimedOut => AuditResult::Failure,
-    };
-    let (reason, message) = match ended {
-        Ok(_) => (String::new(), String::new()),
-        Err(error) => (error.code.as_str().to_owned(), error.message.clone()),
-    };
-    Event {
-        id: types::new_id().to_string(),
-        team_id: execution.team_id.clone(),
-        time: Some(timestamp(outcome.end_time)),
-        action: Action::ToolInvoked.into(),
-        result: result.into(),
-        agent_id: execution.agent_id.clone(),
-        tool_name: execution.tool_name.clone(),
-        tool_version: execution.tool_version.clone(),
-        tool_digest: execution.tool_digest.clone(),
-        execution_id: execution.id.to_string(),
-        task_id: execution.task_id.clone(),
-        trace_id: execution.trace_id.clone(),
-        reason,
-        message,
-        arguments_json: execution.arguments_json.clone(),
-        arguments_digest: execution.arguments_digest.clone(),
-        result_digest: outcome.result_digest.clone(),
-        duration_ms: duration_ms(execution.create_time, outcome.end_time),
-        cost_micro_usd: outcome.cost_micro_usd,
-        sensitivity: sensitivity(&execution.sensitivity).into(),
-        decision_id: execution.decision_id.map(|id| id.to_string()).unwrap_or_default(),
-        sequence: 0,
-    }
+/// A struct of texts and numbers has a JSON form.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
-fn learned(execution: &Execution, outcome: &Outcome, ended: &Ended) -> selector::Outcome {
-    selector::Outcome {
-        event_id: types::new_id().to_string(),
-        team_id: execution.team_id.clone(),
-        agent_id: execution.agent_id.clone(),
-        tool_name: execution.tool_name.clone(),
-        execution_id: execution.id.to_string(),
-        selection_id: execution.selection_id.clone(),
-        succeeded: ended.is_ok(),
-        duration_ms: duration_ms(execution.create_time, outcome.end_time),
-        cost_micro_usd: outcome.cost_micro_usd,
-        time: Some(timestamp(outcome.end_time)),
-    }
-}
-
-/// A call that ended before its intent: refused, or wrong.
-#[derive(Debug, Clone)]
-pub(crate) struct Refusal<'a> {
-    pub caller: &'a Caller,
-    pub tool_name: String,
-    pub tool_version: &'a str,
-    pub tool_digest: &'a str,
-    pub sensitivity: &'a str,
-    pub task_id: &'a str,
-    pub trace_id: &'a str,
-    pub arguments_json: String,
-    /// Whether the permissions service said no; any other refusal is a failure before the question.
-    pub is_denial: bool,
-    pub reason: ErrorReason,
-    pub message: String,
-}
-
-/// The event of a refusal.
-pub(crate) fn refused(refusal: Refusal<'_>, at: DateTime<Utc>) -> OutboxEvent {
-    let (action, result) = if refusal.is_denial {
-        (Action::PermissionChecked, AuditResult::Denied)
-    } else {
-        (Action::ErrorOccurred, AuditResult::Failure)
-    };
-    let event = Event {
-        id: types::new_id().to_string(),
-        team_id: refusal.caller.team.clone(),
-        time: Some(timestamp(at)),
-        action: action.into(),
-        result: result.into(),
-        agent_id: refusal.caller.agent.clone(),
-        tool_name: refusal.tool_name,
-        tool_version: refusal.tool_version.to_owned(),
-        tool_digest: refusal.tool_digest.to_owned(),
-        task_id: refusal.task_id.to_owned(),
-        trace_id: refusal.trace_id.to_owned(),
-        reason: refusal.reason.as_str_name().trim_start_matches("ERROR_REASON_").to_owned(),
-        message: refusal.message,
-        arguments_json: refusal.arguments_json,
-        sensitivity: sensitivity(refusal.sensitivity).into(),
-        ..Event::default()
-    };
-    outbox(AUDIT, &event)
-}
-
-fn outbox(destination: &'static str, message: &impl Message) -> OutboxEvent {
-    let mut payload = String::from("\\x");
-    for byte in message.encode_to_vec() {
-        // Writing to a String cannot fail.
-        let _ = write!(payload, "{byte:02x}");
-    }
-    OutboxEvent { destination, payload }
-}
-
-/// Milliseconds between two times; 0 when the clock was set back between them.
-pub(crate) fn duration_ms(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
-    (to - from).num_microseconds().map_or(0.0, |micros| micros.max(0) as f64 / 1_000.0)
-}
-
-pub(crate) fn timestamp(at: DateTime<Utc>) -> prost_types::Timestamp {
-    let nanos = i32::try_from(at.timestamp_subsec_nanos()).unwrap_or(0);
-    prost_types::Timestamp { seconds: at.timestamp(), nanos }
-}
-
-fn sensitivity(word: &str) -> Sensitivity {
-    word.parse::<types::Sensitivity>().map(Sensitivity::from).unwrap_or_default()
-}
-
-/// A copy of an intent's execution as it ended.
-pub(crate) fn ended_execution(intent: &Intent, outcome: &Outcome, result_json: String) -> Execution {
+/// A copy of an execution as it ended.
+pub(crate) fn ended_execution(execution: &Execution, outcome: &Outcome, result_json: String) -> Execution {
     Execution {
         status: outcome.status.clone(),
         result_json,
@@ -307,6 +247,13 @@ pub(crate) fn ended_execution(intent: &Intent, outcome: &Outcome, result_json: S
         error_json: outcome.error_json.clone(),
         cost_micro_usd: outcome.cost_micro_usd,
         end_time: Some(outcome.end_time),
-        ..intent.execution.clone()
+        attempts_json: outcome.attempts_json.clone(),
+        retries: outcome.retries,
+        source: outcome.source.clone(),
+        cache_age_ms: outcome.cache_age_ms,
+        warnings_json: outcome.warnings_json.clone(),
+        input_tokens: outcome.input_tokens,
+        output_tokens: outcome.output_tokens,
+        ..execution.clone()
     }
 }

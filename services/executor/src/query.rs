@@ -40,7 +40,10 @@ pub(crate) async fn list(
     let before = page.cursor.as_ref().map(|cursor| cursor.parse()).transpose().map_err(unreadable)?;
     let mut rows =
         store::execution_list(database.pool()?, &caller.team, &filter, before, page.size + 1).await?;
-    let size = |row: &Execution| row.arguments_json.len() + row.error_json.len() + FIELD_BYTES;
+    let size = |row: &Execution| {
+        let texts = [&row.arguments_json, &row.error_json, &row.attempts_json, &row.warnings_json];
+        texts.iter().map(|text| text.len()).sum::<usize>() + FIELD_BYTES
+    };
     let next = pages.next_sized(&page, &mut rows, size, |row| row.id.to_string());
     Ok((rows, next))
 }

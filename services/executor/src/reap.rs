@@ -1,56 +1,27 @@
-//! Closes what no one runs any more. A process says that it lives; the executions of one that fell silent
-//! end as `UNKNOWN_OUTCOME`: whether they took effect is not known, and they are never silently run again.
+//! Closes what no one runs any more. A process says that it lives; what one that fell silent was running is looked
+//! at: a queued call whose tool changes nothing, or may be done twice, goes back to the queue, as often as it may.
+//! Everything else ends, and whether it took effect is not known: it is never silently run again.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::{Duration, Instant as Clock};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use types::Caller;
+use types::{Caller, Effect};
 use uuid::Uuid;
 
 use crate::{
     Error, Executor,
     authorize::Decision,
-    outcome::{self, ToolError, ToolErrorCode},
-    store::{self, Execution},
+    outcome::{self, Finished, Status, ToolError, ToolErrorCode},
+    store::{self, Execution, Outcome},
 };
 
-/// Executions closed in one transaction.
+/// Executions looked at in one transaction.
 const BATCH: i64 = 100;
-/// How often the partitions of the coming months are looked after.
-const PARTITIONS: Duration = Duration::from_hours(1);
-
-/// The executions that this process runs.
-#[derive(Debug, Default)]
-pub(crate) struct RunningSet(Arc<Mutex<HashSet<Uuid>>>);
-
-/// One execution that runs here, until this is dropped: when its task panics too.
-#[derive(Debug)]
-pub(crate) struct Held {
-    set: Arc<Mutex<HashSet<Uuid>>>,
-    id: Uuid,
-}
-
-impl RunningSet {
-    pub(crate) fn hold(&self, id: Uuid) -> Held {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
-        Held { set: Arc::clone(&self.0), id }
-    }
-
-    fn ids(&self) -> Vec<Uuid> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.set.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
-    }
-}
+/// How often the partitions of the coming months are looked after, and old events are forgotten.
+const HOUSEKEEPING: Duration = Duration::from_hours(1);
+/// Old events forgotten in one statement.
+const PURGED: i64 = 5_000;
 
 /// Since when the database has heard from this process without a gap. After a gap the others may only seem
 /// to be dead: the database was away for them as well, so each is given the time of a lease to speak up.
@@ -78,7 +49,7 @@ impl Steady {
 /// Heartbeat, then reap, again and again until told to stop. The heartbeat comes first, so that a process
 /// back from an outage does not take itself for dead.
 pub(crate) async fn keep(executor: &Executor, stop: CancellationToken) {
-    let mut partitions_due = Instant::now();
+    let mut housekeeping_due = Instant::now();
     let mut steady = Steady::default();
     loop {
         if let Err(error) = beat(executor, &mut steady).await {
@@ -87,13 +58,9 @@ pub(crate) async fn keep(executor: &Executor, stop: CancellationToken) {
                 tracing::error!(error = %cause(&error), "heartbeat failed");
             }
         }
-        if Instant::now() >= partitions_due {
-            partitions_due = Instant::now() + PARTITIONS;
-            if let Ok(pool) = executor.database.pool()
-                && let Err(error) = store::partitions_ensure(pool).await
-            {
-                tracing::warn!(error = %cause(&error), "partitions cannot be made; executions go to the default one");
-            }
+        if Instant::now() >= housekeeping_due && executor.database.is_up() {
+            housekeeping_due = Instant::now() + HOUSEKEEPING;
+            keep_house(executor);
         }
         tokio::select! {
             () = tokio::time::sleep(executor.heartbeat_interval) => {}
@@ -106,50 +73,147 @@ pub(crate) async fn keep(executor: &Executor, stop: CancellationToken) {
     }
 }
 
+/// In a task of its own: no heartbeat may wait for it.
+fn keep_house(executor: &Executor) {
+    let database = executor.database.clone();
+    tokio::spawn(async move {
+        let Ok(pool) = database.pool() else { return };
+        if let Err(error) = store::partitions_ensure(pool).await {
+            tracing::warn!(error = %cause(&error), "partitions cannot be made; executions go to the default one");
+        }
+        loop {
+            match store::progress_purge(pool, PURGED).await {
+                Ok(purged) if purged >= PURGED.unsigned_abs() => {}
+                Ok(_) => return,
+                Err(error) => {
+                    return tracing::warn!(error = %cause(&error), "old events cannot be forgotten; tried again later");
+                }
+            }
+        }
+    });
+}
+
 async fn beat(executor: &Executor, steady: &mut Steady) -> Result<(), Error> {
-    store::worker_touch(executor.database.pool()?, executor.owner).await?;
+    touch(executor).await?;
     if steady.heard(Instant::now(), executor.lease_timeout) {
         while reap(executor).await? == BATCH {
-            store::worker_touch(executor.database.pool()?, executor.owner).await?;
+            touch(executor).await?;
         }
     }
     Ok(())
 }
 
+/// Says that this process lives. Its lease counts from before that: the others cannot have heard it earlier.
+async fn touch(executor: &Executor) -> Result<(), Error> {
+    let sent = Clock::now();
+    store::worker_touch(executor.database.pool()?, executor.owner).await?;
+    executor.lease.renew(sent);
+    Ok(())
+}
+
+/// Takes orphans and decides on each; tells how many there were.
 async fn reap(executor: &Executor) -> Result<i64, Error> {
     let mut transaction = store::begin(executor.database.pool()?, true).await?;
-    let this = (executor.owner, &executor.running.ids()[..]);
+    let mut ours = executor.running.ids();
+    ours.extend(executor.queue.ids());
+    let this = (executor.owner, &ours[..]);
     let orphans = store::orphans_take_in_txn(&mut transaction, executor.lease_timeout, this, BATCH).await?;
     if orphans.is_empty() {
         return Ok(0);
     }
-    let message =
-        "the process that ran it died before the outcome was recorded; whether it took effect is not known";
-    let ended = Err(ToolError::new(ToolErrorCode::OwnerDied, message));
-    let outcomes: Vec<_> = orphans
-        .iter()
-        .map(|execution| outcome::outcome(execution, &ended, String::new(), 0, store::now()))
-        .collect();
+    let cancelled =
+        store::jobs_cancelled_in_txn(&mut transaction, &orphans.iter().collect::<Vec<_>>()).await?;
+    let mut fates: Vec<_> = orphans.iter().map(|e| (e, fate(e, cancelled.contains(&e.id)))).collect();
+    let again: Vec<_> = fates.iter().filter(|(_, fate)| *fate == Fate::Again).map(|(e, _)| *e).collect();
+    let waiting = store::jobs_put_back_in_txn(&mut transaction, &again).await?;
+    fates.retain(|(execution, _)| !waiting.contains(&execution.id));
+    let outcomes: Vec<_> = fates.iter().map(|(execution, fate)| fate.outcome(execution)).collect();
     store::outcomes_update_in_txn(&mut transaction, &outcomes.iter().collect::<Vec<_>>()).await?;
     transaction.commit().await.map_err(::store::Error::from)?;
     executor.audit_outbox.wake();
     executor.selector_outbox.wake();
-    let count = i64::try_from(orphans.len()).unwrap_or(i64::MAX);
-    settle(executor, orphans);
-    Ok(count)
+    tell(executor, fates.iter().map(|(execution, fate)| ((*execution).clone(), *fate)).collect(), &waiting);
+    Ok(i64::try_from(orphans.len()).unwrap_or(i64::MAX))
 }
 
-/// In a task of its own: permissions may be slow, and no heartbeat may wait for them.
-fn settle(executor: &Executor, orphans: Vec<Execution>) {
+/// What becomes of an execution whose process died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It goes back to the queue.
+    Again,
+    /// Its processes died as often as they may.
+    DeadLetter,
+    /// A caller had cancelled it: it is not run again.
+    Cancelled,
+    /// It may have taken effect, and must not do so twice.
+    Unknown,
+}
+
+fn fate(execution: &Execution, is_cancelled: bool) -> Fate {
+    let repeatable = execution.effect.parse::<Effect>().is_ok_and(|effect| effect != Effect::SideEffect);
+    if !execution.asynchronous || !repeatable {
+        Fate::Unknown
+    } else if is_cancelled {
+        Fate::Cancelled
+    } else if execution.deliveries >= execution.max_deliveries {
+        Fate::DeadLetter
+    } else {
+        Fate::Again
+    }
+}
+
+impl Fate {
+    fn outcome(self, execution: &Execution) -> Outcome {
+        let unknown = "the process that ran it died before the outcome was recorded; whether it took effect is not known";
+        let (status, code, message) = match self {
+            Self::Cancelled => {
+                let message =
+                    "a caller cancelled it, and the process that ran it died; it may have taken effect";
+                (Status::Cancelled, ToolErrorCode::Cancelled, message.to_owned())
+            }
+            Self::DeadLetter => {
+                let (times, most) = (execution.deliveries, execution.max_deliveries);
+                let message = format!(
+                    "given up after {times} of at most {most} deliveries: the last process that ran it died"
+                );
+                (Status::DeadLetter, ToolErrorCode::OwnerDied, message)
+            }
+            // One that was to go back has no place in the queue any more.
+            Self::Unknown | Self::Again => {
+                (Status::UnknownOutcome, ToolErrorCode::OwnerDied, unknown.to_owned())
+            }
+        };
+        let finished = Finished::without_attempt(Err(ToolError::new(code, message)));
+        outcome::outcome_as(execution, status, &finished, String::new(), store::now())
+    }
+}
+
+/// Settles what ended, and wakes the workers for what waits. In a task of its own: permissions may be slow, and no
+/// heartbeat may wait for them.
+fn tell(executor: &Executor, ended: Vec<(Execution, Fate)>, waiting: &[Uuid]) {
+    for id in waiting {
+        tracing::warn!(execution.id = %id, "its process died; it is back in the queue");
+    }
+    if !waiting.is_empty() {
+        executor.queue.wake();
+    }
     let authorizer = executor.authorizer.clone();
     executor.runs.spawn(async move {
-        for execution in orphans {
-            tracing::warn!(execution.id = %execution.id, tool.name = execution.tool_name, "closed with an unknown outcome");
-            let caller = Caller { team: execution.team_id, agent: execution.agent_id, ..Caller::service("executor") };
-            let decision = Decision { id: execution.decision_id, reserved: execution.decision_id.is_some() };
-            authorizer.settle(&caller, &decision, true).await;
+        for (execution, fate) in ended {
+            tracing::warn!(execution.id = %execution.id, tool.name = execution.tool_name, ?fate, "its process died; it is closed");
+            let (caller, decision) = of_acceptance(&execution);
+            // Whether it took effect is not known, so it counts as made.
+            authorizer.settle(&caller, &decision, true, 0).await;
         }
     });
+}
+
+/// The one to settle with, and the decision under which the execution was accepted or last run.
+pub(crate) fn of_acceptance(execution: &Execution) -> (Caller, Decision) {
+    let (team, agent) = (execution.team_id.clone(), execution.agent_id.clone());
+    let caller = Caller { team, agent, ..Caller::service("executor") };
+    let (id, reserved) = (execution.decision_id, execution.decision_id.is_some());
+    (caller, Decision { id, reserved, ..Decision::default() })
 }
 
 fn cause(error: &dyn std::error::Error) -> String {
@@ -171,14 +235,20 @@ mod tests {
     }
 
     #[test]
-    fn an_execution_is_held_until_its_task_ends_however_it_does() {
-        let set = RunningSet::default();
-        let held = set.hold(Uuid::nil());
-        assert_eq!(set.ids(), [Uuid::nil()]);
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _held = held;
-            panic!("the task");
-        }));
-        assert!(set.ids().is_empty());
+    fn only_queued_calls_that_may_be_done_twice_are_run_again_and_not_for_ever() {
+        let left = |effect: &str, asynchronous, deliveries| Execution {
+            effect: effect.into(),
+            asynchronous,
+            deliveries,
+            max_deliveries: 3,
+            ..Execution::default()
+        };
+        let queued = |effect, deliveries| fate(&left(effect, true, deliveries), false);
+        assert_eq!((queued("read_only", 1), queued("idempotent", 2)), (Fate::Again, Fate::Again));
+        assert_eq!((queued("read_only", 3), queued("idempotent", 4)), (Fate::DeadLetter, Fate::DeadLetter));
+        assert_eq!((queued("side_effect", 1), queued("", 1)), (Fate::Unknown, Fate::Unknown));
+        assert_eq!(fate(&left("read_only", false, 1), false), Fate::Unknown, "its caller is told");
+        assert_eq!(fate(&left("read_only", true, 1), true), Fate::Cancelled);
+        assert_eq!(fate(&left("side_effect", true, 1), true), Fate::Unknown);
     }
 }

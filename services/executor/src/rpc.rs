@@ -1,40 +1,66 @@
-//! The gRPC face of the executor service: parse, call the use case, map. The one mapping of an execution.
+//! The gRPC face of the executor service: parse, call the use case, map. `rpc/parse.rs` checks what comes in,
+//! `rpc/mapping.rs` and `rpc/figures.rs` say what goes out.
 
-use std::sync::Arc;
+mod figures;
+mod mapping;
+#[cfg(feature = "measure")]
+pub mod measure;
+mod parse;
 
-use ::rpc::{Call, FieldViolation, PageKey, status};
+use std::{pin::Pin, sync::Arc};
+
+use ::rpc::{Call, PageKey, status};
+use futures_util::{Stream, StreamExt};
+use limit::Standing;
 use proto::executor::v1::{
-    ExecuteRequest, ExecuteResponse, Execution as Message, ExecutionStatus, GetExecutionRequest,
-    GetExecutionResponse, ListExecutionsRequest, ListExecutionsResponse, SchemaViolation,
-    ToolError as WireError, ToolErrorCode, execute_request::Input, executor_service_server::ExecutorService,
+    BatchExecuteRequest, BatchExecuteResponse, CancelExecutionRequest, CancelExecutionResponse,
+    ExecuteRequest, ExecuteResponse, GetCacheStatsRequest, GetCacheStatsResponse, GetExecutionRequest,
+    GetExecutionResponse, GetToolMetricsRequest, GetToolMetricsResponse, InvalidateCacheRequest,
+    InvalidateCacheResponse, ListExecutionsRequest, ListExecutionsResponse, ListToolMetricsRequest,
+    ListToolMetricsResponse, StartExecutionRequest, StartExecutionResponse, WatchExecutionRequest,
+    WatchExecutionResponse, executor_service_server::ExecutorService,
 };
-use proto::types::v1::Effect;
-use serde_json::{Map, Value};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use crate::{
-    Error, Executor, invoke,
-    outcome::{ToolError, duration_ms, timestamp},
-    query,
-    store::{Execution, Filter},
-};
-
-/// The texts that a listing filters by.
-const FILTERS: [&str; 3] = ["tool_name", "agent_id", "task_id"];
+use crate::{Error, Executor, batch, cached, cancel, invoke, metrics, query, start, watch};
 
 pub(crate) struct Service {
     pub executor: Arc<Executor>,
     pub pages: PageKey,
 }
 
+type Events = Pin<Box<dyn Stream<Item = Result<WatchExecutionResponse, Status>> + Send>>;
+
+#[allow(clippy::needless_pass_by_value, reason = "stands where map_err wants a function of an error")]
+fn refused(error: Error) -> Status {
+    status(&error)
+}
+
 #[tonic::async_trait]
 impl ExecutorService for Service {
+    type WatchExecutionStream = Events;
+
     async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<ExecuteResponse>, Status> {
         let call = Call::of(&request).map_err(|status| *status)?;
-        let request = checked(request.into_inner()).map_err(|error| status(&error))?;
-        let answer = invoke::invoke(&self.executor, &call, request).await.map_err(|error| status(&error))?;
-        let execution = Some(message(answer.execution));
-        Ok(Response::new(ExecuteResponse { execution, replayed: answer.replayed }))
+        let request = parse::execute(request.into_inner()).map_err(refused)?;
+        let answer = invoke::invoke(&self.executor, &call, request).await.map_err(refused)?;
+        let execution = Some(mapping::execution(answer.execution));
+        let mut response = Response::new(ExecuteResponse { execution, replayed: answer.replayed });
+        tell_limits(response.metadata_mut(), &answer.standings);
+        Ok(response)
+    }
+
+    async fn start_execution(
+        &self,
+        request: Request<StartExecutionRequest>,
+    ) -> Result<Response<StartExecutionResponse>, Status> {
+        let call = Call::of(&request).map_err(|status| *status)?;
+        let request = parse::start(request.into_inner()).map_err(refused)?;
+        let answer = start::start(&self.executor, &call, request).await.map_err(refused)?;
+        let execution = Some(mapping::execution(answer.execution));
+        let mut response = Response::new(StartExecutionResponse { execution, replayed: answer.replayed });
+        tell_limits(response.metadata_mut(), &answer.standings);
+        Ok(response)
     }
 
     async fn get_execution(
@@ -44,8 +70,28 @@ impl ExecutorService for Service {
         let call = Call::of(&request).map_err(|status| *status)?;
         let id = request.into_inner().id;
         let found = query::get(&self.executor.database, &call.caller, &id).await;
-        let execution = found.map(message).map_err(|error| status(&error))?;
+        let execution = found.map(mapping::execution).map_err(refused)?;
         Ok(Response::new(GetExecutionResponse { execution: Some(execution) }))
+    }
+
+    async fn watch_execution(
+        &self,
+        request: Request<WatchExecutionRequest>,
+    ) -> Result<Response<Events>, Status> {
+        let call = Call::of(&request).map_err(|status| *status)?;
+        let WatchExecutionRequest { id, after_sequence } = request.into_inner();
+        let events = watch::watch(&self.executor, &call, &id, after_sequence).await.map_err(refused)?;
+        Ok(Response::new(Box::pin(events.map(|event| event.map(mapping::event).map_err(refused)))))
+    }
+
+    async fn cancel_execution(
+        &self,
+        request: Request<CancelExecutionRequest>,
+    ) -> Result<Response<CancelExecutionResponse>, Status> {
+        let call = Call::of(&request).map_err(|status| *status)?;
+        let id = request.into_inner().id;
+        let execution = cancel::cancel(&self.executor, &call, &id).await.map_err(refused)?;
+        Ok(Response::new(CancelExecutionResponse { execution: Some(mapping::execution(execution)) }))
     }
 
     async fn list_executions(
@@ -55,154 +101,81 @@ impl ExecutorService for Service {
         let call = Call::of(&request).map_err(|status| *status)?;
         let request = request.into_inner();
         let page = (request.page_size, request.page_token.as_str());
-        let filter = filter(&request).map_err(|error| status(&error))?;
-        let (rows, next_page_token) =
-            query::list(&self.executor.database, &self.pages, &call.caller, filter, page)
-                .await
-                .map_err(|error| status(&error))?;
-        let executions = rows.into_iter().map(message).collect();
+        let filter = parse::filter(&request).map_err(refused)?;
+        let listed = query::list(&self.executor.database, &self.pages, &call.caller, filter, page).await;
+        let (rows, next_page_token) = listed.map_err(refused)?;
+        let executions = rows.into_iter().map(mapping::execution).collect();
         Ok(Response::new(ListExecutionsResponse { executions, next_page_token }))
     }
+
+    async fn batch_execute(
+        &self,
+        request: Request<BatchExecuteRequest>,
+    ) -> Result<Response<BatchExecuteResponse>, Status> {
+        let call = Call::of(&request).map_err(|status| *status)?;
+        let asked = figures::batch(request.into_inner()).map_err(refused)?;
+        let answers = batch::batch(&self.executor, &call, asked).await;
+        Ok(Response::new(figures::batch_response(answers)))
+    }
+
+    async fn get_tool_metrics(
+        &self,
+        request: Request<GetToolMetricsRequest>,
+    ) -> Result<Response<GetToolMetricsResponse>, Status> {
+        let call = Call::of(&request).map_err(|status| *status)?;
+        let GetToolMetricsRequest { tool_name, refresh } = request.into_inner();
+        let found = metrics::get(&self.executor, &call.caller, &tool_name, refresh).await;
+        let (found, as_of) = found.map_err(refused)?;
+        let as_of = Some(figures::as_of(as_of));
+        Ok(Response::new(GetToolMetricsResponse { metrics: Some(figures::metrics(found)), as_of }))
+    }
+
+    async fn list_tool_metrics(
+        &self,
+        request: Request<ListToolMetricsRequest>,
+    ) -> Result<Response<ListToolMetricsResponse>, Status> {
+        let call = Call::of(&request).map_err(|status| *status)?;
+        let request = request.into_inner();
+        let page = (request.page_size, request.page_token.as_str());
+        let listed = metrics::list(&self.executor, &self.pages, &call.caller, request.refresh, page).await;
+        let (rows, as_of, next_page_token) = listed.map_err(refused)?;
+        let metrics = rows.into_iter().map(figures::metrics).collect();
+        let as_of = Some(figures::as_of(as_of));
+        Ok(Response::new(ListToolMetricsResponse { metrics, as_of, next_page_token }))
+    }
+
+    async fn get_cache_stats(
+        &self,
+        request: Request<GetCacheStatsRequest>,
+    ) -> Result<Response<GetCacheStatsResponse>, Status> {
+        let call = Call::of(&request).map_err(|status| *status)?;
+        let tool = request.into_inner().tool_name;
+        let stats = cached::stats(&self.executor, &call.caller, &tool).await;
+        Ok(Response::new(figures::cache_stats(stats, cached::variant(&self.executor))))
+    }
+
+    async fn invalidate_cache(
+        &self,
+        request: Request<InvalidateCacheRequest>,
+    ) -> Result<Response<InvalidateCacheResponse>, Status> {
+        let call = Call::of(&request).map_err(|status| *status)?;
+        let InvalidateCacheRequest { tool_name, arguments_json } = request.into_inner();
+        let dropped = cached::invalidate(&self.executor, &call.caller, &tool_name, &arguments_json).await;
+        dropped.map_err(refused)?;
+        Ok(Response::new(InvalidateCacheResponse {}))
+    }
 }
 
-/// A request whose every field keeps to the contract.
-fn checked(request: ExecuteRequest) -> Result<invoke::Request, Error> {
-    let mut violations = Vec::new();
-    let mut check = |sound: bool, field: &str, description: &str| {
-        if !sound {
-            violations.push(FieldViolation { field: field.into(), description: description.into() });
+/// What is left of the limits that a call counted against, in the fields of draft-ietf-httpapi-ratelimit-headers.
+fn tell_limits(metadata: &mut MetadataMap, standings: &[Standing]) {
+    if standings.is_empty() {
+        return;
+    }
+    let (limits, policies) = limit::fields(standings);
+    for (name, field) in [("ratelimit", limits), ("ratelimit-policy", policies)] {
+        // Names are escaped, so that the field is plain ASCII.
+        if let Ok(field) = field.parse() {
+            metadata.insert(name, field);
         }
-    };
-    check(
-        (1..=200).contains(&request.tool.len()) && !request.tool.contains(char::is_control),
-        "tool",
-        "name a tool, in at most 200 characters",
-    );
-    check(
-        is_word(&request.task_id),
-        "task_id",
-        "at most 128 letters, digits, '.', '_' and '-', not '.' or '..'",
-    );
-    check(request.request_id.chars().count() <= 128, "request_id", "at most 128 characters");
-    check(!request.request_id.contains('\0'), "request_id", "must not contain NUL");
-    check((0..=300_000).contains(&request.timeout_ms), "timeout_ms", "0 to 300000");
-    let selection = request.selection_id.is_empty() || request.selection_id.parse::<uuid::Uuid>().is_ok();
-    check(selection, "selection_id", "is not the id of a selection");
-    if !violations.is_empty() {
-        return Err(Error::Invalid(violations));
-    }
-    let arguments_json = match request.input {
-        None => "{}".to_owned(),
-        Some(Input::ArgumentsJson(text)) => text,
-        Some(Input::Arguments(fields)) => from_struct(fields)?.to_string(),
-    };
-    Ok(invoke::Request {
-        tool: request.tool,
-        arguments_json,
-        request_id: request.request_id,
-        task_id: request.task_id,
-        timeout_ms: request.timeout_ms,
-        selection_id: request.selection_id,
-    })
-}
-
-/// Letters that are safe in a path and in a log line; the task names a folder.
-fn is_word(text: &str) -> bool {
-    text.len() <= 128
-        && !matches!(text, "." | "..")
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
-}
-
-/// A Struct as JSON: whole numbers that a double holds exactly become integers again.
-fn from_struct(fields: prost_types::Struct) -> Result<Value, Error> {
-    let entry = |(name, value)| Ok((name, from_value(value, 0)?));
-    Ok(Value::Object(fields.fields.into_iter().map(entry).collect::<Result<Map<_, _>, Error>>()?))
-}
-
-fn from_value(value: prost_types::Value, depth: usize) -> Result<Value, Error> {
-    use prost_types::value::Kind;
-    if depth > 100 {
-        return Err(Error::invalid("arguments", "is nested deeper than 100"));
-    }
-    Ok(match value.kind {
-        None | Some(Kind::NullValue(_)) => Value::Null,
-        Some(Kind::BoolValue(flag)) => Value::from(flag),
-        Some(Kind::StringValue(text)) => Value::from(text),
-        Some(Kind::NumberValue(number)) => number_value(number),
-        Some(Kind::ListValue(list)) => {
-            list.values.into_iter().map(|value| from_value(value, depth + 1)).collect::<Result<_, _>>()?
-        }
-        Some(Kind::StructValue(fields)) => {
-            let entry = |(name, value)| Ok((name, from_value(value, depth + 1)?));
-            Value::Object(fields.fields.into_iter().map(entry).collect::<Result<Map<_, _>, Error>>()?)
-        }
-    })
-}
-
-fn number_value(number: f64) -> Value {
-    const EXACT: f64 = 9_007_199_254_740_991.0;
-    #[allow(clippy::cast_possible_truncation, reason = "whole and within the exact range of a double")]
-    if number.fract() == 0.0 && number.abs() <= EXACT {
-        Value::from(number as i64)
-    } else {
-        Value::from(number)
-    }
-}
-
-fn filter(request: &ListExecutionsRequest) -> Result<Filter, Error> {
-    let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
-    let names = [&request.tool_name, &request.agent_id, &request.task_id];
-    if let Some((_, field)) = names.into_iter().zip(FILTERS).find(|(name, _)| name.contains('\0')) {
-        return Err(Error::invalid(field, "must not contain NUL"));
-    }
-    let status = request.status().as_str_name().trim_start_matches("EXECUTION_STATUS_").to_lowercase();
-    Ok(Filter {
-        tool_name: text(&request.tool_name),
-        agent_id: text(&request.agent_id),
-        task_id: text(&request.task_id),
-        status: (status != "unspecified").then_some(status),
-    })
-}
-
-fn message(row: Execution) -> Message {
-    let status = ExecutionStatus::from_str_name(&format!("EXECUTION_STATUS_{}", row.status.to_uppercase()));
-    let effect = row.effect.parse::<types::Effect>().map(Effect::from).unwrap_or_default();
-    Message {
-        id: row.id.to_string(),
-        duration_ms: row.end_time.map_or(0.0, |end| duration_ms(row.create_time, end)),
-        create_time: Some(timestamp(row.create_time)),
-        end_time: row.end_time.map(timestamp),
-        status: status.unwrap_or_default().into(),
-        effect: effect.into(),
-        error: serde_json::from_str(&row.error_json).ok().map(wire_error),
-        decision_id: row.decision_id.map(|id| id.to_string()).unwrap_or_default(),
-        tool_name: row.tool_name,
-        tool_version: row.tool_version,
-        tool_digest: row.tool_digest,
-        agent_id: row.agent_id,
-        task_id: row.task_id,
-        request_id: row.request_id,
-        arguments_json: row.arguments_json,
-        result_json: row.result_json,
-        cost_micro_usd: row.cost_micro_usd,
-        trace_id: row.trace_id,
-        arguments_digest: row.arguments_digest,
-        selection_id: row.selection_id,
-    }
-}
-
-fn wire_error(error: ToolError) -> WireError {
-    let code = ToolErrorCode::from_str_name(&format!("TOOL_ERROR_CODE_{}", error.code.as_str()));
-    let violation = |violation: crate::validate::Violation| SchemaViolation {
-        pointer: violation.pointer,
-        message: violation.message,
-        schema_pointer: violation.schema_pointer,
-    };
-    WireError {
-        code: code.unwrap_or_default().into(),
-        message: error.message,
-        violations: error.violations.into_iter().map(violation).collect(),
-        retryable: error.retryable,
-        retry_after_ms: error.retry_after_ms,
     }
 }

@@ -1,11 +1,12 @@
 //! The part of a call that must be recorded whatever happens: from the intent to the settled quota.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use ::rpc::Call;
+use limit::Standing;
 use proto::registry::v1::Tool;
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -14,37 +15,43 @@ use types::{Caller, Effect};
 use uuid::Uuid;
 
 use crate::{
-    Error, Executor,
+    Error, Executor, artifact,
     authorize::Decision,
-    drivers::Job,
-    invoke::{Answer, Request, effect},
-    outcome::{self, Ended, ToolError, ToolErrorCode},
-    reap::Held,
+    invoke::{Answer, Options, Request, effect},
+    outcome::{self, Finished, ToolError, ToolErrorCode},
+    perform::perform,
+    progress::Sink,
     redact,
     resolve::definition,
+    running::Held,
+    settings,
     store::{self, Execution, Intent},
 };
 
-/// Longest message of a tool's failure, in characters.
-const MAX_MESSAGE: usize = 4_000;
-
 /// One accepted call.
 pub(crate) struct Run {
-    caller: Caller,
-    tool: Arc<Tool>,
-    arguments: Value,
-    decision: Decision,
-    intent: Intent,
-    timeout: Duration,
-    /// When the caller stops waiting.
-    deadline: Instant,
-    durable: bool,
-    /// Keeps the reaper away until the run has ended, or its task has panicked.
-    held: Held,
+    pub caller: Caller,
+    pub tool: Arc<Tool>,
+    pub arguments: Value,
+    pub decision: Decision,
+    pub execution: Execution,
+    pub options: Options,
+    /// Of one attempt.
+    pub timeout: Duration,
+    /// After it no attempt begins: the caller has stopped waiting, or the run has taken long enough.
+    pub deadline: Instant,
+    pub durable: bool,
+    /// Before this process took it up: a gap in its lease since then, and it may be another's.
+    pub taken_up: Instant,
+    /// Keeps the reaper away until the run has ended, or its task has panicked; tells when to stop.
+    pub held: Held,
+    pub progress: Sink,
+    /// What is left of the tools' rates.
+    pub standings: Mutex<Vec<Standing>>,
 }
 
-/// How a call ended; `None`: its request id was taken in the meantime.
-type Ending = Result<Option<Execution>, Error>;
+/// How a call ended, and what is left of its limits; `None`: its request id was taken in the meantime.
+type Ending = Result<Option<Answer>, Error>;
 
 /// A call under way.
 pub(crate) struct Running {
@@ -57,126 +64,114 @@ impl Run {
         executor: &Executor,
         call: &Call,
         request: &Request,
-        tool: Arc<Tool>,
-        arguments: Value,
+        (tool, arguments): (Arc<Tool>, Value),
         decision: Decision,
-        intent: Intent,
+        execution: Execution,
     ) -> Result<Self, Error> {
-        let definition = definition(&tool)?;
-        let own = u64::try_from(definition.timeout_ms).unwrap_or(0);
-        let asked = u64::try_from(request.timeout_ms).unwrap_or(0);
-        let timeout = Duration::from_millis(if asked == 0 { own } else { own.min(asked) });
-        let durable = effect(definition) == Effect::SideEffect;
-        let (caller, deadline, held) =
-            (call.caller.clone(), call.deadline, executor.running.hold(intent.execution.id));
-        Ok(Self { caller, tool, arguments, decision, intent, timeout, deadline, durable, held })
+        let timeout = settings::timeout(&tool, request.timeout_ms);
+        let (caller, deadline) = (call.caller.clone(), call.deadline);
+        let options = request.options.clone();
+        Self::of(executor, caller, (tool, arguments), decision, execution, (options, timeout, deadline))
+    }
+
+    /// The same from its parts: for a call that comes from the queue.
+    pub(crate) fn of(
+        executor: &Executor,
+        caller: Caller,
+        (tool, arguments): (Arc<Tool>, Value),
+        decision: Decision,
+        execution: Execution,
+        (options, timeout, deadline): (Options, Duration, Instant),
+    ) -> Result<Self, Error> {
+        let durable = effect(definition(&tool)?) == Effect::SideEffect;
+        let held = executor.running.hold(execution.id);
+        let progress = Sink::new(&executor.ledger, &execution);
+        let standings = Mutex::new(Vec::new());
+        Ok(Self {
+            caller,
+            tool,
+            arguments,
+            decision,
+            execution,
+            options,
+            timeout,
+            deadline,
+            durable,
+            taken_up: Instant::now(),
+            held,
+            progress,
+            standings,
+        })
     }
 
     /// Goes on in a task of its own: a handler is dropped when its client stops waiting, and what was
     /// reserved and recorded must come to its end all the same.
-    pub(crate) fn spawn(self, executor: &Arc<Executor>) -> Running {
+    pub(crate) fn spawn(self, executor: &Arc<Executor>, body_digest: String) -> Running {
         let (send, answer) = oneshot::channel();
-        let id = self.intent.execution.id;
+        let id = self.execution.id;
         let (runs, executor) = (executor.runs.clone(), Arc::clone(executor));
-        let task = async move { self.complete(&executor, send).await };
+        let task = async move { self.complete(&executor, body_digest, send).await };
         runs.spawn(task.instrument(tracing::Span::current()));
         Running { id, answer }
     }
 
     /// Writes the intent; without it nothing runs and the reservation is given back.
-    async fn complete(self, executor: &Executor, answer: oneshot::Sender<Ending>) {
-        let recorded = executor.ledger.intent(self.intent.clone(), self.durable).await;
-        let in_time = Instant::now() < self.deadline;
-        let made = matches!(recorded, Ok(true)) && in_time;
-        let ending = match recorded {
-            Ok(true) => self.run(executor, in_time).await.map(Some),
-            Ok(false) => Ok(None),
-            Err(error) => Err(error.into()),
+    async fn complete(self, executor: &Executor, body_digest: String, answer: oneshot::Sender<Ending>) {
+        let intent = Intent { execution: self.execution.clone(), body_digest, job: None };
+        let (made, cost, ending) = match executor.ledger.intent(intent, self.durable).await {
+            Ok(true) => self.conduct(executor).await,
+            Ok(false) => (false, 0, Ok(None)),
+            Err(error) => (false, 0, Err(error.into())),
         };
         let Self { caller, decision, held, .. } = self;
         drop(held);
         // The client may be gone; its call is recorded all the same.
         let _ = answer.send(ending);
-        executor.authorizer.settle(&caller, &decision, made).await;
+        executor.authorizer.settle(&caller, &decision, made, cost).await;
     }
 
     /// Runs the tool and records how it ended. A call whose caller gave up before the intent was on disk is
-    /// recorded and not made.
-    async fn run(&self, executor: &Executor, in_time: bool) -> Result<Execution, Error> {
-        let (ended, partial) = if in_time { self.attempt(executor).await } else { (Err(too_late()), None) };
+    /// recorded and not made. Tells whether the call counts, and what it cost.
+    async fn conduct(&self, executor: &Executor) -> (bool, i64, Ending) {
+        let in_time = Instant::now() < self.deadline;
+        let finished =
+            if in_time { perform(executor, self).await } else { Finished::without_attempt(Err(too_late())) };
+        let held_back = finished.held_back().cloned();
+        let (made, cost) = (finished.was_made(), finished.own_cost_micro_usd);
+        let ending = self.record(executor, finished).await.and_then(|execution| match held_back {
+            Some(error) => Err(Error::held_back(execution.tool_name, &error, execution.id.to_string())),
+            None => Ok(Some(Answer { execution, replayed: false, standings: self.standings() })),
+        });
+        (made, cost, ending)
+    }
+
+    /// Writes how the run ended, with the events that tell of it, and gives the execution as its caller is to
+    /// see it.
+    pub(crate) async fn record(&self, executor: &Executor, finished: Finished) -> Result<Execution, Error> {
         let at = store::now();
-        let stored = match (&ended, &partial) {
-            (Ok(text), _) | (Err(_), Some(text)) => stored(&self.tool, text, executor.max_result_bytes),
-            (Err(_), None) => String::new(),
-        };
-        let cost = if in_time { definition(&self.tool)?.cost_micro_usd } else { 0 };
-        let outcome = outcome::outcome(&self.intent.execution, &ended, stored, cost, at);
-        let answer = outcome::ended_execution(
-            &self.intent,
-            &outcome,
-            ended.unwrap_or_else(|_| partial.unwrap_or_default()),
-        );
+        let given = finished.ended.as_ref().ok().or(finished.partial.as_ref());
+        let stored =
+            given.map_or_else(String::new, |text| stored(&self.tool, text, executor.max_result_bytes));
+        let outcome = outcome::outcome(&self.execution, &finished, stored, at);
+        let result = finished.ended.unwrap_or_else(|_| finished.partial.unwrap_or_default());
+        let answer = outcome::ended_execution(&self.execution, &outcome, result);
+        self.progress.flush().await;
         let written = executor.ledger.outcome(outcome, self.durable).await?;
         executor.audit_outbox.wake();
         executor.selector_outbox.wake();
         if written {
             return Ok(answer);
         }
+        executor.fenced.add(1, &[]);
         tracing::warn!(execution.id = %answer.id, "outcome came too late: another process closed the execution");
         Err(Error::Internal("the execution was closed by another process".into()))
     }
 
-    /// One attempt under its timeout; what the tool gave besides its failure comes with it.
-    async fn attempt(&self, executor: &Executor) -> (Ended, Option<String>) {
-        let job = Job {
-            team: &self.caller.team,
-            task_id: &self.intent.execution.task_id,
-            tool: &self.tool,
-            arguments: &self.arguments,
-            timeout: self.timeout,
-        };
-        let span =
-            tracing::info_span!("tool", tool.name = self.intent.execution.tool_name, otel.kind = "client");
-        let run = executor.drivers.run(&job).instrument(span);
-        let ended = match tokio::time::timeout(self.timeout, run).await {
-            Ok(Ok(text)) => self.check(executor, text),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(timed_out(self.timeout)),
-        };
-        match ended {
-            Ok(text) => (Ok(text), None),
-            Err(mut error) => {
-                let fits = |text: &String| text.len() <= executor.max_result_bytes;
-                let partial = error.partial_json.take().filter(fits);
-                (Err(sanitised(error)), partial)
-            }
-        }
-    }
-
-    /// The result must fit, be JSON, and keep to the output schema.
-    fn check(&self, executor: &Executor, text: String) -> Ended {
-        if text.len() > executor.max_result_bytes {
-            let message = format!(
-                "the result has {} bytes, at most {} are taken",
-                text.len(),
-                executor.max_result_bytes
-            );
-            return Err(ToolError::new(ToolErrorCode::ResultTooLarge, message));
-        }
-        let value: Value = serde_json::from_str(&text).map_err(|error| {
-            ToolError::new(ToolErrorCode::InvalidResult, format!("the result is not JSON: {error}"))
-        })?;
-        let schema =
-            self.tool.definition.as_ref().map_or("", |definition| definition.output_schema_json.as_str());
-        if schema.is_empty() {
-            return Ok(text);
-        }
-        let violations = executor.schemas.check(schema, &value);
-        if violations.is_empty() {
-            return Ok(text);
-        }
-        let message = format!("the result breaks the tool's output schema in {} places", violations.len());
-        Err(ToolError { violations, ..ToolError::new(ToolErrorCode::InvalidResult, message) })
+    /// What is left of every limit that the call counted against.
+    fn standings(&self) -> Vec<Standing> {
+        let mut standings = self.decision.standings.clone();
+        standings.extend(self.standings.lock().unwrap_or_else(PoisonError::into_inner).drain(..));
+        standings
     }
 }
 
@@ -185,39 +180,22 @@ impl Running {
     /// taken in the meantime and nothing ran.
     pub(crate) async fn wait(self, call: &Call) -> Result<Option<Answer>, Error> {
         match tokio::time::timeout(call.time_left(), self.answer).await {
-            Ok(Ok(ended)) => Ok(ended?.map(|execution| Answer { execution, replayed: false })),
+            Ok(Ok(ended)) => ended,
             Ok(Err(_)) => Err(Error::Internal("the run panicked; the reaper closes it".into())),
             Err(_) => Err(Error::Deadline { execution_id: self.id.to_string() }),
         }
     }
 }
 
-fn timed_out(timeout: Duration) -> ToolError {
-    ToolError::new(
-        ToolErrorCode::Timeout,
-        format!("the tool did not end within {} ms and was stopped", timeout.as_millis()),
-    )
-}
-
 fn too_late() -> ToolError {
     let message = "the caller stopped waiting before the call was recorded; the tool was not called";
-    ToolError::new(ToolErrorCode::Timeout, message)
-}
-
-/// A failure as it may be stored and told: whatever the tool's server wrote is cut and sanitised.
-fn sanitised(mut error: ToolError) -> ToolError {
-    let clean = |text: &str| redact::text(&text.chars().take(MAX_MESSAGE).collect::<String>());
-    error.message = clean(&error.message);
-    for violation in &mut error.violations {
-        violation.pointer = clean(&violation.pointer);
-        violation.message = clean(&violation.message);
-    }
-    error
+    ToolError::new(ToolErrorCode::Timeout, message).having(outcome::Reached::No)
 }
 
 /// A result as it may be stored. Text that is not JSON is stored as a JSON string.
 fn stored(tool: &Tool, text: &str, max_bytes: usize) -> String {
     let schema = tool.definition.as_ref().and_then(|d| serde_json::from_str(&d.output_schema_json).ok());
-    let value = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+    let mut value = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+    artifact::to_store(text, &mut value);
     redact::json(&value, schema.as_ref(), max_bytes)
 }

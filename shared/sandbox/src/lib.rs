@@ -6,7 +6,8 @@
 //! tracing, kernel interfaces (seccomp), root (an unprivileged user where we run as root), and anything beyond its
 //! limits (rlimits; threads and disk are counted every 20 ms from outside, and what is over is killed). A program that
 //! computes for long gives way to short ones. It shares the kernel with everybody else, and it can learn from `stat` whether a path exists:
-//! where that is too little, run the whole service under gVisor.
+//! where that is too little, run the whole service in a virtual machine. Under gVisor it refuses to start: Landlock
+//! of ABI 2 or newer is missing there.
 //!
 //! Must never run a program on a machine that cannot enforce all of this: [`Sandbox::start`] refuses.
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use reqwest::{
     Method,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
@@ -12,8 +13,8 @@ use url::Url;
 
 use super::text;
 use crate::{
-    drivers::{Fetch, Fetched, HttpClient},
-    outcome::{Ended, ToolError, ToolErrorCode},
+    drivers::{Fetch, Fetched, HttpClient, Job, set_header},
+    outcome::{Ended, Reached, ToolError, ToolErrorCode},
 };
 
 /// Bytes of the body when the caller does not say.
@@ -22,17 +23,14 @@ const DEFAULT_MAX_BYTES: usize = 1_048_576;
 const OWN_HEADERS: [&str; 6] = ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te"];
 
 /// Sends the request.
-pub(crate) async fn run(http: &HttpClient, allow_private_network: bool, arguments: &Value) -> Ended {
-    let fetch = fetch(arguments, allow_private_network)?;
+pub(crate) async fn run(http: &HttpClient, allow_private_network: bool, job: &Job<'_>) -> Ended {
+    let fetch = fetch(job, allow_private_network)?;
     Ok(result(http.fetch(fetch).await?).to_string())
 }
 
-fn fetch(arguments: &Value, allow_private_network: bool) -> Result<Fetch, ToolError> {
-    let mut url = Url::parse(text(arguments, "url").unwrap_or_default())
-        .map_err(|error| wrong(&format!("url is not an address: {error}")))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("url must not hold a user or a password; send an authorization header"));
-    }
+fn fetch(job: &Job<'_>, allow_private_network: bool) -> Result<Fetch, ToolError> {
+    let arguments = job.arguments;
+    let mut url = address(text(arguments, "url").unwrap_or_default())?;
     if let Some(query) = arguments.get("query").and_then(Value::as_object).filter(|query| !query.is_empty()) {
         let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         url.query_pairs_mut().extend_pairs(query.iter().map(|(name, value)| (name, plain(value))));
@@ -42,15 +40,32 @@ fn fetch(arguments: &Value, allow_private_network: bool) -> Result<Fetch, ToolEr
         (Some(_), Some(_)) => return Err(wrong("give body or json, not both")),
         (Some(value), None) => {
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-            Some(value.to_string().into_bytes())
+            Some(Bytes::from(value.to_string()))
         }
-        (None, body) => body.map(|body| body.as_bytes().to_vec()),
+        (None, body) => body.map(|body| Bytes::from(body.to_owned())),
     };
     let method = text(arguments, "method").unwrap_or("GET").to_ascii_uppercase();
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| wrong("method is not one of HTTP"))?;
+    set_header(job, &mut headers)?;
     let max_bytes = arguments.get("max_bytes").and_then(Value::as_u64).map(usize::try_from);
     let max_bytes = max_bytes.and_then(Result::ok).unwrap_or(DEFAULT_MAX_BYTES);
-    Ok(Fetch { method, url, headers, body, max_bytes, allow_private_network })
+    // What is done twice like once may follow a redirect to another server (RFC 9110, section 9.2.2).
+    let may_move = method.is_idempotent();
+    let timeout = job.timeout;
+    Ok(Fetch { method, url, headers, body, max_bytes, allow_private_network, may_move, timeout })
+}
+
+/// The address, which says at first sight where it leads: no user before the host, nothing that parsers read
+/// in different ways.
+fn address(text: &str) -> Result<Url, ToolError> {
+    if text.contains(|c: char| c.is_control() || c == '\\') {
+        return Err(wrong("url must not hold control characters or a backslash"));
+    }
+    let url = Url::parse(text).map_err(|error| wrong(&format!("url is not an address: {error}")))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("url must not hold a user or a password; send an authorization header"));
+    }
+    Ok(url)
 }
 
 fn headers(arguments: &Value) -> Result<HeaderMap, ToolError> {
@@ -93,5 +108,5 @@ fn result(fetched: Fetched) -> Value {
 }
 
 fn wrong(message: &str) -> ToolError {
-    ToolError::new(ToolErrorCode::ToolFailed, message)
+    ToolError::new(ToolErrorCode::ToolFailed, message).having(Reached::No)
 }

@@ -1,7 +1,8 @@
 //! The tools that toolcrib itself implements. Their definitions are the registry's seed; the names here
 //! must be those of their bindings.
 
-mod files;
+mod echo;
+pub(crate) mod files;
 mod http_request;
 mod python;
 mod search;
@@ -37,12 +38,15 @@ impl Builtins {
 
     pub(crate) async fn run(&self, name: &str, job: &Job<'_>) -> Ended {
         match name {
-            "python_sandbox" => self.python.run_program(job, self.workspace(job)).await,
-            "pandas_analyzer" => self.python.analyze(job, self.workspace(job)).await,
-            "file_operations" => files::run(self.workspace(job), job.arguments.clone()).await,
-            "http_request" => http_request::run(&self.http, self.allow_private_network, job.arguments).await,
-            "brave_web_search" => search::brave(&self.http, &self.web_search, job.arguments).await,
-            "google_web_search" => search::google(&self.http, &self.web_search, job.arguments).await,
+            "python_sandbox" => self.python.run_program(job, self.workspace(job.team, job.task_id)).await,
+            "pandas_analyzer" => self.python.analyze(job, self.workspace(job.team, job.task_id)).await,
+            "file_operations" => {
+                files::run(self.workspace(job.team, job.task_id), job.arguments.clone()).await
+            }
+            "echo" => Ok(echo::run(job)),
+            "http_request" => http_request::run(&self.http, self.allow_private_network, job).await,
+            "brave_web_search" => search::brave(&self.http, &self.web_search, job).await,
+            "google_web_search" => search::google(&self.http, &self.web_search, job).await,
             other => {
                 let message = format!("this version has no built-in tool {other}");
                 Err(ToolError::new(ToolErrorCode::NotConfigured, message))
@@ -59,9 +63,9 @@ impl Builtins {
     }
 
     /// The folder of this team and task. Both are checked words: no separator, not `.` or `..`.
-    fn workspace(&self, job: &Job<'_>) -> PathBuf {
-        let task = if job.task_id.is_empty() { "default" } else { job.task_id };
-        self.workspace_root.join(job.team).join(task)
+    pub(crate) fn workspace(&self, team: &str, task_id: &str) -> PathBuf {
+        let task = if task_id.is_empty() { "default" } else { task_id };
+        self.workspace_root.join(team).join(task)
     }
 }
 

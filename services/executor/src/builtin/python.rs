@@ -2,18 +2,20 @@
 
 use std::{
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
-use sandbox::{Config, Exit, Limits, Output, Sandbox};
+use sandbox::{Config, Exit, Limits, Output, Sandbox, Stream};
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, mpsc};
 
 use crate::{
     config::SandboxConfig,
     drivers::Job,
     outcome::{Ended, ToolError, ToolErrorCode},
+    progress::Sink,
 };
 
 /// The program behind `pandas_analyzer`.
@@ -100,10 +102,38 @@ impl Python {
         };
         let readable = existing(&workspace);
         let program = sandbox::Job { source, input, readable, limits };
-        sandbox
-            .run(program)
+        told(sandbox, program, job.progress)
             .await
             .map_err(|error| ToolError::new(ToolErrorCode::ToolFailed, error.to_string()))
+    }
+}
+
+/// Runs a program and tells what it prints while it runs.
+async fn told(sandbox: &Sandbox, program: sandbox::Job, progress: &Sink) -> Result<Output, sandbox::Error> {
+    // At most 1,000 lines come: the sandbox sees to that.
+    let (lines, mut heard) = mpsc::unbounded_channel();
+    let tell = |(stream, line): (Stream, String)| progress.log("info", name(stream), &line);
+    let running = sandbox.run_with(program, move |stream, line| {
+        let _ = lines.send((stream, line.to_owned()));
+    });
+    let mut running = pin!(running);
+    let ended = loop {
+        tokio::select! {
+            biased;
+            Some(line) = heard.recv() => tell(line),
+            ended = &mut running => break ended,
+        }
+    };
+    while let Ok(line) = heard.try_recv() {
+        tell(line);
+    }
+    ended
+}
+
+fn name(stream: Stream) -> &'static str {
+    match stream {
+        Stream::Stdout => "stdout",
+        Stream::Stderr => "stderr",
     }
 }
 
@@ -120,6 +150,7 @@ fn report(output: &Output) -> Value {
         | Exit::Denied { .. }
         | Exit::TimedOut
         | Exit::OutOfMemory
+        | Exit::DiskFull { .. }
         | Exit::Killed { .. } => 1,
     };
     let mut report = json!({
@@ -153,6 +184,10 @@ fn failure(output: &Output) -> Option<ToolError> {
         Exit::OutOfMemory => {
             (ToolErrorCode::OutOfMemory, "the program wanted more memory than it may have".into())
         }
+        Exit::DiskFull { what } => (
+            ToolErrorCode::SandboxDenied,
+            format!("the program was killed for what it keeps on disk: {what}"),
+        ),
         Exit::Killed { signal } => {
             (ToolErrorCode::ToolFailed, format!("the program was ended by signal {signal}"))
         }

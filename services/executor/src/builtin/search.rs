@@ -1,7 +1,9 @@
 //! `brave_web_search` and `google_web_search`: two providers, one result shape.
 
+use std::time::Duration;
+
 use reqwest::{
-    Method, StatusCode,
+    Method,
     header::{ACCEPT, HeaderMap, HeaderName, HeaderValue},
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -11,7 +13,7 @@ use url::Url;
 use super::text;
 use crate::{
     config::WebSearchConfig,
-    drivers::{Fetch, Fetched, HttpClient},
+    drivers::{Fetch, HttpClient, Job, refused},
     outcome::{Ended, ToolError, ToolErrorCode},
 };
 
@@ -21,7 +23,8 @@ const MAX_BYTES: usize = 2 * 1024 * 1024;
 const GOOGLE_MAX_COUNT: u64 = 10;
 
 /// Searches with Brave (Web Search API, `GET /res/v1/web/search`).
-pub(crate) async fn brave(http: &HttpClient, config: &WebSearchConfig, arguments: &Value) -> Ended {
+pub(crate) async fn brave(http: &HttpClient, config: &WebSearchConfig, job: &Job<'_>) -> Ended {
+    let arguments = job.arguments;
     let key = configured(config.brave_api_key.as_ref(), "TOOLCRIB__EXECUTOR__WEB_SEARCH__BRAVE_API_KEY")?;
     let mut url = address(&config.brave_url)?;
     let names = [
@@ -39,14 +42,15 @@ pub(crate) async fn brave(http: &HttpClient, config: &WebSearchConfig, arguments
     let mut value = HeaderValue::try_from(key.expose_secret()).map_err(|_| bad_key())?;
     value.set_sensitive(true);
     let headers = HeaderMap::from_iter([(HeaderName::from_static("x-subscription-token"), value)]);
-    let answer = ask(http, url, headers).await?;
+    let answer = ask(http, url, headers, job.timeout).await?;
     let results = answer.pointer("/web/results").and_then(Value::as_array).cloned().unwrap_or_default();
     let fields = [("title", "title"), ("url", "url"), ("description", "description"), ("age", "age")];
     Ok(json!({ "results": pick(&results, &fields) }).to_string())
 }
 
 /// Searches with Google (Custom Search JSON API, `cse.list`).
-pub(crate) async fn google(http: &HttpClient, config: &WebSearchConfig, arguments: &Value) -> Ended {
+pub(crate) async fn google(http: &HttpClient, config: &WebSearchConfig, job: &Job<'_>) -> Ended {
+    let arguments = job.arguments;
     let key = configured(config.google_api_key.as_ref(), "TOOLCRIB__EXECUTOR__WEB_SEARCH__GOOGLE_API_KEY")?;
     let engine = config
         .google_engine_id
@@ -67,7 +71,7 @@ pub(crate) async fn google(http: &HttpClient, config: &WebSearchConfig, argument
         .append_pair("safe", safe)
         .append_pair("cx", engine)
         .append_pair("key", key.expose_secret());
-    let answer = ask(http, url, HeaderMap::new()).await?;
+    let answer = ask(http, url, HeaderMap::new(), job.timeout).await?;
     let items = answer.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut result = json!({
         "results": pick(&items, &[("title", "title"), ("link", "url"), ("snippet", "description")]),
@@ -90,18 +94,34 @@ fn freshness(arguments: &Value) -> Option<(&'static str, &'static str)> {
     }
 }
 
-async fn ask(http: &HttpClient, url: Url, mut headers: HeaderMap) -> Result<Value, ToolError> {
+async fn ask(
+    http: &HttpClient,
+    url: Url,
+    mut headers: HeaderMap,
+    timeout: Duration,
+) -> Result<Value, ToolError> {
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     // The address is the operator's own setting, so it may be a private one.
     let allow_private_network = true;
-    let fetch =
-        Fetch { method: Method::GET, url, headers, body: None, max_bytes: MAX_BYTES, allow_private_network };
+    let fetch = Fetch {
+        method: Method::GET,
+        url,
+        headers,
+        body: None,
+        max_bytes: MAX_BYTES,
+        allow_private_network,
+        may_move: true,
+        timeout,
+    };
     let fetched = http.fetch(fetch).await?;
     if !fetched.status.is_success() {
-        return Err(refused(&fetched));
+        // The provider's words may repeat the key.
+        return Err(refused(&fetched, "the search provider", false));
     }
-    serde_json::from_slice(&fetched.body)
-        .map_err(|_| ToolError::new(ToolErrorCode::Protocol, "the search provider's answer is not JSON"))
+    serde_json::from_slice(&fetched.body).map_err(|_| {
+        let message = "the search provider's answer is not JSON";
+        ToolError::new(ToolErrorCode::Protocol, message).having(fetched.reached)
+    })
 }
 
 fn append(url: &mut Url, arguments: &Value, names: &[(&str, &str)]) {
@@ -125,16 +145,6 @@ fn pick(results: &[Value], fields: &[(&str, &str)]) -> Vec<Value> {
         picked
     };
     results.iter().map(one).collect()
-}
-
-fn refused(fetched: &Fetched) -> ToolError {
-    let code = match fetched.status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ToolErrorCode::UpstreamAuth,
-        StatusCode::TOO_MANY_REQUESTS => ToolErrorCode::UpstreamRateLimited,
-        _ => ToolErrorCode::ToolFailed,
-    };
-    let message = format!("the search provider answered {}", fetched.status);
-    ToolError { retry_after_ms: fetched.retry_after_ms(), ..ToolError::new(code, message) }
 }
 
 fn configured<'a>(key: Option<&'a SecretString>, setting: &str) -> Result<&'a SecretString, ToolError> {

@@ -1,195 +1,129 @@
-//! HTTP that reaches only where it may. A name is resolved once, its addresses are checked, and the
-//! connection goes to a checked address; every redirect is checked again; bodies are read up to a limit.
+//! Which addresses a tool may reach. A name is resolved once a connection, its addresses are checked, and the
+//! connection goes to a checked address. Must never let an address through by its spelling.
 
 use std::{
-    error::Error as StdError,
+    fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Duration,
+    sync::Arc,
 };
 
-use futures_util::StreamExt;
-use reqwest::{
-    Client, Method, Response, StatusCode,
-    dns::{Addrs, Name, Resolve, Resolving},
-    header::{
-        ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER,
-        USER_AGENT,
-    },
-    redirect::Policy,
-};
+use futures_util::future::BoxFuture;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
-use crate::{
-    Error,
-    outcome::{ToolError, ToolErrorCode},
-};
+use crate::outcome::{ToolError, ToolErrorCode};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const MAX_REDIRECTS: usize = 5;
-/// Headers that follow a redirect to another origin; any other may be a key by whatever name.
-const HARMLESS: [HeaderName; 5] = [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_TYPE, USER_AGENT];
+/// Ports of other protocols, which an HTTP request could be made to speak to ("bad ports" of the Fetch
+/// standard, section 2.9, port blocking).
+const BAD_PORTS: [u16; 84] = [
+    0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103,
+    104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514,
+    515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723,
+    2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080, 11211,
+];
 
-/// One request.
-#[derive(Debug)]
-pub(crate) struct Fetch {
-    pub method: Method,
-    pub url: Url,
-    pub headers: HeaderMap,
-    pub body: Option<Vec<u8>>,
-    pub max_bytes: usize,
-    pub allow_private_network: bool,
+/// Finds the addresses of a name. The system's resolver, or one that a test controls.
+pub(crate) trait Lookup: Send + Sync + fmt::Debug {
+    /// Every address of the name, in the order in which they are to be tried.
+    fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
 }
 
-/// Its answer.
+/// The system's resolver.
 #[derive(Debug)]
-pub(crate) struct Fetched {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
-    pub truncated: bool,
-    pub url: Url,
-}
+pub(crate) struct SystemLookup;
 
-impl Fetched {
-    /// What the server asks to wait, where it gives seconds (RFC 9110, section 10.2.3).
-    pub(crate) fn retry_after_ms(&self) -> i64 {
-        let seconds =
-            self.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<i64>().ok());
-        seconds.unwrap_or(0).clamp(0, 86_400) * 1_000
+impl Lookup for SystemLookup {
+    fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        Box::pin(
+            async move { Ok(tokio::net::lookup_host((name, 0)).await?.map(|found| found.ip()).collect()) },
+        )
     }
 }
 
-/// Two clients with connections to keep: one for public addresses only, one for any.
-#[derive(Debug, Clone)]
-pub(crate) struct HttpClient {
-    public: Client,
-    any: Client,
-    max_response_bytes: usize,
+/// How far a tool may reach.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Reach {
+    /// The addresses for which this holds, under names and on ports of the public internet.
+    Only(fn(IpAddr) -> bool),
+    /// Any address.
+    Any,
 }
 
-impl HttpClient {
-    pub(crate) fn new(max_response_bytes: usize) -> Result<Self, Error> {
-        let build = |allow_private| {
-            Client::builder()
-                .redirect(Policy::none())
-                .no_proxy()
-                .connect_timeout(CONNECT_TIMEOUT)
-                .dns_resolver(Guard { allow_private })
-                .user_agent(concat!("toolcrib/", env!("CARGO_PKG_VERSION")))
-                .build()
-                .map_err(|error| Error::Internal(format!("the HTTP client cannot be built: {error}")))
+impl Reach {
+    /// Globally reachable addresses.
+    pub(crate) const PUBLIC: Self = Self::Only(is_public);
+
+    fn covers(self, address: IpAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(holds) => holds(address),
+        }
+    }
+
+    /// An address in the URL itself never reaches the resolver, so it is checked here. `Url` has turned the
+    /// decimal, octal and hexadecimal forms into plain addresses already (WHATWG URL, host parsing).
+    pub(crate) fn check(self, url: &Url) -> Result<(), ToolError> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return refused(format!("only http and https addresses may be reached, not {}", url.scheme()));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return refused("an address may not hold a user or a password".to_owned());
+        }
+        let is_restricted = matches!(self, Self::Only(_));
+        if let Some(port) = url.port().filter(|port| is_restricted && BAD_PORTS.contains(port)) {
+            return refused(format!("port {port} is not one of HTTP; this tool may not reach it"));
+        }
+        let literal = match url.host() {
+            Some(Host::Ipv4(address)) => IpAddr::V4(address),
+            Some(Host::Ipv6(address)) => IpAddr::V6(address),
+            Some(Host::Domain(name)) if is_restricted && is_local_name(name) => {
+                return refused(
+                    "localhost is not a public address; this tool may reach public ones only".into(),
+                );
+            }
+            Some(Host::Domain(_)) => return Ok(()),
+            None => return refused("the address names no host".to_owned()),
         };
-        Ok(Self { public: build(false)?, any: build(true)?, max_response_bytes })
-    }
-
-    /// Sends a request and follows its redirects.
-    pub(crate) async fn fetch(&self, mut fetch: Fetch) -> Result<Fetched, ToolError> {
-        for _ in 0..=MAX_REDIRECTS {
-            let response = self.send(&fetch).await?;
-            match redirect(&fetch, &response)? {
-                None => return self.read(fetch, response).await,
-                Some(url) => follow(&mut fetch, response.status(), url),
-            }
+        if self.covers(literal) {
+            return Ok(());
         }
-        Err(ToolError::new(ToolErrorCode::ToolFailed, format!("more than {MAX_REDIRECTS} redirects")))
-    }
-
-    async fn send(&self, fetch: &Fetch) -> Result<Response, ToolError> {
-        check_url(&fetch.url, fetch.allow_private_network)?;
-        let client = if fetch.allow_private_network { &self.any } else { &self.public };
-        let mut request =
-            client.request(fetch.method.clone(), fetch.url.clone()).headers(fetch.headers.clone());
-        if let Some(body) = &fetch.body {
-            request = request.body(body.clone());
-        }
-        request.send().await.map_err(failure)
-    }
-
-    async fn read(&self, fetch: Fetch, response: Response) -> Result<Fetched, ToolError> {
-        let (status, headers) = (response.status(), response.headers().clone());
-        let limit = fetch.max_bytes.min(self.max_response_bytes);
-        let (mut body, mut truncated) = (Vec::new(), false);
-        let mut chunks = response.bytes_stream();
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(failure)?;
-            let room = limit - body.len();
-            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if chunk.len() > room {
-                truncated = true;
-                break;
-            }
-        }
-        Ok(Fetched { status, headers, body, truncated, url: fetch.url })
+        refused(format!("{literal} is not a public address; this tool may reach public ones only"))
     }
 }
 
-/// Where a redirect leads, if the response is one.
-fn redirect(fetch: &Fetch, response: &Response) -> Result<Option<Url>, ToolError> {
-    let follows = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
-    let Some(location) = response.headers().get(LOCATION).filter(|_| follows) else { return Ok(None) };
-    let bad =
-        || ToolError::new(ToolErrorCode::Protocol, "the server redirects to something that is no address");
-    fetch.url.join(location.to_str().map_err(|_| bad())?).map(Some).map_err(|_| bad())
+fn refused(message: String) -> Result<(), ToolError> {
+    Err(ToolError::new(ToolErrorCode::AddressRefused, message))
 }
 
-/// RFC 9110, section 15.4: what becomes of method and body; secrets do not leave their origin.
-fn follow(fetch: &mut Fetch, status: StatusCode, url: Url) {
-    let to_get = status == StatusCode::SEE_OTHER && fetch.method != Method::HEAD
-        || matches!(status.as_u16(), 301 | 302) && fetch.method == Method::POST;
-    if to_get {
-        fetch.method = Method::GET;
-        fetch.body = None;
-        fetch.headers.remove(CONTENT_TYPE);
-    }
-    if url.origin() != fetch.url.origin() {
-        let harmless = |name: &HeaderName| HARMLESS.contains(name);
-        let secret: Vec<HeaderName> = fetch.headers.keys().filter(|name| !harmless(name)).cloned().collect();
-        for name in secret {
-            fetch.headers.remove(name);
-        }
-    }
-    fetch.url = url;
-}
-
-/// An address in the URL itself never reaches the resolver, so it is checked here. `Url` has turned the
-/// decimal, octal and hexadecimal forms into plain addresses already (WHATWG URL, host parsing).
-fn check_url(url: &Url, allow_private: bool) -> Result<(), ToolError> {
-    let refused = |message: String| Err(ToolError::new(ToolErrorCode::AddressRefused, message));
-    if !matches!(url.scheme(), "http" | "https") {
-        return refused(format!("only http and https addresses may be reached, not {}", url.scheme()));
-    }
-    let literal = match url.host() {
-        Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
-        Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
-        Some(Host::Domain(_)) => None,
-        None => return refused("the address names no host".into()),
-    };
-    match literal {
-        Some(address) if !may_reach(address, allow_private) => {
-            refused(format!("{address} is not a public address; this tool may reach public ones only"))
-        }
-        _ => Ok(()),
-    }
+/// Names that stand for the machine itself, whatever a resolver says (RFC 6761, section 6.3).
+fn is_local_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case("localhost"))
 }
 
 /// Resolves names to the addresses that may be reached, and to nothing else.
-#[derive(Debug, Clone, Copy)]
-struct Guard {
-    allow_private: bool,
+#[derive(Debug, Clone)]
+pub(crate) struct Guard {
+    pub reach: Reach,
+    pub lookup: Arc<dyn Lookup>,
 }
 
 /// A name all of whose addresses are off limits.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} has no public address; this tool may reach public ones only")]
-struct Refused(String);
+pub(crate) struct Refused(String);
 
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
-        let allow_private = self.allow_private;
+        let Self { reach, lookup } = self.clone();
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let allowed: Vec<SocketAddr> =
-                found.into_iter().filter(|address| may_reach(address.ip(), allow_private)).collect();
+            let found = lookup.lookup(name.as_str()).await?;
+            // The port is the URL's.
+            let allowed: Vec<SocketAddr> = found
+                .into_iter()
+                .filter(|address| reach.covers(*address))
+                .map(|address| SocketAddr::new(address, 0))
+                .collect();
             if allowed.is_empty() {
                 return Err(Refused(name.as_str().to_owned()).into());
             }
@@ -198,12 +132,8 @@ impl Resolve for Guard {
     }
 }
 
-fn may_reach(address: IpAddr, allow_private: bool) -> bool {
-    allow_private || is_public(address)
-}
-
 /// Whether an address is globally reachable, by the IANA special-purpose address registries.
-fn is_public(address: IpAddr) -> bool {
+pub(crate) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),
@@ -238,26 +168,6 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
         [first, ..] => (0x2000..=0x3fff).contains(&first),
     }
-}
-
-/// A failed request in words that repeat neither address nor headers: either may hold a secret.
-fn failure(error: reqwest::Error) -> ToolError {
-    let error = error.without_url();
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
-    let mut innermost = error.to_string();
-    while let Some(current) = cause {
-        if let Some(refused) = current.downcast_ref::<Refused>() {
-            return ToolError::new(ToolErrorCode::AddressRefused, refused.to_string());
-        }
-        innermost = current.to_string();
-        cause = current.source();
-    }
-    let code = if error.is_body() || error.is_decode() {
-        ToolErrorCode::Protocol
-    } else {
-        ToolErrorCode::Unreachable
-    };
-    ToolError::new(code, format!("{error}: {innermost}"))
 }
 
 #[cfg(test)]
@@ -306,72 +216,21 @@ mod tests {
     }
 
     #[test]
-    fn an_address_in_the_url_is_checked_however_it_is_spelled() {
-        for url in [
-            "http://127.0.0.1/",
-            "http://2130706433/",
-            "http://0x7f.1/",
-            "http://0177.0.0.1/",
-            "http://127.1/",
-            "http://[::1]/",
-            "http://[::ffff:127.0.0.1]/",
-            "http://0/",
-            "ftp://example.com/",
-            "file:///etc/passwd",
-        ] {
-            let refused = check_url(&url.parse().unwrap(), false).unwrap_err();
-            assert_eq!(refused.code, ToolErrorCode::AddressRefused, "{url}");
+    fn names_of_the_machine_itself_are_known_and_no_others() {
+        for name in ["localhost", "localhost.", "a.localhost", "LOCALHOST", "a.b.localhost."] {
+            assert!(is_local_name(name), "{name}");
         }
-        assert!(check_url(&"https://example.com/".parse().unwrap(), false).is_ok());
-        assert!(check_url(&"http://127.0.0.1/".parse().unwrap(), true).is_ok());
+        for name in ["localhost.example.com", "notlocalhost", "example.com."] {
+            assert!(!is_local_name(name), "{name}");
+        }
     }
 
-    #[tokio::test]
-    async fn a_name_that_resolves_to_loopback_is_refused_without_a_connection() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
-        let fetch = Fetch {
-            method: Method::GET,
-            url: url.parse().unwrap(),
-            headers: HeaderMap::new(),
-            body: None,
-            max_bytes: 100,
-            allow_private_network: false,
-        };
-        let refused = HttpClient::new(1_024).unwrap().fetch(fetch).await.unwrap_err();
-        assert_eq!(refused.code, ToolErrorCode::AddressRefused);
-        let nobody = listener.into_std().unwrap().accept().unwrap_err();
-        assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
-    }
-
-    #[tokio::test]
-    async fn a_redirect_from_a_public_address_to_a_private_one_is_refused() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let hits = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let counted = std::sync::Arc::clone(&hits);
-        let to = format!("http://127.0.0.1:{}/private", address.port());
-        let router = axum::Router::new().fallback(move || {
-            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let to = to.clone();
-            async move { (axum::http::StatusCode::FOUND, [("location", to)]) }
-        });
-        let server = tokio::spawn(async move { axum::serve(listener, router).await });
-        // A name that stands for a public address: it alone leads to the server.
-        let public =
-            Client::builder().redirect(Policy::none()).resolve("public.test", address).build().unwrap();
-        let client = HttpClient { any: public.clone(), public, max_response_bytes: 1_024 };
-        let fetch = Fetch {
-            method: Method::GET,
-            url: format!("http://public.test:{}/", address.port()).parse().unwrap(),
-            headers: HeaderMap::new(),
-            body: None,
-            max_bytes: 100,
-            allow_private_network: false,
-        };
-        let refused = client.fetch(fetch).await.unwrap_err();
-        assert_eq!(refused.code, ToolErrorCode::AddressRefused);
-        assert_eq!(hits.load(std::sync::atomic::Ordering::Relaxed), 1);
-        server.abort();
+    #[test]
+    fn what_may_be_reached_anywhere_needs_no_public_address_but_is_http_all_the_same() {
+        let check = |reach: Reach, url: &str| reach.check(&url.parse().unwrap());
+        assert!(check(Reach::Any, "http://127.0.0.1:22/").is_ok());
+        assert!(check(Reach::Any, "file:///etc/passwd").is_err());
+        assert!(check(Reach::PUBLIC, "https://example.com:8443/").is_ok());
+        assert!(check(Reach::PUBLIC, "http://example.com:22/").is_err());
     }
 }

@@ -1,17 +1,26 @@
-//! Tools that are one HTTP request, made from a template and the arguments.
+//! Tools that are one HTTP request, made from a template and the arguments. An argument must never change where
+//! the request goes, nor become more than a value in it.
 
 use std::collections::BTreeSet;
 
-use proto::registry::v1::HttpBinding;
+use bytes::Bytes;
+use proto::{
+    registry::v1::{HttpBinding, ToolDefinition},
+    types::v1::Effect,
+};
 use reqwest::{
-    Method, StatusCode,
+    Method,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{Fetch, Fetched, HttpClient, Job};
-use crate::outcome::{Ended, ToolError, ToolErrorCode};
+use super::{
+    Job, classify,
+    fetch::{Fetch, Fetched, HttpClient},
+    idempotency,
+};
+use crate::outcome::{Ended, Reached, ToolError, ToolErrorCode};
 
 /// Runs tools with an HTTP binding.
 pub(crate) struct HttpDriver {
@@ -24,14 +33,14 @@ impl HttpDriver {
     }
 
     pub(crate) async fn run(&self, binding: &HttpBinding, job: &Job<'_>) -> Ended {
-        let fetch = request(binding, job.arguments)?;
-        result(self.client.fetch(fetch).await?)
+        let schema = job.tool.definition.as_ref().map_or("", |tool| tool.output_schema_json.as_str());
+        result(self.client.fetch(request(binding, job)?).await?, schema).await
     }
 }
 
-fn request(binding: &HttpBinding, arguments: &Value) -> Result<Fetch, ToolError> {
-    let empty = Map::new();
-    let arguments = arguments.as_object().unwrap_or(&empty);
+fn request(binding: &HttpBinding, job: &Job<'_>) -> Result<Fetch, ToolError> {
+    let (empty, given) = (Map::new(), idempotency::arguments(job));
+    let arguments = given.as_object().unwrap_or(&empty);
     let (mut url, mut used) = fill(&binding.url, arguments)?;
     for name in &binding.query_arguments {
         if let Some(value) = arguments.get(name) {
@@ -39,7 +48,9 @@ fn request(binding: &HttpBinding, arguments: &Value) -> Result<Fetch, ToolError>
             used.insert(name.clone());
         }
     }
-    let mut headers = headers(&binding.headers)?;
+    let (mut headers, mut key) = (headers(&binding.headers)?, HeaderMap::new());
+    idempotency::set_header(job, &mut key)?;
+    headers.extend(key);
     let body = binding.body_json.then(|| {
         let rest: Map<String, Value> = arguments
             .iter()
@@ -47,11 +58,25 @@ fn request(binding: &HttpBinding, arguments: &Value) -> Result<Fetch, ToolError>
             .map(|(n, v)| (n.clone(), v.clone()))
             .collect();
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-        Value::Object(rest).to_string().into_bytes()
+        Bytes::from(Value::Object(rest).to_string())
     });
     let method = Method::from_bytes(binding.method.as_bytes()).map_err(|_| faulty("method"))?;
-    let allow_private_network = binding.allow_private_network;
-    Ok(Fetch { method, url, headers, body, max_bytes: usize::MAX, allow_private_network })
+    Ok(Fetch {
+        may_move: may_move(job),
+        method,
+        url,
+        headers,
+        body,
+        max_bytes: usize::MAX,
+        allow_private_network: binding.allow_private_network,
+        timeout: job.timeout,
+    })
+}
+
+/// What changes the world must not do so at a server that nobody registered.
+fn may_move(job: &Job<'_>) -> bool {
+    let effect = job.tool.definition.as_ref().map(ToolDefinition::effect);
+    matches!(effect, Some(Effect::ReadOnly | Effect::Idempotent))
 }
 
 /// The address with its placeholders filled and percent-encoded, and the arguments that it used. An argument
@@ -105,24 +130,53 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// A JSON body is the result, untouched; any other becomes `{"text": …}`.
-fn result(fetched: Fetched) -> Ended {
-    let status = fetched.status;
-    if !status.is_success() {
-        return Err(refused(&fetched));
+/// A JSON body is the result, untouched; any other text becomes `{"text": …}`.
+async fn result(fetched: Fetched, output_schema: &str) -> Ended {
+    if !fetched.status.is_success() {
+        return Err(classify::refused(&fetched, "the server", true));
     }
+    let (status, reached) = (fetched.status, fetched.reached);
+    let failed = |code, message: String| Err(ToolError::new(code, message).having(reached));
     if fetched.truncated {
         let message = format!("the response is larger than {} bytes", fetched.body.len());
-        return Err(ToolError::new(ToolErrorCode::ResultTooLarge, message));
+        return failed(ToolErrorCode::ResultTooLarge, message);
     }
-    let text = String::from_utf8(fetched.body)
-        .map_err(|_| ToolError::new(ToolErrorCode::InvalidResult, "the response is not UTF-8 text"))?;
-    let is_json =
-        fetched.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json);
+    let content_type = fetched.headers.get(CONTENT_TYPE).cloned();
+    let described = content_type.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let Some(text) = text(fetched.body, content_type.as_ref()).await else {
+        return failed(ToolErrorCode::InvalidResult, "the response is not text of its charset".into());
+    };
+    let is_json = is_json(described);
     if text.is_empty() {
         return Ok(json!({ "status": status.as_u16() }).to_string());
     }
+    if !is_json && wants_other_than_text(output_schema) {
+        let kind: String = described.chars().take(100).collect();
+        let message = format!("the server answered {kind:?} where the output schema asks for JSON");
+        return failed(ToolErrorCode::InvalidResult, message);
+    }
     Ok(if is_json { text } else { json!({ "text": text }).to_string() })
+}
+
+/// The body as text; `None` where it is not. JSON is UTF-8 (RFC 8259, section 8.1), but some servers say
+/// otherwise and mean it.
+async fn text(body: Vec<u8>, content_type: Option<&HeaderValue>) -> Option<String> {
+    let text = if is_utf8(content_type) {
+        String::from_utf8(body).ok()?
+    } else {
+        // The HTTP client decodes every charset of the Encoding standard, byte by byte, without failure.
+        let mut buffered = http::Response::new(body);
+        buffered.headers_mut().insert(CONTENT_TYPE, content_type?.clone());
+        reqwest::Response::from(buffered).text().await.ok()?
+    };
+    Some(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned))
+}
+
+fn is_utf8(content_type: Option<&HeaderValue>) -> bool {
+    let Some(text) = content_type.and_then(|value| value.to_str().ok()) else { return true };
+    let text = text.to_ascii_lowercase();
+    let charset = text.split(';').skip(1).find_map(|part| part.trim().strip_prefix("charset="));
+    charset.is_none_or(|name| matches!(name.trim_matches('"'), "utf-8" | "utf8" | "us-ascii" | "ascii"))
 }
 
 fn is_json(content_type: &str) -> bool {
@@ -130,20 +184,15 @@ fn is_json(content_type: &str) -> bool {
     media == "application/json" || media.ends_with("+json")
 }
 
-fn refused(fetched: &Fetched) -> ToolError {
-    let code = match fetched.status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ToolErrorCode::UpstreamAuth,
-        StatusCode::TOO_MANY_REQUESTS => ToolErrorCode::UpstreamRateLimited,
-        _ => ToolErrorCode::ToolFailed,
-    };
-    let excerpt: String = String::from_utf8_lossy(&fetched.body).chars().take(500).collect();
-    let retryable = matches!(fetched.status.as_u16(), 408 | 425 | 429 | 502 | 503 | 504);
-    let message = format!("the server answered {}: {excerpt}", fetched.status);
-    ToolError { retryable, retry_after_ms: fetched.retry_after_ms(), ..ToolError::new(code, message) }
+/// Whether a tool promises something that `{"text": …}` cannot be.
+fn wants_other_than_text(output_schema: &str) -> bool {
+    let schema: Option<Value> = serde_json::from_str(output_schema).ok();
+    let required = schema.as_ref().and_then(|schema| schema.get("required")?.as_array());
+    required.is_some_and(|names| names.iter().any(|name| name != "text"))
 }
 
 fn wrong(argument: &str, what: &str) -> ToolError {
-    ToolError::new(ToolErrorCode::ToolFailed, format!("argument {argument} {what}"))
+    ToolError::new(ToolErrorCode::ToolFailed, format!("argument {argument} {what}")).having(Reached::No)
 }
 
 fn faulty(part: &str) -> ToolError {
@@ -177,17 +226,15 @@ mod tests {
     }
 
     #[test]
-    fn the_body_holds_what_the_address_does_not() {
-        let binding = HttpBinding {
-            method: "POST".into(),
-            url: "https://example.com/{a}".into(),
-            query_arguments: vec!["b".into()],
-            body_json: true,
-            ..HttpBinding::default()
-        };
-        let fetch = request(&binding, &json!({"a": 1, "b": "two words", "c": [3]})).unwrap();
-        assert_eq!(fetch.url.as_str(), "https://example.com/1?b=two+words");
-        assert_eq!(fetch.body.unwrap(), br#"{"c":[3]}"#);
-        assert_eq!(fetch.headers[CONTENT_TYPE], "application/json");
+    fn the_charset_is_read_from_the_content_type() {
+        let is_utf8 = |text: &'static str| is_utf8(Some(&HeaderValue::from_static(text)));
+        assert!(is_utf8("application/json") && is_utf8("text/plain; Charset=\"UTF-8\""));
+        assert!(!is_utf8("application/json; charset=iso-8859-1"));
+    }
+
+    #[test]
+    fn a_schema_says_whether_plain_text_can_be_the_result() {
+        assert!(!wants_other_than_text("") && !wants_other_than_text(r#"{"required":["text"]}"#));
+        assert!(wants_other_than_text(r#"{"type":"object","required":["total"]}"#));
     }
 }

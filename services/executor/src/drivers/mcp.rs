@@ -7,13 +7,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::mcp::{Client, Error as McpError, ToolResult, Transport};
+use ::mcp::{Call, CallEvent, Client, Error as McpError, Transport};
 use proto::registry::v1::{McpBinding, McpTransport, mcp_transport::Kind};
-use serde_json::{Map, Value, json};
+use serde_json::Map;
 use tokio::sync::Mutex;
 
-use super::Job;
-use crate::outcome::{Ended, ToolError, ToolErrorCode};
+use super::{Job, idempotency, mcp_result};
+use crate::{
+    outcome::{Ended, Reached, ToolError, ToolErrorCode},
+    progress::Sink,
+};
 
 /// Team and transport: two teams never share a process.
 type Key = (String, String);
@@ -52,11 +55,19 @@ impl McpDriver {
     pub(crate) async fn run(&self, binding: &McpBinding, job: &Job<'_>) -> Ended {
         let transport = binding.transport.as_ref().and_then(transport);
         let transport = transport.ok_or_else(|| faulty("the tool's server has no transport"))?;
-        let client = self.client(job, &transport).await.map_err(|error| failure(&error))?;
-        let arguments = job.arguments.as_object().cloned().unwrap_or_else(Map::new);
-        result(
-            client.call_tool(&binding.tool, arguments, job.timeout).await.map_err(|error| failure(&error))?,
-        )
+        let call = Call {
+            tool: &binding.tool,
+            arguments: idempotency::arguments(job).as_object().cloned().unwrap_or_else(Map::new),
+            meta: idempotency::meta(job)?,
+            timeout: job.timeout,
+        };
+        // The tool is not called before there is a connection.
+        let unsent = |error| mcp_result::failure(&error).having(Reached::No);
+        let connected = tokio::time::timeout(before(job.timeout), self.client(job, &transport)).await;
+        let client = connected.map_err(|_| too_slow(job.timeout))?.map_err(unsent)?;
+        let answer = client.call_tool_with(call, |event| tell(job.progress, event)).await;
+        let schema = job.tool.definition.as_ref().map_or("", |tool| tool.output_schema_json.as_str());
+        mcp_result::result(answer.map_err(|error| mcp_result::failure(&error))?, schema)
     }
 
     /// Ends every connection, and with it every child process.
@@ -112,40 +123,27 @@ fn transport(transport: &McpTransport) -> Option<Transport> {
     })
 }
 
-/// Structured content is the result; without it the content blocks are.
-fn result(result: ToolResult) -> Ended {
-    if result.is_error {
-        let message = texts(&result.content);
-        let message = if message.is_empty() { "the tool reported an error".to_owned() } else { message };
-        return Err(ToolError::new(ToolErrorCode::ToolFailed, message));
-    }
-    Ok(match result.structured {
-        Some(structured) => structured.to_string(),
-        None => json!({ "content": result.content }).to_string(),
-    })
+/// A little before the attempt ends, so that the driver says itself that nothing was sent.
+fn before(timeout: Duration) -> Duration {
+    timeout.saturating_sub(Duration::from_millis(20).min(timeout / 10))
 }
 
-fn texts(content: &[Value]) -> String {
-    let texts: Vec<&str> = content.iter().filter_map(|block| block.get("text")?.as_str()).collect();
-    texts.join("\n").chars().take(2_000).collect()
+fn too_slow(timeout: Duration) -> ToolError {
+    let message = format!("there was no connection to the MCP server within {} ms", timeout.as_millis());
+    ToolError::new(ToolErrorCode::Timeout, message).having(Reached::No)
 }
 
-fn failure(error: &McpError) -> ToolError {
-    let code = match error {
-        McpError::Timeout { .. } => ToolErrorCode::Timeout,
-        McpError::Protocol { .. } | McpError::Handshake { .. } | McpError::Unusable { .. } => {
-            ToolErrorCode::Protocol
+fn tell(sink: &Sink, event: CallEvent) {
+    match event {
+        CallEvent::Progress { progress, total, message } => {
+            sink.progress(progress, total.unwrap_or(0.0), &message.unwrap_or_default());
         }
-        McpError::Http { status: 401 | 403, .. } => ToolErrorCode::UpstreamAuth,
-        McpError::Http { status: 429, .. } => ToolErrorCode::UpstreamRateLimited,
-        McpError::TooLarge { .. } => ToolErrorCode::ResultTooLarge,
-        _ => ToolErrorCode::Unreachable,
-    };
-    let retry_after_ms = match error {
-        McpError::Http { retry_after: Some(after), .. } => i64::try_from(after.as_millis()).unwrap_or(0),
-        _ => 0,
-    };
-    ToolError { retryable: error.is_unsent(), retry_after_ms, ..ToolError::new(code, error.to_string()) }
+        CallEvent::Log { level, logger, data } => {
+            let text = data.as_str().map_or_else(|| data.to_string(), str::to_owned);
+            sink.log(&level, &logger.unwrap_or_default(), &text);
+        }
+        _ => {}
+    }
 }
 
 fn faulty(message: &str) -> ToolError {

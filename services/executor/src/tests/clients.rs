@@ -46,9 +46,9 @@ async fn block(house: &House) -> sqlx::Transaction<'static, sqlx::Postgres> {
     transaction
 }
 
-/// Waits until an insert into a table waits for a lock.
-async fn until_blocked(house: &House, table: &str) {
-    let insert = format!("%INSERT INTO executor.{table} %");
+/// Waits until a statement that begins like this waits for a lock. PostgreSQL shows the first 1,024 bytes of it.
+async fn until_blocked(house: &House, beginning: &str) {
+    let insert = format!("{beginning}%");
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
          AND wait_event_type = 'Lock' AND query LIKE $1";
     let pool = house.database.pool().unwrap();
@@ -62,7 +62,7 @@ async fn a_client_gone_while_the_intent_is_written_leaves_nothing_running() {
     house.add(posting("tool", &held.upstream.url));
     let blocked = block(&house).await;
     let call = house.spawn(PATIENCE, request("tool", "{}"));
-    until_blocked(&house, "execution").await;
+    until_blocked(&house, "WITH intent AS").await;
     call.abort();
     let _ = call.await;
     blocked.rollback().await.unwrap();
@@ -78,7 +78,7 @@ async fn a_call_whose_client_gave_up_before_the_intent_is_recorded_and_not_made(
     house.add(posting("tool", &held.upstream.url));
     let blocked = block(&house).await;
     let call = house.spawn(Duration::from_millis(400), request("tool", "{}"));
-    until_blocked(&house, "execution").await;
+    until_blocked(&house, "WITH intent AS").await;
     refused(call.await.unwrap(), Code::DeadlineExceeded, ErrorReason::DeadlineExceeded);
     blocked.rollback().await.unwrap();
     until(async || house.statuses().await == ["timed_out"]).await;
@@ -94,7 +94,7 @@ async fn a_refusal_is_recorded_when_its_client_is_gone() {
     let mut blocked = house.database.pool().unwrap().begin().await.unwrap();
     sqlx::query("LOCK TABLE executor.outbox IN SHARE MODE").execute(&mut *blocked).await.unwrap();
     let call = house.spawn(PATIENCE, request("nothing", "{}"));
-    until_blocked(&house, "outbox").await;
+    until_blocked(&house, "INSERT INTO executor.outbox").await;
     call.abort();
     let _ = call.await;
     blocked.rollback().await.unwrap();

@@ -19,18 +19,20 @@ use proto::{
     permissions::v1::{
         AuthenticateApiKeyRequest, AuthenticateApiKeyResponse, AuthorizeRequest, AuthorizeResponse,
         BatchAuthorizeRequest, BatchAuthorizeResponse, CreateAgentRequest, CreateAgentResponse,
-        GrantPermissionRequest, GrantPermissionResponse, IssueApiKeyRequest, IssueApiKeyResponse,
-        ListGrantsRequest, ListGrantsResponse, RevokeApiKeyRequest, RevokeApiKeyResponse,
-        RevokePermissionRequest, RevokePermissionResponse, SettleReservationRequest,
-        SettleReservationResponse, WhoAmIRequest, WhoAmIResponse,
+        GetBudgetRequest, GetBudgetResponse, GrantPermissionRequest, GrantPermissionResponse,
+        IssueApiKeyRequest, IssueApiKeyResponse, ListGrantsRequest, ListGrantsResponse, RevokeApiKeyRequest,
+        RevokeApiKeyResponse, RevokePermissionRequest, RevokePermissionResponse, SetBudgetRequest,
+        SetBudgetResponse, SettleReservationRequest, SettleReservationResponse, WhoAmIRequest,
+        WhoAmIResponse,
         permissions_service_server::{PermissionsService, PermissionsServiceServer},
     },
     registry::v1::{
-        GetToolRequest, GetToolResponse, ListServersRequest, ListServersResponse, ListToolVersionsRequest,
-        ListToolVersionsResponse, ListToolsRequest, ListToolsResponse, RefreshServerRequest,
-        RefreshServerResponse, RegisterServerRequest, RegisterServerResponse, RegisterToolRequest,
-        RegisterToolResponse, RemoveServerRequest, RemoveServerResponse, SetToolStatusRequest,
-        SetToolStatusResponse, WatchToolsRequest, WatchToolsResponse,
+        GetFallbacksRequest, GetFallbacksResponse, GetToolRequest, GetToolResponse, ListServersRequest,
+        ListServersResponse, ListToolVersionsRequest, ListToolVersionsResponse, ListToolsRequest,
+        ListToolsResponse, RefreshServerRequest, RefreshServerResponse, RegisterServerRequest,
+        RegisterServerResponse, RegisterToolRequest, RegisterToolResponse, RemoveServerRequest,
+        RemoveServerResponse, SetFallbacksRequest, SetFallbacksResponse, SetToolStatusRequest,
+        SetToolStatusResponse, UpdateToolRequest, UpdateToolResponse, WatchToolsRequest, WatchToolsResponse,
         registry_service_server::{RegistryService, RegistryServiceServer},
     },
     selector::v1::{
@@ -62,12 +64,16 @@ pub(crate) enum Mood {
 pub(crate) struct Fakes {
     /// Why permissions says no; `None`: it says yes.
     pub denial: Arc<Mutex<Option<AuthorizeResponse>>>,
+    /// Why it says no to these tools alone.
+    pub denied_tools: Arc<Mutex<HashMap<String, AuthorizeResponse>>>,
     pub permissions: Arc<Mutex<Mood>>,
     /// Authorize waits for a permit; closed, it waits for none.
     pub gate: Arc<Semaphore>,
     pub authorized: Arc<AtomicUsize>,
     /// Decision and whether it was committed.
     pub settled: Arc<Mutex<Vec<(String, bool)>>>,
+    /// What was charged, in millionths of a US dollar.
+    pub charged: Arc<Mutex<Vec<i64>>>,
     pub audit: Arc<Mutex<Mood>>,
     pub events: Arc<Mutex<Vec<Event>>>,
     /// Events in each request that audit took.
@@ -82,10 +88,12 @@ impl Default for Fakes {
         gate.close();
         Self {
             denial: Arc::default(),
+            denied_tools: Arc::default(),
             permissions: Arc::default(),
             gate: Arc::new(gate),
             authorized: Arc::default(),
             settled: Arc::default(),
+            charged: Arc::default(),
             audit: Arc::default(),
             events: Arc::default(),
             requests: Arc::default(),
@@ -102,7 +110,7 @@ impl Fakes {
     }
 
     pub(crate) fn links(&self, key: &TokenKey) -> HashMap<&'static str, Link> {
-        let options = || StackOptions { key: key.clone(), max_concurrent_requests: 256 };
+        let options = || StackOptions { key: key.clone(), max_concurrent_requests: 4_096 };
         let link = |routes: Routes| ::rpc::stack(routes, options());
         HashMap::from([
             ("permissions", link(Routes::new(PermissionsServiceServer::new(self.clone())))),
@@ -114,6 +122,11 @@ impl Fakes {
 
     pub(crate) fn set(mood: &Mutex<Mood>, to: Mood) {
         *mood.lock().unwrap() = to;
+    }
+
+    /// Denies every call of one tool.
+    pub(crate) fn deny_tool(&self, tool: &str, denial: AuthorizeResponse) {
+        self.denied_tools.lock().unwrap().insert(tool.to_owned(), denial);
     }
 
     pub(crate) fn settled(&self) -> Vec<(String, bool)> {
@@ -157,7 +170,11 @@ impl PermissionsService for Fakes {
         if let Some(denial) = self.denial.lock().unwrap().clone() {
             return Ok(Response::new(denial));
         }
-        let decision_id = request.into_inner().execution_id;
+        let request = request.into_inner();
+        if let Some(denial) = self.denied_tools.lock().unwrap().get(&request.tool_name).cloned() {
+            return Ok(Response::new(denial));
+        }
+        let decision_id = request.execution_id;
         Ok(Response::new(AuthorizeResponse {
             allowed: true,
             reserved: true,
@@ -174,6 +191,7 @@ impl PermissionsService for Fakes {
             return Err(down());
         }
         let request = request.into_inner();
+        self.charged.lock().unwrap().push(request.cost_micro_usd);
         self.settled.lock().unwrap().push((request.decision_id, request.committed));
         Ok(Response::new(SettleReservationResponse {}))
     }
@@ -188,6 +206,8 @@ impl PermissionsService for Fakes {
         revoke_api_key(RevokeApiKeyRequest) -> RevokeApiKeyResponse;
         authenticate_api_key(AuthenticateApiKeyRequest) -> AuthenticateApiKeyResponse;
         who_am_i(WhoAmIRequest) -> WhoAmIResponse;
+        set_budget(SetBudgetRequest) -> SetBudgetResponse;
+        get_budget(GetBudgetRequest) -> GetBudgetResponse;
     }
 }
 
@@ -244,5 +264,8 @@ impl RegistryService for Fakes {
         list_servers(ListServersRequest) -> ListServersResponse;
         refresh_server(RefreshServerRequest) -> RefreshServerResponse;
         remove_server(RemoveServerRequest) -> RemoveServerResponse;
+        update_tool(UpdateToolRequest) -> UpdateToolResponse;
+        set_fallbacks(SetFallbacksRequest) -> SetFallbacksResponse;
+        get_fallbacks(GetFallbacksRequest) -> GetFallbacksResponse;
     }
 }

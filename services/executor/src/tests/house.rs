@@ -4,14 +4,17 @@ use std::{collections::HashMap, fs::Permissions, os::unix::fs::PermissionsExt, p
 
 use ::rpc::{ErrorReason, Link, Outgoing, PageKey, StackOptions, TokenKey, reason_of};
 use ::store::{Database, LocalCluster, LocalOptions};
+use cache::{Cache, Limits};
 use catalog::Catalog;
+use limit::Limiter;
 use proto::{
     executor::v1::{
         ExecuteRequest, ExecuteResponse, Execution, ExecutionStatus, execute_request::Input,
         executor_service_client::ExecutorServiceClient,
     },
     registry::v1::{
-        Binding, BuiltinBinding, HttpBinding, Tool, ToolDefinition, ToolStatus, binding::Kind as BindingKind,
+        Binding, BuiltinBinding, HttpBinding, RetryPolicy, Tool, ToolDefinition, ToolSettings, ToolStatus,
+        binding::Kind as BindingKind,
     },
     types::v1::Effect,
 };
@@ -21,7 +24,9 @@ use tonic::{Code, Status};
 use types::{Caller, Role};
 
 use super::fakes::Fakes;
-use crate::{Config, HttpConfig, Parts, SandboxConfig, WebSearchConfig};
+use crate::{
+    CacheConfig, Config, HttpConfig, Parts, SandboxConfig, SealKey, WebSearchConfig, config::CacheVariant,
+};
 
 /// Long enough for anything that happens at all, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,6 +52,16 @@ pub(crate) fn config(workspace: &Path) -> Config {
         heartbeat_interval_ms: 100,
         lease_timeout_ms: u64::try_from(LEASE.as_millis()).unwrap(),
         audit_backlog_max_age_s: 300,
+        max_artifact_bytes: 1 << 20,
+        execution_timeout_s: 60,
+        worker_pool: 10,
+        parallel_limit: 5,
+        queue_poll_ms: 50,
+        max_concurrent_per_tool: 64,
+        max_wait_ms: 10_000,
+        metrics_refresh_s: 300,
+        watch_heartbeat_s: 1,
+        cache: CacheConfig { variant: CacheVariant::Memory, max_bytes: 1 << 24, max_entry_bytes: 1 << 20 },
         sandbox: SandboxConfig {
             python: "/nowhere/python".into(),
             work_root: workspace.to_owned(),
@@ -75,6 +90,17 @@ impl House {
 
     /// On a database, with these fakes. Must be called inside a runtime.
     pub(crate) fn on(database: &Database, fakes: Fakes, change: impl FnOnce(&mut Config)) -> Self {
+        let limits = Limits { max_bytes: 1 << 24, max_entry_bytes: 1 << 20 };
+        Self::with_cache(database, fakes, Cache::memory(limits), change)
+    }
+
+    /// With a cache of the test's own.
+    pub(crate) fn with_cache(
+        database: &Database,
+        fakes: Fakes,
+        cache: Cache,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let secret = SecretString::from("s".repeat(32));
         let key = TokenKey::new(&secret);
         let mut config = config(Path::new("/nowhere"));
@@ -93,11 +119,14 @@ impl House {
             audit: links["audit"].clone(),
             selector: links["selector"].clone(),
             outgoing: outgoing.clone(),
+            limiter: Limiter::memory(),
+            cache,
+            seal: SealKey::new([7; 32]),
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
         let routes = crate::start(&config, parts).unwrap();
-        let link = ::rpc::stack(routes, StackOptions { key, max_concurrent_requests: 256 });
+        let link = ::rpc::stack(routes, StackOptions { key, max_concurrent_requests: 4_096 });
         let client = ExecutorServiceClient::new(link);
         Self { database: database.clone(), fakes, client, catalog, outgoing, stop, tasks }
     }
@@ -110,8 +139,13 @@ impl House {
         async move { tokio::time::timeout(PATIENCE, tasks.wait()).await.expect("tasks end in time") }
     }
 
-    /// Puts a tool into the catalog.
+    /// Puts a tool that is tried once into the catalog.
     pub(crate) fn add(&self, definition: ToolDefinition) {
+        self.add_with(definition, ToolSettings { retry: Some(retries(0)), ..ToolSettings::default() });
+    }
+
+    /// Puts a tool with these settings into the catalog.
+    pub(crate) fn add_with(&self, definition: ToolDefinition, settings: ToolSettings) {
         self.catalog.upsert(Tool {
             id: types::new_id().to_string(),
             digest: "d".repeat(64),
@@ -119,8 +153,14 @@ impl House {
             revision: 1,
             team_id: TEAM.into(),
             definition: Some(definition),
+            settings: Some(settings),
             ..Tool::default()
         });
+    }
+
+    /// A message as the agent sends it.
+    pub(crate) fn as_agent<T>(&self, message: T) -> tonic::Request<T> {
+        self.outgoing.request(&agent("agent"), PATIENCE, message)
     }
 
     pub(crate) async fn execute(&self, request: ExecuteRequest) -> Result<ExecuteResponse, Status> {
@@ -146,6 +186,11 @@ impl House {
         let request = self.outgoing.request(&agent("agent"), time, request);
         let mut client = self.client.clone();
         tokio::spawn(async move { client.execute(request).await.map(tonic::Response::into_inner) })
+    }
+
+    /// A request of a caller for any method.
+    pub(crate) fn asking<T>(&self, caller: &Caller, message: T) -> tonic::Request<T> {
+        self.outgoing.request(caller, PATIENCE * 2, message)
     }
 
     /// One number that the database says.
@@ -225,6 +270,16 @@ pub(crate) fn agent(name: &str) -> Caller {
         role: Role::Agent,
         key_id: String::new(),
         service: None,
+    }
+}
+
+/// A policy of so many retries, a few milliseconds apart.
+pub(crate) fn retries(max_retries: i32) -> RetryPolicy {
+    RetryPolicy {
+        max_retries: Some(max_retries),
+        initial_backoff_ms: 5,
+        max_backoff_ms: 20,
+        ..RetryPolicy::default()
     }
 }
 

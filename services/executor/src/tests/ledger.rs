@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::house::TEAM;
 use crate::{
     ledger::Ledger,
-    outcome::{self, Status},
+    outcome::{self, Finished, Status},
     store::{self, Execution, Intent, OutboxEvent},
 };
 
@@ -18,28 +18,19 @@ pub(crate) fn intent(owner: Uuid, request_id: &str) -> Intent {
         id: types::new_id(),
         tool_name: "tool".into(),
         tool_version: "1.0.0".into(),
-        tool_digest: String::new(),
         effect: "side_effect".into(),
         sensitivity: "internal".into(),
         agent_id: "agent".into(),
-        task_id: String::new(),
         request_id: request_id.into(),
-        selection_id: String::new(),
-        trace_id: String::new(),
         decision_id: Some(types::new_id()),
         arguments_json: "{}".into(),
-        arguments_digest: String::new(),
         status: Status::Running.as_str().into(),
-        result_json: String::new(),
-        result_digest: String::new(),
-        error_json: String::new(),
-        cost_micro_usd: 0,
         create_time: Utc::now(),
-        end_time: None,
         owner,
         lease_epoch: 1,
+        ..Execution::default()
     };
-    Intent { execution, body_digest: "digest".into() }
+    Intent { execution, body_digest: "digest".into(), job: None }
 }
 
 /// A ledger with its writers, and its database.
@@ -93,7 +84,8 @@ async fn an_outcome_sent_again_counts_as_written_and_tells_nothing_twice() {
     let intent = intent(Uuid::new_v4(), "");
     assert!(ledger.intent(intent.clone(), true).await.unwrap());
     let ended = Ok("{}".to_owned());
-    let outcome = outcome::outcome(&intent.execution, &ended, "{}".into(), 0, Utc::now());
+    let outcome =
+        outcome::outcome(&intent.execution, &Finished::without_attempt(ended), "{}".into(), Utc::now());
     assert!(ledger.outcome(outcome.clone(), true).await.unwrap());
     // As after a commit whose answer was lost.
     assert!(ledger.outcome(outcome.clone(), true).await.unwrap());
@@ -112,7 +104,12 @@ async fn large_outcomes_are_written_in_more_than_one_commit() {
         futures_util::future::join_all(intents.iter().map(|intent| ledger.intent(intent.clone(), true)));
     assert!(written.await.into_iter().all(Result::unwrap));
     let outcomes = intents.iter().map(|intent| {
-        let outcome = outcome::outcome(&intent.execution, &Ok(large.clone()), large.clone(), 0, Utc::now());
+        let outcome = outcome::outcome(
+            &intent.execution,
+            &Finished::without_attempt(Ok(large.clone())),
+            large.clone(),
+            Utc::now(),
+        );
         ledger.outcome(outcome, true)
     });
     assert!(futures_util::future::join_all(outcomes).await.into_iter().all(Result::unwrap));

@@ -51,12 +51,28 @@ async fn a_server_that_died_between_calls_is_started_again_and_ends_with_the_pro
     let (code, message) = ended(house.execute(request("fails", "{}")).await, ExecutionStatus::Failed);
     assert!(code == "TOOL_FAILED" && message.contains("out of paper"), "{code} {message}");
     assert!(!message.contains("hunter2"), "{message}");
-    let (code, _) = ended(house.execute(request("dies", "{}")).await, ExecutionStatus::Failed);
+    let (code, _) = ended(house.execute(request("dies", "{}")).await, ExecutionStatus::UnknownOutcome);
     assert_eq!(code, "UNREACHABLE");
     let third = pid(&house).await;
     assert_ne!(second, third);
     tokio::time::timeout(Duration::from_secs(20), house.begin_stop()).await.unwrap();
     until(async || !is_alive(third)).await;
+}
+
+#[tokio::test]
+async fn what_a_tool_tells_while_it_runs_is_kept_without_its_secrets() {
+    let house = House::new().await;
+    house.add(tool("tells"));
+    execution(house.execute(request("tells", "{}")).await);
+    let kept = async || {
+        house.texts("SELECT kind || ' ' || body_json FROM executor.progress ORDER BY sequence").await
+    };
+    until(async || kept().await.len() == 2).await;
+    let kept = kept().await;
+    assert!(kept[0].starts_with("progress ") && kept[0].contains("half"), "{kept:?}");
+    assert!(kept[1].starts_with("log ") && kept[1].contains("at work"), "{kept:?}");
+    assert!(!kept[0].contains("hunter2"), "{kept:?}");
+    house.begin_stop().await;
 }
 
 #[tokio::test]

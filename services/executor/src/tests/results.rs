@@ -29,7 +29,7 @@ async fn a_tool_that_takes_too_long_is_stopped_and_charged() {
 
 #[tokio::test]
 async fn a_result_must_fit_be_json_and_keep_to_its_schema() {
-    let house = House::new().await;
+    let house = House::with(|config| config.max_artifact_bytes = config.max_result_bytes).await;
     let large = format!("\"{}\"", "x".repeat(64 * 1024));
     let upstream = Upstream::new(move |seen| {
         let body = match seen.target.as_str() {

@@ -70,7 +70,10 @@ async fn a_key_is_in_no_error_whatever_the_provider_does() {
             ("redirect", "UNREACHABLE"),
         ] {
             let asked = request(tool, &json!({ "query": query }).to_string());
-            let (found, message) = ended(house.execute(asked).await, ExecutionStatus::Failed);
+            // What came before a redirect may have been acted on.
+            let in_doubt = query == "redirect";
+            let status = if in_doubt { ExecutionStatus::UnknownOutcome } else { ExecutionStatus::Failed };
+            let (found, message) = ended(house.execute(asked).await, status);
             assert_eq!(found, code, "{tool} {message}");
             assert!(!message.contains(KEY), "{message}");
         }

@@ -1,0 +1,206 @@
+//! What the trail and the selector are told of a call. Pure: nothing here reads or writes anything, and nothing
+//! that is not sanitised may come in.
+
+use std::fmt::Write;
+
+use ::rpc::ErrorReason;
+use chrono::{DateTime, Utc};
+use prost::Message;
+use proto::{
+    audit::v1::{Action, Event, Result as AuditResult},
+    selector::v1 as selector,
+    types::v1::Sensitivity,
+};
+use types::Caller;
+
+use crate::{
+    outcome::{Attempt, AttemptKind, Finished, Reached, Source, Status, ToolError, ToolErrorCode},
+    store::{Execution, OutboxEvent, Outcome},
+};
+
+/// Destinations of the outbox.
+pub(crate) const AUDIT: &str = "audit";
+pub(crate) const SELECTOR: &str = "selector";
+
+/// The events of an ended execution: one for each retry and fallback, one for the call, and one for history.
+pub(crate) fn of(
+    execution: &Execution,
+    outcome: &Outcome,
+    status: Status,
+    finished: &Finished,
+) -> Vec<OutboxEvent> {
+    let tried = finished.attempts.windows(2).filter_map(|pair| tried_again(execution, &pair[0], &pair[1]));
+    let mut events: Vec<OutboxEvent> = tried.map(|event| outbox(AUDIT, &event)).collect();
+    events.push(outbox(AUDIT, &invoked(execution, outcome, status, finished)));
+    if tells_of_tool(finished) {
+        // Whatever stood in for the tool, it failed.
+        let succeeded = finished.ended.is_ok() && finished.source == Source::Tool;
+        events.push(outbox(SELECTOR, &learned(execution, outcome, succeeded)));
+    }
+    events
+}
+
+/// A cached answer, a call that never came to the tool, and one that its caller gave up say nothing of the tool.
+fn tells_of_tool(finished: &Finished) -> bool {
+    let is_given_up = |error: &ToolError| error.code == ToolErrorCode::Cancelled;
+    !finished.is_hit() && !never_ran(finished) && !finished.ended.as_ref().is_err_and(is_given_up)
+}
+
+/// Whether the call failed before any tool was asked.
+fn never_ran(finished: &Finished) -> bool {
+    finished.ended.as_ref().is_err_and(|error| error.reached == Reached::No) && !finished.was_made()
+}
+
+/// That an attempt followed another, and why.
+fn tried_again(execution: &Execution, failed: &Attempt, next: &Attempt) -> Option<Event> {
+    let (action, error) = match next.kind {
+        AttemptKind::First => return None,
+        AttemptKind::Retry => (Action::RetryAttempted, failed.error.as_ref()?),
+        AttemptKind::Fallback => (Action::FallbackUsed, failed.error.as_ref()?),
+    };
+    let result = if next.error.is_none() { AuditResult::Success } else { AuditResult::Failure };
+    Some(Event {
+        time: Some(timestamp(next.start_time)),
+        action: action.into(),
+        result: result.into(),
+        tool_name: next.tool_name.clone(),
+        tool_version: next.tool_version.clone(),
+        reason: error.code.as_str().to_owned(),
+        message: format!("attempt {} after {} failed: {}", next.number, failed.tool_name, error.message),
+        duration_ms: next.duration_ms,
+        ..about(execution)
+    })
+}
+
+fn invoked(execution: &Execution, outcome: &Outcome, status: Status, finished: &Finished) -> Event {
+    let error: Option<&ToolError> = finished.ended.as_ref().err();
+    let in_doubt = error.is_some_and(|e| e.reached == Reached::Maybe) && execution.effect == "side_effect";
+    let is_denied = error.is_some_and(|e| e.code == ToolErrorCode::Denied) && never_ran(finished);
+    let result = match status {
+        _ if is_denied => AuditResult::Denied,
+        Status::Succeeded => AuditResult::Success,
+        Status::UnknownOutcome => AuditResult::Unknown,
+        _ if in_doubt => AuditResult::Unknown,
+        _ => AuditResult::Failure,
+    };
+    let action = match finished.source {
+        _ if is_denied => Action::PermissionChecked,
+        _ if never_ran(finished) => Action::ErrorOccurred,
+        Source::Cache | Source::SemanticCache | Source::Coalesced | Source::StaleCache => Action::CacheHit,
+        Source::Tool | Source::Fallback | Source::Partial => Action::ToolInvoked,
+    };
+    Event {
+        time: Some(timestamp(outcome.end_time)),
+        action: action.into(),
+        result: result.into(),
+        reason: error.map(|error| error.code.as_str().to_owned()).unwrap_or_default(),
+        message: error.map(|error| error.message.clone()).unwrap_or_default(),
+        arguments_json: execution.arguments_json.clone(),
+        result_digest: outcome.result_digest.clone(),
+        duration_ms: duration_ms(execution.start_time.unwrap_or(execution.create_time), outcome.end_time),
+        cost_micro_usd: outcome.cost_micro_usd,
+        ..about(execution)
+    }
+}
+
+/// What every event of an execution says.
+fn about(execution: &Execution) -> Event {
+    Event {
+        id: types::new_id().to_string(),
+        team_id: execution.team_id.clone(),
+        agent_id: execution.agent_id.clone(),
+        tool_name: execution.tool_name.clone(),
+        tool_version: execution.tool_version.clone(),
+        tool_digest: execution.tool_digest.clone(),
+        execution_id: execution.id.to_string(),
+        task_id: execution.task_id.clone(),
+        trace_id: execution.trace_id.clone(),
+        arguments_digest: execution.arguments_digest.clone(),
+        sensitivity: sensitivity(&execution.sensitivity).into(),
+        decision_id: execution.decision_id.map(|id| id.to_string()).unwrap_or_default(),
+        ..Event::default()
+    }
+}
+
+fn learned(execution: &Execution, outcome: &Outcome, succeeded: bool) -> selector::Outcome {
+    selector::Outcome {
+        event_id: types::new_id().to_string(),
+        team_id: execution.team_id.clone(),
+        agent_id: execution.agent_id.clone(),
+        tool_name: execution.tool_name.clone(),
+        execution_id: execution.id.to_string(),
+        selection_id: execution.selection_id.clone(),
+        succeeded,
+        duration_ms: duration_ms(execution.start_time.unwrap_or(execution.create_time), outcome.end_time),
+        cost_micro_usd: outcome.cost_micro_usd,
+        time: Some(timestamp(outcome.end_time)),
+    }
+}
+
+/// A call that ended before its intent: refused, or wrong.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal<'a> {
+    pub caller: &'a Caller,
+    pub tool_name: String,
+    pub tool_version: &'a str,
+    pub tool_digest: &'a str,
+    pub sensitivity: &'a str,
+    pub task_id: &'a str,
+    pub trace_id: &'a str,
+    pub arguments_json: String,
+    /// Whether the permissions service said no; any other refusal is a failure before the question.
+    pub is_denial: bool,
+    pub reason: ErrorReason,
+    pub message: String,
+}
+
+/// The event of a refusal.
+pub(crate) fn refused(refusal: Refusal<'_>, at: DateTime<Utc>) -> OutboxEvent {
+    let (action, result) = if refusal.is_denial {
+        (Action::PermissionChecked, AuditResult::Denied)
+    } else {
+        (Action::ErrorOccurred, AuditResult::Failure)
+    };
+    let event = Event {
+        id: types::new_id().to_string(),
+        team_id: refusal.caller.team.clone(),
+        time: Some(timestamp(at)),
+        action: action.into(),
+        result: result.into(),
+        agent_id: refusal.caller.agent.clone(),
+        tool_name: refusal.tool_name,
+        tool_version: refusal.tool_version.to_owned(),
+        tool_digest: refusal.tool_digest.to_owned(),
+        task_id: refusal.task_id.to_owned(),
+        trace_id: refusal.trace_id.to_owned(),
+        reason: refusal.reason.as_str_name().trim_start_matches("ERROR_REASON_").to_owned(),
+        message: refusal.message,
+        arguments_json: refusal.arguments_json,
+        sensitivity: sensitivity(refusal.sensitivity).into(),
+        ..Event::default()
+    };
+    outbox(AUDIT, &event)
+}
+
+fn outbox(destination: &'static str, message: &impl Message) -> OutboxEvent {
+    let mut payload = String::from("\\x");
+    for byte in message.encode_to_vec() {
+        // Writing to a String cannot fail.
+        let _ = write!(payload, "{byte:02x}");
+    }
+    OutboxEvent { destination, payload }
+}
+
+/// Milliseconds between two times; 0 when the clock was set back between them.
+pub(crate) fn duration_ms(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
+    (to - from).num_microseconds().map_or(0.0, |micros| micros.max(0) as f64 / 1_000.0)
+}
+
+pub(crate) fn timestamp(at: DateTime<Utc>) -> prost_types::Timestamp {
+    let nanos = i32::try_from(at.timestamp_subsec_nanos()).unwrap_or(0);
+    prost_types::Timestamp { seconds: at.timestamp(), nanos }
+}
+
+fn sensitivity(word: &str) -> Sensitivity {
+    word.parse::<types::Sensitivity>().map(Sensitivity::from).unwrap_or_default()
+}

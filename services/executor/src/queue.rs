@@ -1,0 +1,82 @@
+//! The workers of the queue: they take calls that are due, only as many as this process has places for, and never
+//! so many of one tool that it could fill them all. What becomes of a taken call is told in `queue/deliver.rs`.
+
+mod deliver;
+mod places;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::places::{Place, Queue};
+use crate::{
+    Error, Executor,
+    store::{self, Claimed, Execution},
+};
+
+/// Takes and runs calls until told to stop; those under way then end as runs do.
+pub(crate) async fn work(executor: &Arc<Executor>, stop: CancellationToken) {
+    let poll = Duration::from_millis(executor.config.queue_poll_ms);
+    let mut unconfirmed = Vec::new();
+    while !stop.is_cancelled() {
+        if let Err(error) = fill(executor, &mut unconfirmed).await
+            && !matches!(error, Error::Store(::store::Error::Unavailable(_)))
+        {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::error!(%error, cause, "queued calls cannot be taken; tried again");
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = executor.queue.woken() => {}
+            () = tokio::time::sleep(poll) => {}
+        }
+    }
+    // What stays is found by the reaper.
+    let _ = return_unconfirmed(executor, &mut unconfirmed).await;
+}
+
+/// Takes what is due, until no place is free or nothing is due. Takes nothing while no new call is taken either.
+async fn fill(executor: &Arc<Executor>, unconfirmed: &mut Vec<Execution>) -> Result<(), Error> {
+    return_unconfirmed(executor, unconfirmed).await?;
+    while executor.queue.free() > 0 && executor.lease.is_held() {
+        let Ok(admitted) = executor.admit() else { return Ok(()) };
+        let before = std::time::Instant::now();
+        let claimed = claim(executor, unconfirmed).await?;
+        if claimed.is_empty() {
+            return Ok(());
+        }
+        for call in claimed {
+            let place = executor.queue.take(&call.execution);
+            executor.runs.spawn(deliver::deliver(Arc::clone(executor), call, place, before));
+        }
+        drop(admitted);
+    }
+    Ok(())
+}
+
+/// Makes calls this process's own, on disk. Where no answer says whether that happened, they are remembered.
+async fn claim(executor: &Executor, unconfirmed: &mut Vec<Execution>) -> Result<Vec<Claimed>, Error> {
+    let (load, queue) = (executor.queue.load(Instant::now()), &executor.queue);
+    let mut transaction = store::begin(executor.database.pool()?, true).await?;
+    let room = (queue.free(), queue.most_of_one());
+    let claimed = store::jobs_claim_in_txn(&mut transaction, executor.owner, &load, room).await?;
+    if claimed.is_empty() {
+        return Ok(claimed);
+    }
+    if let Err(error) = transaction.commit().await {
+        unconfirmed.extend(claimed.into_iter().map(|call| call.execution));
+        return Err(::store::Error::from(error).into());
+    }
+    Ok(claimed)
+}
+
+/// Puts back what may have been taken: it was not begun. Where it was not taken, nothing is touched.
+async fn return_unconfirmed(executor: &Executor, unconfirmed: &mut Vec<Execution>) -> Result<(), Error> {
+    while let Some(execution) = unconfirmed.last() {
+        let (team, id) = (&execution.team_id, execution.id);
+        store::job_put_back(executor.database.pool()?, team, id, execution.lease_epoch, None).await?;
+        unconfirmed.pop();
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! A call that ended before its intent. The refusal is recorded before it is told: no answer may leave without
+//! its trace.
+
+use std::sync::Arc;
+
+use ::rpc::{Call, ErrorReason, ServiceError};
+use proto::registry::v1::Tool;
+use serde_json::Value;
+use types::Sensitivity;
+
+use crate::{
+    Error, Executor,
+    events::{self, Refusal},
+    invoke::{Request, sensitivity, stored_arguments},
+    redact, store,
+};
+
+/// Largest sanitised arguments of an unknown tool that are stored, in bytes of JSON text.
+const MAX_STORED_ARGUMENTS: usize = 64 * 1024;
+
+/// Records that a call was refused, and gives the refusal back. What cannot be recorded is refused as
+/// unavailable instead. Recorded in a task of its own: a client that goes away does not undo its refusal.
+pub(crate) async fn refuse(
+    executor: &Arc<Executor>,
+    call: &Call,
+    request: &Request,
+    tool: Option<&Tool>,
+    error: Error,
+) -> Error {
+    let definition = tool.and_then(|tool| tool.definition.as_ref());
+    let arguments: Value = serde_json::from_str(&request.arguments_json).unwrap_or(Value::Null);
+    let refusal = Refusal {
+        caller: &call.caller,
+        tool_name: definition
+            .map_or_else(|| redact::text(&request.tool), |definition| definition.name.clone()),
+        tool_version: definition.map_or("", |definition| definition.version.as_str()),
+        tool_digest: tool.map_or("", |tool| tool.digest.as_str()),
+        sensitivity: definition.map_or(Sensitivity::Internal, sensitivity).as_str(),
+        task_id: &request.task_id,
+        trace_id: &call.trace_id,
+        arguments_json: definition.map_or_else(
+            || redact::json(&arguments, None, MAX_STORED_ARGUMENTS),
+            |definition| stored_arguments(definition, &arguments),
+        ),
+        is_denial: matches!(error, Error::Denied { .. }),
+        reason: error.reason(),
+        message: redact::text(&error.public_message()),
+    };
+    if refusal.reason == ErrorReason::StoreUnavailable {
+        return error;
+    }
+    let (event, writer) = (events::refused(refusal, store::now()), Arc::clone(executor));
+    let recorded = executor.runs.spawn(async move {
+        let recorded = writer.ledger.events(vec![event]).await;
+        writer.audit_outbox.wake();
+        recorded
+    });
+    match recorded.await {
+        Ok(Ok(())) => error,
+        Ok(Err(unrecorded)) => Error::Store(unrecorded),
+        Err(_) => Error::Internal("the refusal was not recorded".into()),
+    }
+}

@@ -123,6 +123,8 @@ pub struct Settings {
     pub roles: Roles,
     /// The database.
     pub database: DatabaseSettings,
+    /// What may be lost: rates and cached answers of many processes.
+    pub redis: RedisSettings,
     /// Keys and secrets.
     pub security: Security,
     /// Logs, traces and metrics.
@@ -153,6 +155,54 @@ pub struct DatabaseSettings {
     pub url: Option<SecretString>,
     /// Most connections of this process.
     pub max_connections: u32,
+}
+
+/// `[redis]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisSettings {
+    /// Where Redis is, such as `redis://host:6379`; of a Cluster, some of its nodes. None: there is no Redis.
+    #[serde(deserialize_with = "addresses")]
+    pub urls: Vec<SecretString>,
+    /// Whether they are nodes of a Redis Cluster.
+    pub cluster: bool,
+    /// Longest that a call waits for Redis, in milliseconds.
+    pub timeout_ms: u64,
+    /// Processes of each kind: while Redis is away, each admits its share of a rate.
+    pub replicas: u32,
+}
+
+/// Addresses, or one text of addresses joined by commas, as an environment variable gives them.
+fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SecretString>, D::Error> {
+    let addresses = match Names::deserialize(deserializer)? {
+        Names::List(names) => names,
+        Names::Text(text) => text.split(',').map(str::to_owned).collect(),
+    };
+    let given = addresses.iter().map(|address| address.trim()).filter(|address| !address.is_empty());
+    Ok(given.map(SecretString::from).collect())
+}
+
+impl RedisSettings {
+    fn validate(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let sound = |url: &SecretString| {
+            let known = ["redis://", "rediss://", "redis+unix://"];
+            known.iter().any(|scheme| url.expose_secret().starts_with(scheme))
+        };
+        if !self.urls.iter().all(sound) {
+            faults.push("redis.urls must begin with redis://, rediss:// or redis+unix://".to_owned());
+        }
+        if !self.cluster && self.urls.len() > 1 {
+            faults.push("redis.urls must be one address unless redis.cluster is true".to_owned());
+        }
+        if !(10..=10_000).contains(&self.timeout_ms) {
+            faults.push("redis.timeout_ms must be 10 to 10000".to_owned());
+        }
+        if !(1..=10_000).contains(&self.replicas) {
+            faults.push("redis.replicas must be 1 to 10000".to_owned());
+        }
+        faults
+    }
 }
 
 /// `[security]`.
@@ -243,6 +293,10 @@ impl Settings {
         }
         if self.server.max_concurrent_requests == 0 || self.server.max_concurrent_requests > 1 << 20 {
             faults.push("server.max_concurrent_requests must be 1 to 1048576".to_owned());
+        }
+        faults.extend(self.redis.validate());
+        if self.executor.cache.variant == executor::CacheVariant::Redis && self.redis.urls.is_empty() {
+            faults.push("executor.cache.variant is redis, and redis.urls is empty".to_owned());
         }
         faults.extend(self.telemetry.validate());
         for role in &roles.0 {

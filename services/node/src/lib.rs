@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod data;
 mod health;
+mod redis;
 pub mod serve;
 pub mod up;
 pub mod wire;

@@ -5,16 +5,18 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use anyhow::Context;
 use catalog::Catalog;
+use executor::SealKey;
+use limit::Limiter;
 use rpc::{Bound, Link, Outgoing, PageKey, Readiness, ServerOptions, StackOptions, TokenKey};
 use secrecy::SecretString;
-use store::{Database, Schema};
+use store::{Database, Redis, Schema};
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 
 use crate::{
     config::{Role, Roles, Settings},
-    health,
+    health, redis,
 };
 
 /// How long a start waits for the database.
@@ -38,9 +40,18 @@ pub fn schemas() -> [Schema; 5] {
 
 /// Starts the roles: ports first, then the database, then each service, then serving.
 pub async fn start(settings: &Settings, roles: &Roles) -> anyhow::Result<Node> {
+    start_with(settings, roles, executor::start).await
+}
+
+/// The same, with an executor that is started in another way from the same parts.
+pub async fn start_with(
+    settings: &Settings,
+    roles: &Roles,
+    executor: impl FnOnce(&executor::Config, executor::Parts) -> Result<Routes, executor::Error>,
+) -> anyhow::Result<Node> {
     let mut bound = bind(settings, roles).await?;
     let parts = Parts::new(settings, roles).await?;
-    let links = parts.links(settings, roles).await?;
+    let links = parts.links(settings, roles, executor).await?;
     let mut node = Node {
         addresses: bound.iter().map(|(role, bound)| (*role, bound.address)).collect(),
         servers: JoinSet::new(),
@@ -118,6 +129,8 @@ struct Parts {
     key: TokenKey,
     pages: PageKey,
     stack: StackOptions,
+    redis: Option<Redis>,
+    limiter: Limiter,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -134,7 +147,17 @@ impl Parts {
             max_concurrent_requests: settings.server.max_concurrent_requests,
         };
         let pages = PageKey::new(secret);
-        Ok(Self { database, key, pages, stack, tasks: TaskTracker::new(), stop: CancellationToken::new() })
+        let redis = redis::connect(&settings.redis)?;
+        let limiter = redis::limiter(settings, redis.as_ref());
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        Ok(Self { database, key, pages, stack, redis, limiter, tasks, stop })
+    }
+
+    /// A key for one purpose that every process of the suite comes to.
+    fn derived(settings: &Settings, purpose: &str) -> anyhow::Result<[u8; 32]> {
+        let secret =
+            settings.security.caller_token_key.as_ref().context("security.caller_token_key is not set")?;
+        Ok(rpc::derive_key(secret, &format!("toolcrib {purpose} v1")))
     }
 
     fn database(&self) -> anyhow::Result<Database> {
@@ -142,7 +165,12 @@ impl Parts {
     }
 
     /// Starts the services in the order in which they need each other, and gives the links to serve.
-    async fn links(&self, settings: &Settings, roles: &Roles) -> anyhow::Result<BTreeMap<Role, Link>> {
+    async fn links(
+        &self,
+        settings: &Settings,
+        roles: &Roles,
+        start_executor: impl FnOnce(&executor::Config, executor::Parts) -> Result<Routes, executor::Error>,
+    ) -> anyhow::Result<BTreeMap<Role, Link>> {
         let mut served = BTreeMap::new();
         let mut link = |role: Role, peer: &str, routes: Option<Routes>| -> anyhow::Result<Link> {
             let Some(routes) = routes else { return remote(role, peer) };
@@ -160,7 +188,7 @@ impl Parts {
         let selector = link(Role::Selector, &peers.selector, selector)?;
         let executor = match catalog.filter(|_| roles.has(Role::Executor)) {
             None => None,
-            Some(catalog) => Some(executor::start(
+            Some(catalog) => Some(start_executor(
                 &settings.executor,
                 executor::Parts {
                     database: self.database()?,
@@ -171,6 +199,9 @@ impl Parts {
                     audit: audit.clone(),
                     selector: selector.clone(),
                     outgoing: Outgoing::new("executor", self.key.clone()),
+                    limiter: self.limiter.clone(),
+                    cache: redis::cache(settings, self.redis.as_ref(), &Self::derived(settings, "cache")?)?,
+                    seal: SealKey::new(Self::derived(settings, "queue")?),
                     stop: self.stop.clone(),
                     tasks: self.tasks.clone(),
                 },
@@ -178,8 +209,8 @@ impl Parts {
         };
         let executor = link(Role::Executor, &peers.executor, executor)?;
         if roles.has(Role::Edge) {
-            let parts =
-                edge::Parts { registry, selector, executor, permissions, audit, key: self.key.clone() };
+            let (key, limiter) = (self.key.clone(), self.limiter.clone());
+            let parts = edge::Parts { registry, selector, executor, permissions, audit, key, limiter };
             served.insert(Role::Edge, edge::start(&settings.edge, parts));
         }
         Ok(served)

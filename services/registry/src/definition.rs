@@ -10,13 +10,14 @@ use crate::Error;
 
 /// The tools that toolcrib itself implements: every name that a built-in binding may have. The executor
 /// has one driver for each.
-pub const BUILTINS: [&str; 6] = [
+pub const BUILTINS: [&str; 7] = [
     "python_sandbox",
     "pandas_analyzer",
     "file_operations",
     "http_request",
     "brave_web_search",
     "google_web_search",
+    "echo",
 ];
 
 /// Provider of the built-in tools.

@@ -13,13 +13,14 @@ use crate::{
 };
 
 /// The definitions, one file each.
-const SEEDS: [&str; 6] = [
+const SEEDS: [&str; 7] = [
     include_str!("../seed/brave_web_search.json"),
     include_str!("../seed/google_web_search.json"),
     include_str!("../seed/python_sandbox.json"),
     include_str!("../seed/pandas_analyzer.json"),
     include_str!("../seed/file_operations.json"),
     include_str!("../seed/http_request.json"),
+    include_str!("../seed/echo.json"),
 ];
 
 #[derive(Deserialize)]

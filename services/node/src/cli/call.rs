@@ -1,17 +1,11 @@
 //! `toolcrib call`: runs one tool and shows what it gave.
 
 use clap::Args;
-use proto::executor::v1::{ExecuteRequest, ExecuteResponse, Execution, ExecutionStatus, execute_request};
+use proto::executor::v1::{ExecuteResponse, Execution, ExecutionStatus, Source};
 use serde_json::{Map, Value};
 
 use super::{
-    arguments::{self, Piece},
-    client::Client,
-    error::Error,
-    executions, files, human, json,
-    output::Output,
-    tools,
-    words::word,
+    client::Client, error::Error, execution, human, invocation::Invocation, json, output::Output, words::word,
 };
 
 /// Seconds to wait when --timeout is not given: the longest run of a tool and a little more.
@@ -23,44 +17,18 @@ pub const TIMEOUT_S: u64 = 310;
   toolcrib call file_operations operation=write path=notes.txt content=@notes.txt
   toolcrib call python_sandbox code=@script.py
   toolcrib call time.get_current_time timezone=Europe/Athens
-  toolcrib call user_by_id --json '{\"id\": 9007199254740993}'
-  echo '{\"id\": 7}' | toolcrib call user_by_id @-
+  toolcrib call user_by_id --json '{\"id\": 9007199254740993}' --no-cache
+  echo '{\"id\": 7}' | toolcrib call user_by_id @- --retries 0
 
 Exit code: 0 succeeded, 1 the tool failed, 2 refused, 3 toolcrib cannot be reached.")]
 pub struct CallArgs {
-    /// Name of the tool, or id of one version
-    tool: String,
-    /// key=value typed by the tool's schema, key:=json, key=@file, or a whole object from @file or @-
-    #[arg(value_name = "ARGUMENT")]
-    arguments: Vec<String>,
-    /// The arguments as one JSON object; key=value adds to it
-    #[arg(long, value_name = "OBJECT")]
-    json: Option<String>,
-    /// The same id and arguments get the first answer again instead of a second run
-    #[arg(long, value_name = "ID")]
-    request_id: Option<String>,
-    /// The task that the call belongs to
-    #[arg(long, value_name = "TASK_ID")]
-    task: Option<String>,
-    /// The selection that the call follows
-    #[arg(long, value_name = "ID")]
-    selection: Option<String>,
-    /// Shortens the tool's own timeout
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(1..))]
-    timeout_ms: Option<i64>,
+    #[command(flatten)]
+    call: Invocation,
 }
 
 /// Runs the command.
 pub async fn run(args: CallArgs, client: &Client, output: &mut Output) -> Result<(), Error> {
-    let arguments_json = arguments_of(&args, client).await?;
-    let request = ExecuteRequest {
-        tool: args.tool,
-        input: Some(execute_request::Input::ArgumentsJson(arguments_json)),
-        request_id: args.request_id.unwrap_or_default(),
-        task_id: args.task.unwrap_or_default(),
-        timeout_ms: args.timeout_ms.unwrap_or_default(),
-        selection_id: args.selection.unwrap_or_default(),
-    };
+    let request = args.call.request(client).await?;
     let answer: ExecuteResponse = client.executor().execute(request).await?.into_inner();
     let Some(execution) = &answer.execution else { return Err(Error::incomplete("execution")) };
     if output.is_json() {
@@ -71,20 +39,8 @@ pub async fn run(args: CallArgs, client: &Client, output: &mut Output) -> Result
     if execution.status == ExecutionStatus::Succeeded as i32 { Ok(()) } else { Err(Error::Failed) }
 }
 
-async fn arguments_of(args: &CallArgs, client: &Client) -> Result<String, Error> {
-    let mut pieces: Vec<Piece> = args.json.iter().cloned().map(Piece::Whole).collect();
-    for word in &args.arguments {
-        pieces.push(arguments::piece(word, &mut files::read).map_err(Error::Usage)?);
-    }
-    let mut schema = Value::Null;
-    if arguments::need_schema(&pieces) {
-        let definition = tools::get(&args.tool, None, client).await?.definition.unwrap_or_default();
-        schema = serde_json::from_str(&definition.input_schema_json).unwrap_or_default();
-    }
-    arguments::object(&pieces, &schema).map_err(Error::Usage)
-}
-
-fn tell(execution: &Execution, replayed: bool, output: &mut Output) -> Result<(), Error> {
+/// Shows what an ended execution gave.
+pub fn tell(execution: &Execution, replayed: bool, output: &mut Output) -> Result<(), Error> {
     let told = told(&execution.result_json);
     if !told.out.is_empty() {
         output.untrusted(&told.out)?;
@@ -94,7 +50,7 @@ fn tell(execution: &Execution, replayed: bool, output: &mut Output) -> Result<()
         output.note(beside.trim_end_matches('\n'))?;
     }
     if let Some(error) = &execution.error {
-        output.aside(|style| executions::error_text(error, style))?;
+        output.aside(|style| execution::error_text(error, style))?;
     }
     output.note(&closing(execution, replayed))
 }
@@ -153,6 +109,7 @@ fn texts(fields: &Map<String, Value>) -> Option<String> {
     Some(texts?.join("\n"))
 }
 
+/// One line on how it ended.
 fn closing(execution: &Execution, replayed: bool) -> String {
     let mut parts = vec![
         word::<ExecutionStatus>(execution.status),
@@ -160,6 +117,12 @@ fn closing(execution: &Execution, replayed: bool) -> String {
         human::cost(execution.cost_micro_usd),
         execution.id.clone(),
     ];
+    if execution.source != Source::Unspecified as i32 {
+        parts.push(execution::source(execution));
+    }
+    if !execution.warnings.is_empty() {
+        parts.push("the result breaks its schema: see toolcrib executions show".into());
+    }
     if replayed {
         parts.push("the recorded answer of an earlier call".into());
     }
@@ -199,5 +162,8 @@ mod tests {
         };
         assert_eq!(closing(&execution, false), "timed_out · 1.2s · $0.0005 · e-1");
         assert!(closing(&execution, true).ends_with("earlier call"));
+        let source = Source::StaleCache as i32;
+        let stale = Execution { source, cache_age_ms: 61_000, ..execution };
+        assert!(closing(&stale, false).ends_with(" · stale_cache, 1m01s old"));
     }
 }

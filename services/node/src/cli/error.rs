@@ -211,6 +211,20 @@ fn hint(reason: ErrorReason) -> &'static str {
         ErrorReason::InvalidArguments => "see what the tool takes with: toolcrib tools show TOOL",
         ErrorReason::RequestIdReused => "choose another --request-id, or repeat the very same call",
         ErrorReason::MessageTooLarge => "send less: a message may have 4 MiB",
+        ErrorReason::RateLimited => "see the tool's rate with: toolcrib tools settings TOOL",
+        ErrorReason::BudgetExhausted => {
+            "see what is left with: toolcrib budget\nan admin raises it with: toolcrib budget set DOLLARS"
+        }
+        ErrorReason::EtagMismatch => "somebody changed it meanwhile: read it again, then repeat the change",
+        ErrorReason::CircuitOpen => {
+            "see how it failed with: toolcrib executions list --tool TOOL --status failed"
+        }
+        ErrorReason::ToolBusy => {
+            "see what is under way with: toolcrib executions list --status running\n\
+             an operator allows more at once with: toolcrib tools set TOOL max_concurrent=N"
+        }
+        ErrorReason::NotCancellable => "see how it ended with: toolcrib executions show ID",
+        ErrorReason::NotBegun => "nothing of it was done: call it again on its own",
         ErrorReason::NoSuitableTool => "ask for less, or see what there is with: toolcrib tools list",
         ErrorReason::StoreUnavailable
         | ErrorReason::ServiceUnavailable

@@ -1,20 +1,20 @@
 //! `toolcrib executions`: what ran, and how it ended.
 
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use proto::{
-    executor::v1::{
-        Execution, ExecutionStatus, GetExecutionRequest, ListExecutionsRequest, ListExecutionsResponse,
-        ToolError, ToolErrorCode,
-    },
-    types::v1::Effect,
+use proto::executor::v1::{
+    CancelExecutionRequest, CancelExecutionResponse, Execution, ExecutionStatus, GetExecutionRequest,
+    ListExecutionsRequest, ListExecutionsResponse, ToolErrorCode,
 };
 
 use super::{
     client::{Client, pages},
     error::Error,
-    human, json,
-    output::{Output, Style, Tone, View},
-    table::{Table, cell, details, number, toned},
+    execution::{page, took},
+    human,
+    output::{Output, View},
+    table::{Table, cell, number, toned},
+    watch,
     words::{execution_tone, parser, word},
 };
 
@@ -23,8 +23,15 @@ use super::{
 pub enum Command {
     /// List executions, newest first
     List(ListArgs),
-    /// Show one execution with arguments and result
+    /// Show one execution with arguments, result and every attempt
     Show {
+        /// Its id
+        id: String,
+    },
+    /// Tell what happens to an execution until it has ended
+    Watch(watch::WatchArgs),
+    /// Cancel an execution: one that waits never runs, one that runs is stopped
+    Cancel {
         /// Its id
         id: String,
     },
@@ -45,9 +52,22 @@ pub struct ListArgs {
     /// Only with this status
     #[arg(long, value_parser = parser::<ExecutionStatus>())]
     status: Option<ExecutionStatus>,
+    /// Only those that failed in this way
+    #[arg(long, value_parser = parser::<ToolErrorCode>())]
+    error: Option<ToolErrorCode>,
+    /// Only the one that was asked for under this request id
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+    /// Only those that began since: how long ago (1h), or an RFC 3339 time
+    #[arg(long, value_name = "WHEN", value_parser = past)]
+    since: Option<DateTime<Utc>>,
     /// Most executions to show
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
+}
+
+fn past(text: &str) -> Result<DateTime<Utc>, String> {
+    human::parse_past(text, Utc::now())
 }
 
 /// Runs the command.
@@ -55,6 +75,8 @@ pub async fn run(command: Command, client: &Client, output: &mut Output) -> Resu
     match command {
         Command::List(args) => list(args, client, output).await,
         Command::Show { id } => show(id, client, output).await,
+        Command::Watch(args) => watch::run(args, client, output).await,
+        Command::Cancel { id } => cancel(id, client, output).await,
     }
 }
 
@@ -64,6 +86,9 @@ async fn list(args: ListArgs, client: &Client, output: &mut Output) -> Result<()
         agent_id: args.agent.unwrap_or_default(),
         task_id: args.task.unwrap_or_default(),
         status: args.status.map_or(0, |status| status as i32),
+        error_code: args.error.map_or(0, |code| code as i32),
+        request_id: args.request_id.unwrap_or_default(),
+        created_after: args.since.map(human::to_wire),
         ..ListExecutionsRequest::default()
     };
     let is_filtered = filter != ListExecutionsRequest::default();
@@ -86,6 +111,26 @@ async fn show(id: String, client: &Client, output: &mut Output) -> Result<(), Er
     output.show(&execution, |view| page(&execution, view))
 }
 
+async fn cancel(id: String, client: &Client, output: &mut Output) -> Result<(), Error> {
+    let request = CancelExecutionRequest { id };
+    let answer: CancelExecutionResponse = client.executor().cancel_execution(request).await?.into_inner();
+    let execution = answer.execution.clone().unwrap_or_default();
+    output.show(&answer, |view| cancelled(&execution, view))
+}
+
+fn cancelled(execution: &Execution, view: View) -> String {
+    let status = word::<ExecutionStatus>(execution.status);
+    let status = view.style.paint(&status, execution_tone(execution.status));
+    let id = human::visible(&execution.id);
+    if execution.status == ExecutionStatus::Running as i32 {
+        format!(
+            "{status} · {id} · the tool is being stopped; see it end with: toolcrib executions watch {id}"
+        )
+    } else {
+        format!("{status} · {id}")
+    }
+}
+
 fn table(executions: &[Execution], view: View, empty: &str) -> String {
     let mut table =
         Table::new(&["ID", "TOOL", "STATUS", "TOOK", "COST", "WHEN", "AGENT", "TASK"]).whole(&[0, 1]);
@@ -104,103 +149,29 @@ fn table(executions: &[Execution], view: View, empty: &str) -> String {
     table.render(view, empty)
 }
 
-fn took(execution: &Execution) -> String {
-    if execution.end_time.is_none() { String::new() } else { human::duration(execution.duration_ms) }
-}
-
-fn page(execution: &Execution, view: View) -> String {
-    let rows = [
-        ("id", execution.id.clone()),
-        ("tool", format!("{} {}", execution.tool_name, execution.tool_version)),
-        ("status", word::<ExecutionStatus>(execution.status)),
-        ("began", human::moment_in_full(execution.create_time.as_ref(), view.now)),
-        ("took", took(execution)),
-        ("cost", human::cost(execution.cost_micro_usd)),
-        ("effect", word::<Effect>(execution.effect)),
-        ("agent", execution.agent_id.clone()),
-        ("task", execution.task_id.clone()),
-        ("request", execution.request_id.clone()),
-        ("selection", execution.selection_id.clone()),
-        ("decision", execution.decision_id.clone()),
-        ("trace", execution.trace_id.clone()),
-        ("tool digest", execution.tool_digest.clone()),
-        ("arguments", json::pretty(&execution.arguments_json)),
-        ("result", json::pretty(&execution.result_json)),
-    ];
-    let mut parts = vec![details(&rows, view)];
-    if let Some(error) = &execution.error {
-        parts.push(human::visible_but_colours(&error_text(error, view.style)));
-    }
-    parts.join("\n")
-}
-
-/// A tool's failure with every violation.
-pub fn error_text(error: &ToolError, style: Style) -> String {
-    let head = style.paint(&format!("{}:", word::<ToolErrorCode>(error.code)), Tone::Bad);
-    let mut lines = vec![format!("{head} {}", error.message)];
-    for violation in &error.violations {
-        let place = if violation.pointer.is_empty() { "the whole" } else { &violation.pointer };
-        let rule = style.paint(&format!("({})", violation.schema_pointer), Tone::Dim);
-        lines.push(format!("  {place}: {} {rule}", violation.message));
-    }
-    if error.retryable {
-        let after = f64::from(i32::try_from(error.retry_after_ms).unwrap_or(i32::MAX));
-        let when = if error.retry_after_ms > 0 { human::duration(after) } else { "a while".into() };
-        lines.push(style.paint(&format!("  trying again after {when} may help"), Tone::Dim));
-    }
-    lines.join("\n")
-}
-
 #[cfg(test)]
 mod tests {
-    use proto::executor::v1::SchemaViolation;
-
     use super::*;
+    use crate::cli::output::Style;
 
     fn view() -> View {
-        View { style: Style { colour: false }, width: None, now: chrono::Utc::now() }
+        View { style: Style { colour: false }, width: None, now: Utc::now() }
     }
 
-    fn failed() -> Execution {
-        let violation = SchemaViolation {
-            pointer: "/rows/0".into(),
-            message: "is no number".into(),
-            schema_pointer: "/properties/rows/items/type".into(),
-        };
-        let error = ToolError {
-            code: ToolErrorCode::InvalidResult as i32,
-            message: "the result breaks the schema".into(),
-            violations: vec![violation],
-            retryable: true,
-            retry_after_ms: 1_500,
-        };
-        Execution {
-            id: "e-1".into(),
-            tool_name: "adder".into(),
-            status: ExecutionStatus::Failed as i32,
-            arguments_json: "{\"id\":9007199254740993}".into(),
-            error: Some(error),
-            ..Execution::default()
-        }
-    }
-
-    #[test]
-    fn a_failure_tells_code_message_violations_and_when_to_retry() {
-        let text = page(&failed(), view());
-        for part in [
-            "invalid_result: the result breaks the schema",
-            "/rows/0: is no number (/properties/rows/items/type)",
-            "after 1.5s may help",
-            "\"id\": 9007199254740993",
-        ] {
-            assert!(text.contains(part), "{part} is missing in\n{text}");
-        }
+    fn running() -> Execution {
+        Execution { id: "e-1".into(), status: ExecutionStatus::Running as i32, ..Execution::default() }
     }
 
     #[test]
     fn a_list_shows_no_duration_while_a_tool_runs() {
-        let running = Execution { status: ExecutionStatus::Running as i32, ..failed() };
-        let text = table(&[running], view(), "none");
+        let text = table(&[running()], view(), "none");
         assert!(text.contains("running") && !text.contains("0ms"), "{text}");
+    }
+
+    #[test]
+    fn what_still_runs_is_told_apart_from_what_is_cancelled() {
+        assert!(cancelled(&running(), view()).contains("executions watch e-1"));
+        let ended = Execution { status: ExecutionStatus::Cancelled as i32, ..running() };
+        assert_eq!(cancelled(&ended, view()), "cancelled · e-1");
     }
 }

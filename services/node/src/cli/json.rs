@@ -12,7 +12,8 @@ use serde_json::Value;
 static POOL: LazyLock<DescriptorPool> =
     LazyLock::new(|| DescriptorPool::decode(proto::DESCRIPTORS).expect("our own descriptors are sound"));
 
-fn descriptor<M: Name>() -> anyhow::Result<MessageDescriptor> {
+/// What the contract says of a message.
+pub fn descriptor<M: Name>() -> anyhow::Result<MessageDescriptor> {
     POOL.get_message_by_name(&M::full_name()).with_context(|| format!("no descriptor of {}", M::full_name()))
 }
 

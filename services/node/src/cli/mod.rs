@@ -8,22 +8,32 @@
 mod agents;
 mod arguments;
 mod audit;
+mod batch;
+mod budget;
+mod cache;
 mod call;
 mod client;
 mod error;
+mod execution;
 mod executions;
 mod files;
 mod grants;
 mod health;
 mod help;
 mod human;
+mod invocation;
 mod json;
 mod keys;
+mod metrics;
 mod output;
 mod select;
 mod servers;
+mod setting_names;
+mod settings;
+mod start;
 mod table;
 mod tools;
+mod watch;
 mod whoami;
 mod words;
 
@@ -75,15 +85,26 @@ enum Command {
     Select(select::SelectArgs),
     /// Run a tool
     Call(Box<call::CallArgs>),
-    /// What ran, and how it ended
+    /// Hand a call over, to run later
+    Start(Box<start::StartArgs>),
+    /// Run many tools, one call a line of a file
+    Batch(batch::BatchArgs),
+    /// What ran, and how it ended; watch and cancel what runs
     #[command(subcommand)]
     Executions(executions::Command),
+    /// Figures of the tools over the last 7 days
+    Metrics(metrics::MetricsArgs),
+    /// What the result cache does
+    #[command(subcommand)]
+    Cache(cache::Command),
     /// The trail of what was asked, decided and done
     #[command(subcommand)]
     Audit(audit::Command),
     /// Who may call which tool
     #[command(subcommand)]
     Grants(grants::Command),
+    /// What the team's calls may cost on a day
+    Budget(budget::BudgetArgs),
     /// The members of your team
     #[command(subcommand)]
     Agents(agents::Command),
@@ -197,7 +218,8 @@ fn told(result: anyhow::Result<()>) -> ExitCode {
 
 /// Runs a command of the client side and gives its exit code.
 fn run_client(command: Command, args: &ClientArgs) -> ExitCode {
-    let default_timeout_s = matches!(command, Command::Call(_)).then_some(call::TIMEOUT_S);
+    let default_timeout_s =
+        matches!(command, Command::Call(_) | Command::Batch(_)).then_some(call::TIMEOUT_S);
     let target = Target::find(args, default_timeout_s);
     let mut output = Output::standard(args.output);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -220,9 +242,14 @@ async fn ask(command: Command, target: &Target, output: &mut Output) -> Result<(
         Command::Servers(command) => servers::run(command, client, output).await,
         Command::Select(args) => select::run(args, client, output).await,
         Command::Call(args) => call::run(*args, client, output).await,
+        Command::Start(args) => start::run(*args, client, output).await,
+        Command::Batch(args) => batch::run(args, client, output).await,
         Command::Executions(command) => executions::run(command, client, output).await,
+        Command::Metrics(args) => metrics::run(args, client, output).await,
+        Command::Cache(command) => cache::run(command, client, output).await,
         Command::Audit(command) => audit::run(command, client, output).await,
         Command::Grants(command) => grants::run(command, client, output).await,
+        Command::Budget(args) => budget::run(args, client, output).await,
         Command::Agents(command) => agents::run(command, client, output).await,
         Command::Keys(command) => keys::run(command, client, output).await,
         Command::Whoami => whoami::run(&target.address, client, output).await,

@@ -17,6 +17,7 @@ use super::{
     error::Error,
     files, human, json,
     output::{Output, Tone, View},
+    settings,
     table::{Table, cell, details, number, toned},
     words::{contract_name, parser, tool_tone, word},
 };
@@ -45,6 +46,17 @@ pub enum Command {
         /// File with one definition or a list of them; "-" reads standard input
         file: String,
     },
+    /// Show how a tool is run: timeouts, retries, breaker, cache and more, and what differs from the defaults
+    Settings {
+        /// Name of the tool
+        name: String,
+    },
+    /// Change how a tool is run; its definition stays
+    #[command(after_help = settings::SET_HELP)]
+    Set(settings::SetArgs),
+    /// Show or change which tools stand in for a tool that fails
+    #[command(after_help = settings::FALLBACKS_HELP)]
+    Fallbacks(settings::FallbacksArgs),
     /// Let tools be called again
     Enable(Names),
     /// Let tools be called, but prefer others
@@ -97,6 +109,9 @@ pub async fn run(command: Command, client: &Client, output: &mut Output) -> Resu
         Command::Show { name, version } => show(name, version, client, output).await,
         Command::Versions { name } => versions(name, client, output).await,
         Command::Register { file } => register(&file, client, output).await,
+        Command::Settings { name } => settings::show(&name, client, output).await,
+        Command::Set(args) => settings::set(args, client, output).await,
+        Command::Fallbacks(args) => settings::fallbacks(args, client, output).await,
         Command::Enable(Names { names }) => set_status(names, ToolStatus::Active, client, output).await,
         Command::Deprecate(Names { names }) => {
             set_status(names, ToolStatus::Deprecated, client, output).await

@@ -3,9 +3,9 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use proto::{
     audit::v1::{Action, Result as AuditResult},
-    executor::v1::{ExecutionStatus, ToolErrorCode},
+    executor::v1::{AttemptKind, ExecutionStatus, Reached, Source, ToolErrorCode},
     permissions::v1::Role,
-    registry::v1::{ServerState, ToolStatus},
+    registry::v1::{Degradation, FallbackCondition, ServerState, ToolStatus},
     types::v1::{Category, Effect, Sensitivity},
 };
 
@@ -34,13 +34,18 @@ macro_rules! words {
 
 words! {
     Action, "ACTION_";
+    AttemptKind, "ATTEMPT_KIND_";
     AuditResult, "RESULT_";
     Category, "CATEGORY_";
+    Degradation, "DEGRADATION_";
     Effect, "EFFECT_";
     ExecutionStatus, "EXECUTION_STATUS_";
+    FallbackCondition, "FALLBACK_CONDITION_";
+    Reached, "REACHED_";
     Role, "ROLE_";
     Sensitivity, "SENSITIVITY_";
     ServerState, "SERVER_STATE_";
+    Source, "SOURCE_";
     ToolErrorCode, "TOOL_ERROR_CODE_";
     ToolStatus, "TOOL_STATUS_";
 }
@@ -87,7 +92,7 @@ pub fn tool_tone(status: i32) -> Tone {
 pub fn execution_tone(status: i32) -> Tone {
     match ExecutionStatus::try_from(status) {
         Ok(ExecutionStatus::Succeeded) => Tone::Good,
-        Ok(ExecutionStatus::Failed | ExecutionStatus::TimedOut) => Tone::Bad,
+        Ok(ExecutionStatus::Failed | ExecutionStatus::TimedOut | ExecutionStatus::DeadLetter) => Tone::Bad,
         _ => Tone::Warn,
     }
 }

@@ -7,9 +7,9 @@ use super::*;
 #[tokio::test]
 async fn seeding_is_done_once_and_overrides_nobody() {
     let database = database().await;
-    assert_eq!(crate::seed(&database, "team").await.unwrap(), 6);
+    assert_eq!(crate::seed(&database, "team").await.unwrap(), 7);
     assert_eq!(crate::seed(&database, "team").await.unwrap(), 0);
-    assert_eq!(crate::seed(&database, "other").await.unwrap(), 6);
+    assert_eq!(crate::seed(&database, "other").await.unwrap(), 7);
     let registry = registry(&config(), &database);
     let request = request!(registry, "team", ListToolsRequest::default());
     let tools = registry.client.clone().list_tools(request).await.unwrap().into_inner().tools;

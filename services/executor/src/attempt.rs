@@ -309,5 +309,5 @@ fn clean_all(violations: &mut [Violation]) {
 }
 
 fn clean(text: &str) -> String {
-    redact::text(&text.chars().take(MAX_MESSAGE).collect::<String>())
+    redact::excerpt(text, MAX_MESSAGE)
 }

@@ -118,5 +118,5 @@ fn json(value: &impl Serialize) -> String {
 
 /// A text of the tool as it may be kept: cut, sanitised, and without the NUL that PostgreSQL does not take.
 fn clean(text: &str) -> String {
-    redact::text(&text.chars().filter(|c| *c != '\0').take(MAX_TEXT).collect::<String>())
+    redact::excerpt(text, MAX_TEXT)
 }

@@ -44,8 +44,13 @@ impl Cache {
 
     /// The fresh entry under this key, and the ticket to put an answer with.
     pub async fn get(&self, key: &Key) -> Looked {
+        self.get_if(key, |_| true).await
+    }
+
+    /// The same for a caller that cannot use just any: what it does not take counts as a miss.
+    pub async fn get_if(&self, key: &Key, takes: impl FnOnce(&Found) -> bool) -> Looked {
         let (found, ticket) = self.read(key).await;
-        let found = found.filter(|found| found.fresh);
+        let found = found.filter(|found| found.fresh).filter(takes);
         if let Some(statistics) = self.counted() {
             statistics.count(key, Event::of(found.as_ref()));
         }

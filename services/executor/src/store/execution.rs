@@ -67,6 +67,7 @@ pub(crate) async fn execution_list(
            AND ($9::timestamptz IS NULL OR create_time >= $9)
            AND ($10::timestamptz IS NULL OR create_time < $10)
            AND ($9::timestamptz IS NULL OR id >= executor.uuid_floor($9 - interval '1 minute'))
+           AND ($10::timestamptz IS NULL OR id < executor.uuid_floor($10 + interval '1 minute'))
          ORDER BY id DESC
          LIMIT $11",
         team,

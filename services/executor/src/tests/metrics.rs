@@ -80,8 +80,10 @@ async fn reckoned(house: &House, tool: &str) -> ToolMetrics {
             .await
             .unwrap();
     let week_ago = Utc::now() - chrono::TimeDelta::days(7);
-    let all: Vec<Row> =
-        all.into_iter().filter(|row| row.end_time.is_some() && row.create_time > week_ago).collect();
+    let all: Vec<Row> = all
+        .into_iter()
+        .filter(|row| row.end_time.is_some() && row.create_time > week_ago && row.status != "cancelled")
+        .collect();
     let is_hit = |row: &&Row| ["cache", "coalesced", "semantic_cache"].contains(&row.source.as_str());
     let ran: Vec<&Row> = all.iter().filter(|row| !is_hit(row)).collect();
     let count = |of: &[&str]| ran.iter().filter(|row| of.contains(&row.status.as_str())).count() as i64;
@@ -101,7 +103,7 @@ async fn reckoned(house: &House, tool: &str) -> ToolMetrics {
         tool_name: tool.into(),
         executions: ran.len() as i64,
         successes: count(&["succeeded"]),
-        failures: count(&["failed", "unknown_outcome", "cancelled", "dead_letter"]),
+        failures: count(&["failed", "unknown_outcome", "dead_letter"]),
         timeouts: count(&["timed_out"]),
         success_rate: count(&["succeeded"]) as f64 / ran.len() as f64,
         average_ms: durations.iter().sum::<f64>() / durations.len() as f64,

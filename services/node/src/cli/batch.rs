@@ -3,6 +3,7 @@
 //! What has an answer is shown even when the connection breaks on the way: those calls were made.
 
 use clap::Args;
+use comfy_table::Cell;
 use indicatif::{ProgressBar, ProgressStyle};
 use proto::{
     executor::v1::{
@@ -29,6 +30,9 @@ use super::{
 const MOST: usize = 100;
 /// How many run at once where nothing is said: the server's own default.
 const PARALLEL: usize = 5;
+
+/// Columns of a terminal that has room for the results, too.
+const WIDE: u16 = 130;
 
 /// The calls.
 #[derive(Debug, Args)]
@@ -197,30 +201,48 @@ fn left_out(failed: usize) -> BatchItem {
 }
 
 fn table(tools: &[String], items: &[BatchItem], view: View) -> String {
-    let mut table = Table::new(&["CALL", "TOOL", "STATUS", "TOOK", "COST", "ID", "WHAT"]).whole(&[1, 5]);
+    let is_wide = view.width.is_none_or(|width| width >= WIDE);
+    let headings = ["CALL", "TOOL", "STATUS", "TOOK", "COST", "ID", "WHAT"];
+    let columns = if is_wide { headings.len() } else { headings.len() - 1 };
+    let mut table = Table::new(&headings[..columns]).whole(&[1, 5]);
+    let mut below = Vec::new();
     for (nth, (tool, item)) in tools.iter().zip(items).enumerate() {
-        let mut cells = vec![number((nth + 1).to_string()), cell(tool)];
-        match &item.outcome {
-            Some(Outcome::Response(response)) => {
-                let execution = response.execution.clone().unwrap_or_default();
-                let status = word::<ExecutionStatus>(execution.status);
-                cells.extend([
-                    toned(status, execution_tone(execution.status)),
-                    number(took(&execution)),
-                    number(human::cost(execution.cost_micro_usd)),
-                    cell(&execution.id),
-                    cell(gave(&execution)),
-                ]);
-            }
-            Some(Outcome::Error(error)) => {
-                cells.extend([toned("refused", Tone::Bad), cell(""), cell(""), cell("")]);
-                cells.push(cell(refusal(error)));
-            }
-            None => cells.push(toned("not known", Tone::Warn)),
+        let (status, execution, what) = told(item);
+        let mut cells = vec![
+            number((nth + 1).to_string()),
+            cell(tool),
+            status,
+            number(took(&execution)),
+            number(if execution.id.is_empty() {
+                String::new()
+            } else {
+                human::cost(execution.cost_micro_usd)
+            }),
+            cell(&execution.id),
+        ];
+        if is_wide {
+            cells.push(cell(&what));
+        } else if has_failed(item) {
+            below.push(format!("call {}: {}", nth + 1, human::visible(&what)));
         }
         table.row(cells);
     }
-    table.render(view, "no calls")
+    let table = table.render(view, "no calls");
+    if below.is_empty() { table } else { format!("{table}\n\n{}", below.join("\n")) }
+}
+
+/// Status, execution and result or failure of a call.
+fn told(item: &BatchItem) -> (Cell, Execution, String) {
+    match &item.outcome {
+        Some(Outcome::Response(response)) => {
+            let execution = response.execution.clone().unwrap_or_default();
+            let status = toned(word::<ExecutionStatus>(execution.status), execution_tone(execution.status));
+            let gave = gave(&execution);
+            (status, execution, gave)
+        }
+        Some(Outcome::Error(error)) => (toned("refused", Tone::Bad), Execution::default(), refusal(error)),
+        None => (toned("not known", Tone::Warn), Execution::default(), String::new()),
+    }
 }
 
 fn gave(execution: &Execution) -> String {
@@ -245,6 +267,7 @@ fn refusal(error: &CallError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::output::Style;
 
     #[test]
     fn a_line_is_a_call_and_loses_no_digit() {
@@ -270,5 +293,21 @@ mod tests {
             assert!(wrong.contains(part), "{part} is missing in\n{wrong}");
         }
         assert!(!wrong.contains("line 1") && calls(" \n").is_err());
+    }
+
+    #[test]
+    fn on_a_narrow_terminal_failures_are_told_below_the_table() {
+        let items = [left_out(0)];
+        let view = |width| View { style: Style { colour: false }, width, now: chrono::Utc::now() };
+        let narrow = table(&["a".into()], &items, view(Some(80)));
+        assert_eq!(narrow.lines().count(), 4, "{narrow}");
+        assert!(
+            narrow.ends_with(
+                "call 1: NOT_BEGUN: the call was not begun: left out: call 1 of the batch did not succeed"
+            ),
+            "{narrow}"
+        );
+        let wide = table(&["a".into()], &items, view(None));
+        assert!(wide.lines().count() == 2 && wide.contains("NOT_BEGUN"), "{wide}");
     }
 }

@@ -81,7 +81,7 @@ fn turn(execution: &Execution, view: View) -> Vec<(&'static str, String)> {
         ("priority", execution.priority.to_string()),
         ("not before", moment(execution.not_before.as_ref())),
         ("ran from", moment(execution.start_time.as_ref())),
-        ("taken up", format!("{} times", execution.deliveries)),
+        ("deliveries", execution.deliveries.to_string()),
     ]
 }
 

@@ -22,8 +22,6 @@ use super::{
 
 Prints the id of the execution. Exit code: 0 accepted, 2 refused, 3 toolcrib cannot be reached.")]
 pub struct StartArgs {
-    #[command(flatten)]
-    call: Invocation,
     /// Higher ones begin first, -100 to 100
     #[arg(long, value_name = "N", default_value_t, allow_negative_numbers = true,
         value_parser = clap::value_parser!(i32).range(-100..=100))]
@@ -34,6 +32,9 @@ pub struct StartArgs {
     /// How often a process may take it up, when processes die while they run it [default: 5]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=20))]
     max_deliveries: Option<i32>,
+    // Last, or its heading would be that of the options above, too.
+    #[command(flatten)]
+    call: Invocation,
 }
 
 fn future(text: &str) -> Result<DateTime<Utc>, String> {

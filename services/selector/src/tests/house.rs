@@ -15,10 +15,11 @@ use proto::{
     permissions::v1::{
         AuthenticateApiKeyRequest, AuthenticateApiKeyResponse, AuthorizeRequest, AuthorizeResponse,
         BatchAuthorizeRequest, BatchAuthorizeResponse, CreateAgentRequest, CreateAgentResponse,
-        GrantPermissionRequest, GrantPermissionResponse, IssueApiKeyRequest, IssueApiKeyResponse,
-        ListGrantsRequest, ListGrantsResponse, RevokeApiKeyRequest, RevokeApiKeyResponse,
-        RevokePermissionRequest, RevokePermissionResponse, SettleReservationRequest,
-        SettleReservationResponse, ToolDecision, WhoAmIRequest, WhoAmIResponse,
+        GetBudgetRequest, GetBudgetResponse, GrantPermissionRequest, GrantPermissionResponse,
+        IssueApiKeyRequest, IssueApiKeyResponse, ListGrantsRequest, ListGrantsResponse, RevokeApiKeyRequest,
+        RevokeApiKeyResponse, RevokePermissionRequest, RevokePermissionResponse, SetBudgetRequest,
+        SetBudgetResponse, SettleReservationRequest, SettleReservationResponse, ToolDecision, WhoAmIRequest,
+        WhoAmIResponse,
         permissions_service_server::{PermissionsService, PermissionsServiceServer},
     },
     registry::v1::{Tool, ToolDefinition, ToolStatus},
@@ -72,6 +73,8 @@ macro_rules! not_asked {
 not_asked! {
     authorize(AuthorizeRequest) -> AuthorizeResponse;
     settle_reservation(SettleReservationRequest) -> SettleReservationResponse;
+    set_budget(SetBudgetRequest) -> SetBudgetResponse;
+    get_budget(GetBudgetRequest) -> GetBudgetResponse;
     grant_permission(GrantPermissionRequest) -> GrantPermissionResponse;
     revoke_permission(RevokePermissionRequest) -> RevokePermissionResponse;
     list_grants(ListGrantsRequest) -> ListGrantsResponse;

@@ -4,7 +4,7 @@
 export SQLX_OFFLINE ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-clients lint k8s-check setup sqlx-prepare
+.PHONY: help run test soak test-clients lint bench k8s-check setup sqlx-prepare
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,12 +21,22 @@ test: ## run every test, against a PostgreSQL and MCP servers of its own
 	cargo build --locked --workspace --all-targets
 	cargo test --locked --workspace
 
+soak: ## kill processes under load for ten minutes, and see whether anything was lost or done twice
+	@scripts/setup test
+	cargo build --locked -p node -p tests --bin toolcrib --bin soak
+	cargo run --quiet --locked -p tests --bin soak -- $(SOAK)
+
 test-clients: ## test a running toolcrib with the Python and the Go client
 	@scripts/test-clients
 
 lint: ## check format, clippy, contracts, dependencies, scripts and house rules
 	@scripts/setup lint
 	@scripts/lint
+
+bench: ## measure what a call costs, in some five minutes; BENCH=--quick sees that it works
+	@scripts/setup test
+	@cargo build --locked --release -p tests --bin bench
+	@cargo run --quiet --locked --release -p tests --bin bench -- $(BENCH)
 
 k8s-check: ## check the Kubernetes manifests without a cluster
 	@scripts/k8s-check

@@ -69,7 +69,12 @@ fn clock_hour() -> u64 {
 }
 
 /// An agent that may call a tool so many times an hour; another one where an hour ends meanwhile.
-async fn within_one_hour(suite: &Suite, tool: &str, max_per_hour: i64, scenario: impl AsyncFn(&Client)) {
+pub(crate) async fn within_one_hour(
+    suite: &Suite,
+    tool: &str,
+    max_per_hour: i64,
+    scenario: impl AsyncFn(&Client),
+) {
     loop {
         let hour = clock_hour();
         let agent = suite.agent("").await;

@@ -94,13 +94,13 @@ async fn tools_over_stdio_are_listed_called_and_removed(suite: &Suite) {
 }
 
 /// `server-everything` over streamable HTTP; it ends with this value.
-struct Everything {
+pub(crate) struct Everything {
     process: Child,
     url: String,
 }
 
 impl Everything {
-    async fn start() -> Option<Self> {
+    pub(crate) async fn start() -> Option<Self> {
         let program = testkit::installed("mcp/node/node_modules/.bin/mcp-server-everything", INSTALL)?;
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new(program);
@@ -124,11 +124,19 @@ impl Drop for Everything {
     }
 }
 
+/// Registers it under a name.
+pub(crate) async fn register_http(
+    client: &Client,
+    name: &str,
+    everything: &Everything,
+) -> RegisterServerResponse {
+    let transport = HttpTransport { url: everything.url.clone(), headers: [].into() };
+    register(client, name, McpTransport { kind: Some(Kind::Http(transport)) }).await
+}
+
 async fn tools_over_http_are_listed_and_called(suite: &Suite) {
     let Some(everything) = Everything::start().await else { return };
-    let transport = HttpTransport { url: everything.url.clone(), headers: [].into() };
-    let registered =
-        register(&suite.admin, "everything", McpTransport { kind: Some(Kind::Http(transport)) }).await;
+    let registered = register_http(&suite.admin, "everything", &everything).await;
     assert_eq!(registered.server.unwrap().state(), ServerState::Healthy);
     assert!(names(&registered.tools).contains(&"everything.echo"), "{:?}", names(&registered.tools));
     let agent = suite.agent("").await;

@@ -3,8 +3,10 @@
 use proto::{
     audit::v1::audit_service_client::AuditServiceClient,
     executor::v1::{
-        ExecuteRequest, ExecuteResponse, Execution, GetExecutionRequest, ListExecutionsRequest,
-        execute_request::Input, executor_service_client::ExecutorServiceClient,
+        CancelExecutionRequest, ExecuteRequest, ExecuteResponse, Execution, ExecutionStatus,
+        GetExecutionRequest, ListExecutionsRequest, StartExecutionRequest, StartExecutionResponse,
+        WatchExecutionRequest, WatchExecutionResponse, execute_request::Input,
+        executor_service_client::ExecutorServiceClient,
     },
     permissions::v1::permissions_service_client::PermissionsServiceClient,
     registry::v1::registry_service_client::RegistryServiceClient,
@@ -12,7 +14,7 @@ use proto::{
 };
 use serde_json::Value;
 use tonic::{
-    Request, Status,
+    Request, Status, Streaming,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint},
@@ -20,6 +22,8 @@ use tonic::{
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
+
+use crate::eventually;
 
 /// Largest answer that is read: pages and results may be larger than requests.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
@@ -121,6 +125,42 @@ impl Client {
     pub async fn execution(&self, id: &str) -> Execution {
         let request = GetExecutionRequest { id: id.to_owned() };
         self.executor().get_execution(request).await.unwrap().into_inner().execution.unwrap()
+    }
+
+    /// Hands in a call that runs later.
+    pub async fn start(&self, request: StartExecutionRequest) -> Result<StartExecutionResponse, Status> {
+        self.executor().start_execution(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// Hands in a call that is accepted, and gives the execution.
+    pub async fn accepted(&self, request: StartExecutionRequest) -> Execution {
+        self.start(request).await.unwrap().execution.unwrap()
+    }
+
+    /// Cancels an execution.
+    pub async fn cancel(&self, id: &str) -> Result<Execution, Status> {
+        let request = CancelExecutionRequest { id: id.to_owned() };
+        self.executor().cancel_execution(request).await.map(|answer| answer.into_inner().execution.unwrap())
+    }
+
+    /// What happens to an execution after this sequence number.
+    pub async fn watch(
+        &self,
+        id: &str,
+        after_sequence: i64,
+    ) -> Result<Streaming<WatchExecutionResponse>, Status> {
+        let request = WatchExecutionRequest { id: id.to_owned(), after_sequence };
+        self.executor().watch_execution(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// An execution once it has ended.
+    pub async fn ended(&self, id: &str) -> Execution {
+        eventually("the execution ends", async || {
+            let execution = self.execution(id).await;
+            let goes_on = [ExecutionStatus::Queued, ExecutionStatus::Running].contains(&execution.status());
+            (!goes_on).then_some(execution)
+        })
+        .await
     }
 
     /// The first page of executions, newest first.

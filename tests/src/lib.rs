@@ -3,6 +3,8 @@
 //! database alone can tell.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod admin;
+pub mod chaos;
 mod client;
 mod installation;
 mod refusal;

@@ -16,11 +16,8 @@ use node::{
 };
 use proto::{
     audit::v1::{Event, QueryTrailRequest},
-    permissions::v1::{
-        Agent, CreateAgentRequest, Grant, GrantPermissionRequest, IssueApiKeyRequest, Role as AgentRole,
-        grant::Grantee,
-    },
-    registry::v1::{RegisterToolRequest, Tool, ToolDefinition},
+    permissions::v1::{Grant, Role as AgentRole},
+    registry::v1::{RegisterToolRequest, Tool, ToolDefinition, ToolSettings, UpdateToolRequest},
 };
 use secrecy::{ExposeSecret, SecretString};
 use store::Database;
@@ -73,8 +70,18 @@ impl Suite {
 
     /// Starts it on this database.
     pub async fn start_on(mode: Mode, url: SecretString) -> Self {
+        Self::start_set(mode, url, |_| {}).await
+    }
+
+    /// Starts it on a fresh database, with other settings.
+    pub async fn start_with(mode: Mode, edit: impl FnOnce(&mut Settings)) -> Self {
+        Self::start_set(mode, testkit::database_url().await, edit).await
+    }
+
+    async fn start_set(mode: Mode, url: SecretString, edit: impl FnOnce(&mut Settings)) -> Self {
         let folder = folder();
         let mut settings = settings(&folder, url);
+        edit(&mut settings);
         let database = Database::new(settings.database.url.as_ref().unwrap(), 4).unwrap();
         for schema in wire::schemas() {
             schema.migrate(database.pool().unwrap()).await.unwrap();
@@ -109,6 +116,24 @@ impl Suite {
         }
     }
 
+    /// Starts a second edge and a second executor beside those of the suite, and gives the address of the edge: all
+    /// in one node, or a node each. They are stopped with the suite.
+    pub async fn start_twin(&mut self) -> SocketAddr {
+        if self.mode == Mode::AllInOne {
+            let node = wire::start(&self.settings, &Roles::all()).await.unwrap();
+            let edge = node.addresses[&Role::Edge];
+            self.nodes.push((Role::Edge, node));
+            return edge;
+        }
+        let mut settings = self.settings.clone();
+        let executor = wire::start(&settings, &Roles([Role::Executor].into())).await.unwrap();
+        settings.peers.executor = format!("http://{}", executor.addresses[&Role::Executor]);
+        let node = wire::start(&settings, &Roles([Role::Edge].into())).await.unwrap();
+        let edge = node.addresses[&Role::Edge];
+        self.nodes.extend([(Role::Executor, executor), (Role::Edge, node)]);
+        edge
+    }
+
     /// Stops the node of one role of a split suite.
     pub async fn stop_role(&mut self, role: Role) {
         let place = self.nodes.iter().position(|(known, _)| *known == role).expect("a role of a split suite");
@@ -140,23 +165,14 @@ impl Suite {
     /// A new member of the team, with a key.
     pub async fn member(&self, specialization: &str, role: AgentRole) -> Client {
         let id = format!("agent-{}", self.agents.fetch_add(1, Ordering::Relaxed));
-        let agent = Agent {
-            id: id.clone(),
-            specialization: specialization.to_owned(),
-            role: role.into(),
-            create_time: None,
-        };
-        let mut permissions = self.admin.permissions();
-        permissions.create_agent(CreateAgentRequest { agent: Some(agent) }).await.unwrap();
+        self.admin.create_agent(&id, specialization, role).await;
         let (key, _) = self.issue_key(&id).await;
         self.stranger().with_key(&id, &key)
     }
 
     /// A new key of an agent, and its id.
     pub async fn issue_key(&self, agent: &str) -> (String, String) {
-        let request = IssueApiKeyRequest { agent_id: agent.to_owned(), ttl_s: 0 };
-        let issued = self.admin.permissions().issue_api_key(request).await.unwrap().into_inner();
-        (issued.api_key, issued.key_id)
+        self.admin.issue_key(agent).await
     }
 
     /// Lets an agent call a tool without limit.
@@ -166,17 +182,43 @@ impl Suite {
 
     /// Lets an agent call a tool within the limits of this grant.
     pub async fn grant_with(&self, agent: &Client, tool: &str, limits: Grant) -> Grant {
-        let grantee = Some(Grantee::AgentId(agent.agent.clone()));
-        let grant = Grant { grantee, tool_name: tool.to_owned(), ..limits };
-        let request = GrantPermissionRequest { grant: Some(grant) };
-        self.admin.permissions().grant_permission(request).await.unwrap().into_inner().grant.unwrap()
+        self.admin.grant(&agent.agent, tool, limits).await
     }
 
     /// Registers a tool.
     pub async fn register(&self, definition: impl Into<ToolDefinition>) -> Tool {
-        let request =
-            RegisterToolRequest { definition: Some(definition.into()), ..RegisterToolRequest::default() };
+        self.admin.register(definition).await
+    }
+
+    /// Registers a tool that is run in this way.
+    pub async fn register_with(&self, definition: impl Into<ToolDefinition>, settings: ToolSettings) -> Tool {
+        let (definition, settings) = (Some(definition.into()), Some(settings));
+        let request = RegisterToolRequest { definition, settings, ..RegisterToolRequest::default() };
         self.admin.registry().register_tool(request).await.unwrap().into_inner().tool.unwrap()
+    }
+
+    /// Changes these settings of a tool; executors hear of it a moment later.
+    pub async fn update(&self, tool: &str, settings: ToolSettings, paths: &[&str]) -> Tool {
+        let paths = paths.iter().map(ToString::to_string).collect();
+        let request = UpdateToolRequest {
+            name: tool.to_owned(),
+            settings: Some(settings),
+            update_mask: Some(prost_types::FieldMask { paths }),
+            etag: String::new(),
+        };
+        self.admin.registry().update_tool(request).await.unwrap().into_inner().tool.unwrap()
+    }
+
+    /// A new agent that may call this new tool, run in this way, and no other.
+    pub async fn agent_with_settings(
+        &self,
+        definition: impl Into<ToolDefinition>,
+        settings: ToolSettings,
+    ) -> Client {
+        let tool = self.register_with(definition, settings).await;
+        let agent = self.agent("").await;
+        self.grant(&agent, &tool.definition.unwrap().name).await;
+        agent
     }
 
     /// A new agent that may call this new tool, and no other.
@@ -263,7 +305,8 @@ fn folder() -> TempDir {
     folder
 }
 
-/// The defaults, with free ports, secrets and folders of this suite, and a death that is noticed within a second.
+/// The defaults, with free ports, secrets and folders of this suite, and a death and a busy tool that are noticed
+/// within a second.
 fn settings(folder: &TempDir, url: SecretString) -> Settings {
     let mut settings = Settings::load(None).unwrap();
     settings.database.url = Some(url);
@@ -284,6 +327,7 @@ fn settings(folder: &TempDir, url: SecretString) -> Settings {
     settings.executor.sandbox.work_root = folder.path().join("sandbox");
     settings.executor.heartbeat_interval_ms = 200;
     settings.executor.lease_timeout_ms = 1_000;
+    settings.executor.max_wait_ms = 1_000;
     settings.checked(&Roles::all()).unwrap()
 }
 

@@ -45,6 +45,27 @@ impl HttpTool {
         self
     }
 
+    /// The same, with arguments that must keep to this schema.
+    #[must_use]
+    pub fn taking(mut self, input_schema: &Value) -> Self {
+        self.definition.input_schema_json = input_schema.to_string();
+        self
+    }
+
+    /// The same, changing nothing where it is sent.
+    #[must_use]
+    pub fn reading(mut self) -> Self {
+        self.definition.effect = Effect::ReadOnly.into();
+        self
+    }
+
+    /// The same, at this price of a call, in millionths of a US dollar.
+    #[must_use]
+    pub fn costing(mut self, micro_usd: i64) -> Self {
+        self.definition.cost_micro_usd = micro_usd;
+        self
+    }
+
     /// The same, sending its arguments as a JSON body.
     #[must_use]
     pub fn posting(self) -> Self {

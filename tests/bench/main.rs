@@ -1,0 +1,137 @@
+//! `make bench`: what a call costs, guarantee by guarantee, in one table. The only place where speed is talked about;
+//! must never test whether anything is right.
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a program for whoever works on toolcrib, that ends where it cannot measure"
+)]
+
+mod caller;
+mod decisions;
+mod echo;
+mod everything;
+mod execute;
+mod house;
+mod load;
+mod machine;
+mod process;
+mod report;
+mod run;
+mod stage;
+mod table;
+mod targets;
+mod usage;
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use testkit::installed;
+
+use crate::{
+    everything::Everything,
+    load::Loop,
+    machine::Machine,
+    run::Stage,
+    stage::{Ground, Suite},
+    table::{Place, Row, Step},
+};
+
+/// Parts of the split toolcrib, in the order of their start.
+const SPLIT: [&str; 3] = ["registry,selector,permissions,audit", "executor", "edge"];
+
+#[derive(Debug, Parser)]
+#[command(about = "Measures what a call costs; writes a table to standard output and to target/bench")]
+struct Arguments {
+    /// One short round with 8 callers, to see that it works.
+    #[arg(long)]
+    quick: bool,
+    /// Only rows whose name contains this.
+    #[arg(long, value_name = "PATTERN")]
+    only: Option<String>,
+    /// Rounds over all rows.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    #[arg(long, hide = true)]
+    part: Option<String>,
+    #[arg(long, hide = true, default_value = "crew")]
+    team: String,
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    match &arguments.part {
+        Some(part) => runtime.block_on(process::be(part, &arguments.team)),
+        None => runtime.block_on(bench(&arguments)),
+    }
+}
+
+async fn bench(arguments: &Arguments) {
+    let wanted: Vec<Row> = table::rows().into_iter().filter(|row| is_wanted(arguments, *row)).collect();
+    let mut stage = set(arguments, &wanted).await;
+    let machine = Machine::look(stage.ground.folder.path(), &stage.all.database).await;
+    let callers: &[usize] = if arguments.quick { &[8] } else { &[1, 8, 32, 64] };
+    let cells: Vec<(Row, usize)> = wanted
+        .into_iter()
+        .filter(|row| run::is_there(&stage, *row))
+        .flat_map(|row| callers.iter().map(move |callers| (row, *callers)))
+        .filter(|(row, callers)| row.step != Step::Mcp || *callers <= 32)
+        .collect();
+    let plan = Loop {
+        callers: 0,
+        warm_ms: if arguments.quick { 50 } else { 100 },
+        run_ms: if arguments.quick { 200 } else { 500 },
+    };
+    let rounds = if arguments.quick { 1 } else { arguments.rounds };
+    let bar = progress(cells.len() * rounds);
+    let samples = run::rounds(&mut stage, &cells, (rounds, plan), &bar).await;
+    let decision = if arguments.quick || arguments.only.is_some() {
+        None
+    } else {
+        bar.set_message("decisions among 100,000 grants");
+        Some(decisions::among_many(&mut stage.all, Loop { callers: 8, ..plan }).await)
+    };
+    bar.finish_and_clear();
+    let report = report::Report::new(machine, &samples, &stage, decision);
+    println!("{}", report.markdown());
+    let folder = report.write();
+    println!("written to {}", folder.display());
+}
+
+fn is_wanted(arguments: &Arguments, row: Row) -> bool {
+    let is_named = arguments.only.as_ref().is_none_or(|pattern| row.name().contains(pattern));
+    is_named && !(arguments.quick && (row.step == Step::Mcp || row.place == Place::Redis))
+}
+
+/// Starts what the rows need.
+async fn set(arguments: &Arguments, rows: &[Row]) -> Stage {
+    let needs = |place: Place| rows.iter().any(|row| row.place == place);
+    let ground = Ground::new().await;
+    let echo = ground.echo().await;
+    let all = Suite::start(&ground, "all", &["all"], None).await;
+    if !arguments.quick && arguments.only.is_none() {
+        stage::fill(&all).await;
+    }
+    let split =
+        if needs(Place::Split) { Some(Suite::start(&ground, "split", &SPLIT, None).await) } else { None };
+    let redis = if needs(Place::Redis) {
+        Some(Suite::start(&ground, "redis", &["all"], Some(testkit::redis().await)).await)
+    } else {
+        None
+    };
+    let has_node = installed("mcp/node", "scripts/install-mcp-servers").is_some();
+    let everything = if has_node && rows.iter().any(|row| row.step == Step::Mcp) {
+        Everything::start().await
+    } else {
+        None
+    };
+    if let Some(everything) = &everything {
+        everything.register(&all).await;
+    }
+    Stage { ground, echo, all, split, redis, everything }
+}
+
+fn progress(steps: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} of {duration}  {msg}").unwrap();
+    ProgressBar::new(steps as u64).with_style(style)
+}

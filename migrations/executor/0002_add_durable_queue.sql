@@ -14,7 +14,9 @@ ALTER TABLE executor.execution
     ADD COLUMN start_time    timestamptz,
     ADD COLUMN deliveries    integer     NOT NULL DEFAULT 0,
     ADD COLUMN max_deliveries integer    NOT NULL DEFAULT 1,
-    ADD COLUMN cancel_requested boolean  NOT NULL DEFAULT false;
+    ADD COLUMN cancel_requested boolean  NOT NULL DEFAULT false,
+    -- Whether its decision holds a place in a limit, which ends with the outcome.
+    ADD COLUMN reserved      boolean     NOT NULL DEFAULT false;
 
 -- One row an accepted call that has not ended: what a process needs to run it, sealed, since its arguments may
 -- hold secrets. Deleted with the outcome. `owner` is null while it waits.

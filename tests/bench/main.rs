@@ -83,6 +83,7 @@ async fn bench(arguments: &Arguments) {
         run_ms: if arguments.quick { 200 } else { 500 },
     };
     let rounds = if arguments.quick { 1 } else { arguments.rounds };
+    run::settle(&mut stage, plan.run_ms * 2).await;
     let bar = progress(cells.len() * rounds);
     let samples = run::rounds(&mut stage, &cells, (rounds, plan), &bar).await;
     let decision = if arguments.quick || arguments.only.is_some() {

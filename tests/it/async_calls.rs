@@ -37,6 +37,7 @@ fn later(tool: &str, arguments: Value) -> StartExecutionRequest {
     StartExecutionRequest { call: Some(request(tool, arguments)), ..StartExecutionRequest::default() }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "stands where the message wants an option")]
 fn in_time(wait: Duration) -> Option<prost_types::Timestamp> {
     Some((SystemTime::now() + wait).into())
 }

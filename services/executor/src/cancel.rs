@@ -14,7 +14,6 @@ use crate::{
     Error, Executor, events, outcome,
     outcome::{Finished, Reached, Status, ToolError, ToolErrorCode},
     query,
-    reap::of_acceptance,
     store::{self, Execution},
 };
 
@@ -94,13 +93,6 @@ async fn end_queued(executor: &Executor, execution: &Execution) -> Result<(), Er
         return Err(Error::Internal("a queued execution could not be ended".into()));
     }
     transaction.commit().await.map_err(::store::Error::from)?;
-    executor.audit_outbox.wake();
-    settle(executor, &taken);
+    executor.wake_relays();
     Ok(())
-}
-
-/// Gives its reservation back, in a task of its own: permissions may be slow.
-fn settle(executor: &Executor, execution: &Execution) {
-    let (authorizer, (caller, decision)) = (executor.authorizer.clone(), of_acceptance(execution));
-    executor.runs.spawn(async move { authorizer.settle(&caller, &decision, false, 0).await });
 }

@@ -1,8 +1,6 @@
 //! What the trail and the selector are told of a call. Pure: nothing here reads or writes anything, and nothing
 //! that is not sanitised may come in.
 
-use std::fmt::Write;
-
 use ::rpc::ErrorReason;
 use chrono::{DateTime, Utc};
 use prost::Message;
@@ -11,16 +9,32 @@ use proto::{
     selector::v1 as selector,
     types::v1::Sensitivity,
 };
+use serde::{Deserialize, Serialize};
 use types::Caller;
+use uuid::Uuid;
 
 use crate::{
     outcome::{Attempt, AttemptKind, Finished, Reached, Source, Status, ToolError, ToolErrorCode},
+    seal::hex,
     store::{Execution, OutboxEvent, Outcome},
 };
 
 /// Destinations of the outbox.
 pub(crate) const AUDIT: &str = "audit";
 pub(crate) const SELECTOR: &str = "selector";
+pub(crate) const PERMISSIONS: &str = "permissions";
+
+/// The end of a reservation: it stands with the outcome that it follows from, so that no death of a process can
+/// part them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Settlement {
+    pub team_id: String,
+    pub agent_id: String,
+    pub decision_id: Uuid,
+    /// Whether the call counts.
+    pub committed: bool,
+    pub cost_micro_usd: i64,
+}
 
 /// The events of an ended execution: one for each retry and fallback, one for the call, and one for history.
 pub(crate) fn of(
@@ -37,7 +51,24 @@ pub(crate) fn of(
         let succeeded = finished.ended.is_ok() && finished.source == Source::Tool;
         events.push(outbox(SELECTOR, &learned(execution, outcome, succeeded)));
     }
+    events.extend(settled(execution, finished));
     events
+}
+
+/// The end of the reservation that an execution holds. What may have been done counts as done.
+fn settled(execution: &Execution, finished: &Finished) -> Option<OutboxEvent> {
+    let decision_id = execution.decision_id.filter(|_| execution.reserved)?;
+    let may_be_done = finished.ended.as_ref().is_err_and(|error| error.reached != Reached::No);
+    let settlement = Settlement {
+        team_id: execution.team_id.clone(),
+        agent_id: execution.agent_id.clone(),
+        decision_id,
+        committed: finished.was_made() || may_be_done,
+        cost_micro_usd: finished.own_cost_micro_usd,
+    };
+    // A struct of texts and numbers has a JSON form.
+    let payload = serde_json::to_vec(&settlement).ok()?;
+    Some(OutboxEvent { destination: PERMISSIONS, payload: hex(&payload) })
 }
 
 /// A cached answer, a call that never came to the tool, and one that its caller gave up say nothing of the tool.
@@ -183,12 +214,7 @@ pub(crate) fn refused(refusal: Refusal<'_>, at: DateTime<Utc>) -> OutboxEvent {
 }
 
 fn outbox(destination: &'static str, message: &impl Message) -> OutboxEvent {
-    let mut payload = String::from("\\x");
-    for byte in message.encode_to_vec() {
-        // Writing to a String cannot fail.
-        let _ = write!(payload, "{byte:02x}");
-    }
-    OutboxEvent { destination, payload }
+    OutboxEvent { destination, payload: hex(&message.encode_to_vec()) }
 }
 
 /// Milliseconds between two times; 0 when the clock was set back between them.

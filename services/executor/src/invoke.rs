@@ -196,6 +196,7 @@ pub(crate) fn intent(
         start_time: turn.is_none().then_some(now),
         deliveries: i32::from(turn.is_none()),
         max_deliveries: turn.map_or(1, |turn| turn.max_deliveries),
+        reserved: permitted.decision.reserved,
         ..Execution::default()
     };
     Ok(Intent { execution, body_digest: replay::body_digest(&call.caller, request), job: None })

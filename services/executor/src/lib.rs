@@ -129,6 +129,8 @@ pub(crate) struct Executor {
     pub ledger: Ledger,
     pub audit_outbox: Outbox,
     pub selector_outbox: Outbox,
+    /// Ends of reservations.
+    pub settlements: Outbox,
     pub running: RunningSet,
     pub limiter: Limiter,
     pub cache: Cache,
@@ -170,6 +172,13 @@ impl Executor {
         }
         self.database.pool()?;
         Ok(token)
+    }
+
+    /// Tells the relays that there are new events.
+    pub(crate) fn wake_relays(&self) {
+        self.audit_outbox.wake();
+        self.selector_outbox.wake();
+        self.settlements.wake();
     }
 
     /// What stands between the callers of a team and one tool.
@@ -227,6 +236,7 @@ fn launch(config: &Config, parts: Parts) -> Result<Arc<Executor>, Error> {
         ledger,
         audit_outbox: Outbox::new(parts.database.clone(), "executor", events::AUDIT, RELAY_BATCH),
         selector_outbox: Outbox::new(parts.database.clone(), "executor", events::SELECTOR, RELAY_BATCH),
+        settlements: Outbox::new(parts.database.clone(), "executor", events::PERMISSIONS, RELAY_BATCH),
         running: RunningSet::default(),
         limiter: parts.limiter.clone(),
         flights: Flights::new(parts.cache.statistics()),
@@ -256,8 +266,9 @@ fn launch(config: &Config, parts: Parts) -> Result<Arc<Executor>, Error> {
 /// Runs until told to stop; then: no new calls, runs end, events are delivered, and only then it ends.
 async fn background(executor: Arc<Executor>, parts: Parts) {
     let runs_ended = CancellationToken::new();
-    let (audit, selector, outgoing) = (parts.audit, parts.selector, parts.outgoing);
+    let Parts { audit, selector, permissions, outgoing, .. } = parts.clone();
     let to_audit = |payloads| relay::to_audit(audit.clone(), outgoing.clone(), payloads);
+    let to_permissions = |payloads| relay::to_permissions(permissions.clone(), outgoing.clone(), payloads);
     let to_selector = |payloads| relay::to_selector(selector.clone(), outgoing.clone(), payloads);
     let wind_down = async {
         executor.drivers.warm_up().await;
@@ -275,6 +286,7 @@ async fn background(executor: Arc<Executor>, parts: Parts) {
         metrics::keep_fresh(&executor, runs_ended.clone()),
         executor.audit_outbox.run(runs_ended.clone(), to_audit),
         executor.selector_outbox.run(runs_ended.clone(), to_selector),
+        executor.settlements.run(runs_ended.clone(), to_permissions),
     );
 }
 

@@ -118,5 +118,5 @@ fn json(value: &impl Serialize) -> String {
 
 /// A text of the tool as it may be kept: cut, sanitised, and without the NUL that PostgreSQL does not take.
 fn clean(text: &str) -> String {
-    redact::excerpt(text, MAX_TEXT)
+    redact::excerpt(&text.replace('\0', ""), MAX_TEXT)
 }

@@ -6,12 +6,11 @@ use std::time::{Duration, Instant as Clock};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use types::{Caller, Effect};
+use types::Effect;
 use uuid::Uuid;
 
 use crate::{
     Error, Executor,
-    authorize::Decision,
     outcome::{self, Finished, Status, ToolError, ToolErrorCode},
     store::{self, Execution, Outcome},
 };
@@ -130,9 +129,8 @@ async fn reap(executor: &Executor) -> Result<i64, Error> {
     let outcomes: Vec<_> = fates.iter().map(|(execution, fate)| fate.outcome(execution)).collect();
     store::outcomes_update_in_txn(&mut transaction, &outcomes.iter().collect::<Vec<_>>()).await?;
     transaction.commit().await.map_err(::store::Error::from)?;
-    executor.audit_outbox.wake();
-    executor.selector_outbox.wake();
-    tell(executor, fates.iter().map(|(execution, fate)| ((*execution).clone(), *fate)).collect(), &waiting);
+    executor.wake_relays();
+    tell(executor, &fates, &waiting);
     Ok(i64::try_from(orphans.len()).unwrap_or(i64::MAX))
 }
 
@@ -188,32 +186,17 @@ impl Fate {
     }
 }
 
-/// Settles what ended, and wakes the workers for what waits. In a task of its own: permissions may be slow, and no
-/// heartbeat may wait for them.
-fn tell(executor: &Executor, ended: Vec<(Execution, Fate)>, waiting: &[Uuid]) {
+/// Tells what ended and what waits again, and wakes the workers for it.
+fn tell(executor: &Executor, ended: &[(&Execution, Fate)], waiting: &[Uuid]) {
+    for (execution, fate) in ended {
+        tracing::warn!(execution.id = %execution.id, tool.name = execution.tool_name, ?fate, "its process died; it is closed");
+    }
     for id in waiting {
         tracing::warn!(execution.id = %id, "its process died; it is back in the queue");
     }
     if !waiting.is_empty() {
         executor.queue.wake();
     }
-    let authorizer = executor.authorizer.clone();
-    executor.runs.spawn(async move {
-        for (execution, fate) in ended {
-            tracing::warn!(execution.id = %execution.id, tool.name = execution.tool_name, ?fate, "its process died; it is closed");
-            let (caller, decision) = of_acceptance(&execution);
-            // Whether it took effect is not known, so it counts as made.
-            authorizer.settle(&caller, &decision, true, 0).await;
-        }
-    });
-}
-
-/// The one to settle with, and the decision under which the execution was accepted or last run.
-pub(crate) fn of_acceptance(execution: &Execution) -> (Caller, Decision) {
-    let (team, agent) = (execution.team_id.clone(), execution.agent_id.clone());
-    let caller = Caller { team, agent, ..Caller::service("executor") };
-    let (id, reserved) = (execution.decision_id, execution.decision_id.is_some());
-    (caller, Decision { id, reserved, ..Decision::default() })
 }
 
 fn cause(error: &dyn std::error::Error) -> String {

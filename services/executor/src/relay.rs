@@ -1,16 +1,23 @@
-//! Carries events from the outbox to audit and selector. At least once: both drop duplicates by event id.
+//! Carries events from the outbox to audit and selector, and ends of reservations to permissions. At least once:
+//! the first two drop duplicates by event id, and ending a reservation twice is ending it once.
 
 use std::time::Duration;
 
 use ::rpc::{Link, Outgoing, kind_of};
 use ::store::DeliveryFailed;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use prost::Message;
 use proto::{
     audit::v1::{AppendEventsRequest, Event, audit_service_client::AuditServiceClient},
+    permissions::v1::{SettleReservationRequest, permissions_service_client::PermissionsServiceClient},
     selector::v1::{Outcome, RecordOutcomesRequest, selector_service_client::SelectorServiceClient},
 };
-use types::Kind;
+use types::{Caller, Kind};
 
+use crate::events::Settlement;
+
+/// Reservations ended at once: those of one moment share a statement of the permissions service.
+const AT_ONCE: usize = 64;
 /// How long a delivery may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -42,6 +49,32 @@ pub(crate) async fn to_selector(
         .await
         .map(drop)
         .map_err(|status| failed(kind_of(&status), status.message()))
+}
+
+/// Ends reservations, a few at a time. One that has ended, or that nobody remembers, is no failure.
+pub(crate) async fn to_permissions(
+    link: Link,
+    outgoing: Outgoing,
+    payloads: Vec<Vec<u8>>,
+) -> Result<(), DeliveryFailed> {
+    let settle = |payload: Vec<u8>| {
+        let (link, outgoing) = (link.clone(), outgoing.clone());
+        async move {
+            let settlement: Settlement = serde_json::from_slice(&payload)
+                .map_err(|error| DeliveryFailed { message: error.to_string(), refused: true })?;
+            let Settlement { team_id, agent_id, decision_id, committed, cost_micro_usd } = settlement;
+            let caller = Caller { team: team_id, agent: agent_id, ..Caller::service("executor") };
+            let decision_id = decision_id.to_string();
+            let request = SettleReservationRequest { decision_id, committed, cost_micro_usd };
+            let request = outgoing.request(&caller, TIMEOUT, request);
+            match PermissionsServiceClient::new(link).settle_reservation(request).await {
+                Ok(_) => Ok(()),
+                Err(status) if kind_of(&status) == Kind::NotFound => Ok(()),
+                Err(status) => Err(failed(kind_of(&status), status.message())),
+            }
+        }
+    };
+    stream::iter(payloads).map(settle).buffer_unordered(AT_ONCE).try_collect().await
 }
 
 fn decode<M: Message + Default>(payloads: &[Vec<u8>]) -> Result<Vec<M>, DeliveryFailed> {

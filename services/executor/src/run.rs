@@ -118,31 +118,33 @@ impl Run {
     /// Writes the intent; without it nothing runs and the reservation is given back.
     async fn complete(self, executor: &Executor, body_digest: String, answer: oneshot::Sender<Ending>) {
         let intent = Intent { execution: self.execution.clone(), body_digest, job: None };
-        let (made, cost, ending) = match executor.ledger.intent(intent, self.durable).await {
-            Ok(true) => self.conduct(executor).await,
-            Ok(false) => (false, 0, Ok(None)),
-            Err(error) => (false, 0, Err(error.into())),
+        let (recorded, ending) = match executor.ledger.intent(intent, self.durable).await {
+            Ok(true) => (true, self.conduct(executor).await.map(Some)),
+            Ok(false) => (false, Ok(None)),
+            Err(error) => (false, Err(error.into())),
         };
         let Self { caller, decision, held, .. } = self;
         drop(held);
         // The client may be gone; its call is recorded all the same.
         let _ = answer.send(ending);
-        executor.authorizer.settle(&caller, &decision, made, cost).await;
+        if !recorded {
+            // What is recorded settles with its outcome.
+            executor.authorizer.settle(&caller, &decision, false, 0).await;
+        }
     }
 
     /// Runs the tool and records how it ended. A call whose caller gave up before the intent was on disk is
-    /// recorded and not made. Tells whether the call counts, and what it cost.
-    async fn conduct(&self, executor: &Executor) -> (bool, i64, Ending) {
+    /// recorded and not made.
+    async fn conduct(&self, executor: &Executor) -> Result<Answer, Error> {
         let in_time = Instant::now() < self.deadline;
         let finished =
             if in_time { perform(executor, self).await } else { Finished::without_attempt(Err(too_late())) };
         let held_back = finished.held_back().cloned();
-        let (made, cost) = (finished.was_made(), finished.own_cost_micro_usd);
-        let ending = self.record(executor, finished).await.and_then(|execution| match held_back {
+        let execution = self.record(executor, finished).await?;
+        match held_back {
             Some(error) => Err(Error::held_back(execution.tool_name, &error, execution.id.to_string())),
-            None => Ok(Some(Answer { execution, replayed: false, standings: self.standings() })),
-        });
-        (made, cost, ending)
+            None => Ok(Answer { execution, replayed: false, standings: self.standings() }),
+        }
     }
 
     /// Writes how the run ended, with the events that tell of it, and gives the execution as its caller is to
@@ -157,8 +159,7 @@ impl Run {
         let answer = outcome::ended_execution(&self.execution, &outcome, result);
         self.progress.flush().await;
         let written = executor.ledger.outcome(outcome, self.durable).await?;
-        executor.audit_outbox.wake();
-        executor.selector_outbox.wake();
+        executor.wake_relays();
         if written {
             return Ok(answer);
         }

@@ -63,6 +63,8 @@ pub(crate) struct Execution {
     /// How often a process has taken it up, and how often one may.
     pub deliveries: i32,
     pub max_deliveries: i32,
+    /// Whether its decision holds a place in a limit, which ends with the outcome.
+    pub reserved: bool,
 }
 
 /// What must be on disk before a tool runs.

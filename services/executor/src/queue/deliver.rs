@@ -19,7 +19,6 @@ use crate::{
     events,
     outcome::{self, Finished, Reached, ToolError, ToolErrorCode},
     perform::perform,
-    reap::of_acceptance,
     redact,
     run::Run,
     seal::Payload,
@@ -53,7 +52,7 @@ pub(super) async fn deliver(executor: Arc<Executor>, call: Claimed, place: Place
     let delivered = async {
         match executor.seal.open(&execution.team_id, execution.id, &call.payload) {
             Some(payload) => begin(&executor, execution, payload, before).await,
-            None => end(&executor, execution, true, unreadable()).await,
+            None => end(&executor, execution, unreadable()).await,
         }
     };
     delivered.instrument(span).await;
@@ -61,13 +60,12 @@ pub(super) async fn deliver(executor: Arc<Executor>, call: Claimed, place: Place
 }
 
 async fn begin(executor: &Executor, execution: &Execution, payload: Payload, before: Instant) {
-    let reserved = payload.reserved;
     match prepare(executor, execution, payload).await {
         // The process stops: another one begins it.
-        Ok(run) if executor.runs.is_closed() => put_back(executor, &run.execution, reserved, None).await,
+        Ok(run) if executor.runs.is_closed() => put_back(executor, &run.execution, None).await,
         Ok(run) => conduct(executor, Run { taken_up: before, ..run }).await,
-        Err(Unready::Later(wait)) => put_back(executor, execution, reserved, Some(wait)).await,
-        Err(Unready::Refused(error)) => end(executor, execution, reserved, error).await,
+        Err(Unready::Later(wait)) => put_back(executor, execution, Some(wait)).await,
+        Err(Unready::Refused(error)) => end(executor, execution, error).await,
         Err(Unready::Overtaken) => executor.fenced.add(1, &[]),
     }
 }
@@ -77,7 +75,8 @@ async fn prepare(executor: &Executor, execution: &Execution, payload: Payload) -
     let unready = |error| unready(execution, error);
     let tool = accepted_version(executor, execution, &payload).await.map_err(unready)?;
     let decision = authorize(executor, execution, &payload, &tool).await?;
-    let execution = Execution { decision_id: decision.id, ..execution.clone() };
+    let (decision_id, reserved) = (decision.id, decision.reserved);
+    let execution = Execution { decision_id, reserved, ..execution.clone() };
     let pool = || executor.database.pool().map_err(|error| unready(error.into()));
     let (team, id) = (execution.team_id.clone(), execution.id);
     let arguments: Value = serde_json::from_str(&payload.arguments_json)
@@ -130,7 +129,7 @@ async fn authorize(
     // Its first place has expired, and it has another.
     let (team, id, epoch) = (&execution.team_id, execution.id, execution.lease_epoch);
     let pool = executor.database.pool().map_err(|error| unready(error.into()))?;
-    match store::job_decide(pool, team, id, epoch, decision.id).await {
+    match store::job_decide(pool, team, id, epoch, (decision.id, decision.reserved)).await {
         Ok(true) => Ok(decision),
         Ok(false) => Err(Unready::Overtaken),
         Err(error) => Err(unready(error.into())),
@@ -184,22 +183,18 @@ async fn conduct(executor: &Executor, run: Run) {
     if let Some(error) = finished.held_back() {
         let wait = error.retry_after().unwrap_or(SOON).min(LONGEST);
         executor.queue.rest(&run.execution, tokio::time::Instant::now() + wait);
-        return put_back(executor, &run.execution, run.decision.reserved, Some(wait)).await;
+        return put_back(executor, &run.execution, Some(wait)).await;
     }
     if let Some(untouched) = lost_lease(&finished) {
         tracing::warn!(execution.id = %run.execution.id, "lost touch with the database in the midst of a run");
         // What may have reached the tool is left to the reaper, which knows who owns it now.
         if untouched {
-            put_back(executor, &run.execution, run.decision.reserved, None).await;
+            put_back(executor, &run.execution, None).await;
         }
         return;
     }
-    let (made, cost) = (finished.was_made(), finished.own_cost_micro_usd);
-    match run.record(executor, finished).await {
-        Ok(_) => executor.authorizer.settle(&run.caller, &run.decision, made, cost).await,
-        Err(error) => {
-            tracing::warn!(execution.id = %run.execution.id, %error, "whoever closes it settles it");
-        }
+    if let Err(error) = run.record(executor, finished).await {
+        tracing::warn!(execution.id = %run.execution.id, %error, "whoever closes it settles it");
     }
 }
 
@@ -212,7 +207,7 @@ fn lost_lease(finished: &Finished) -> Option<bool> {
 
 /// Puts a call back that has not begun, through any outage of the database; it waits so long, or until someone is
 /// free.
-async fn put_back(executor: &Executor, execution: &Execution, reserved: bool, wait: Option<Duration>) {
+async fn put_back(executor: &Executor, execution: &Execution, wait: Option<Duration>) {
     let wait = wait.and_then(|wait| TimeDelta::from_std(wait).ok());
     let until = wait.and_then(|wait| Utc::now().checked_add_signed(wait));
     let (team, id, epoch) = (&execution.team_id, execution.id, execution.lease_epoch);
@@ -220,7 +215,7 @@ async fn put_back(executor: &Executor, execution: &Execution, reserved: bool, wa
         let put = async { store::job_put_back(executor.database.pool()?, team, id, epoch, until).await };
         match put.await {
             Ok(PutBack::Queued) => return,
-            Ok(PutBack::Cancelled) => return end(executor, execution, reserved, cancelled()).await,
+            Ok(PutBack::Cancelled) => return end(executor, execution, cancelled()).await,
             Ok(PutBack::Overtaken) => return executor.fenced.add(1, &[]),
             Err(::store::Error::Unavailable(_)) => tokio::time::sleep(AGAIN).await,
             Err(error) => {
@@ -237,18 +232,13 @@ fn cancelled() -> ToolError {
 }
 
 /// Ends a call that was not made, and gives back what its acceptance reserved.
-async fn end(executor: &Executor, execution: &Execution, reserved: bool, error: ToolError) {
+async fn end(executor: &Executor, execution: &Execution, error: ToolError) {
     let finished = Finished::without_attempt(Err(error));
     let mut outcome = outcome::outcome(execution, &finished, String::new(), store::now());
     // It says nothing of the tool.
     outcome.events.retain(|event| event.destination != events::SELECTOR);
     match executor.ledger.outcome(outcome, true).await {
-        Ok(true) => {
-            executor.audit_outbox.wake();
-            let (caller, decision) = of_acceptance(execution);
-            let decision = Decision { reserved: reserved && decision.reserved, ..decision };
-            executor.authorizer.settle(&caller, &decision, false, 0).await;
-        }
+        Ok(true) => executor.wake_relays(),
         Ok(false) => executor.fenced.add(1, &[]),
         Err(error) => {
             tracing::error!(execution.id = %execution.id, %error, "the end of a call cannot be recorded");

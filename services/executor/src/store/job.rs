@@ -78,7 +78,7 @@ pub(crate) async fn jobs_claim_in_txn(
              e.selection_id, e.trace_id, e.decision_id, e.arguments_json, e.arguments_digest, e.status, e.result_json, e.result_digest,
              e.error_json, e.cost_micro_usd, e.create_time, e.end_time, e.owner, e.lease_epoch, e.attempts_json, e.retries, e.source,
              e.cache_age_ms, e.warnings_json, e.input_tokens, e.output_tokens, e.asynchronous, e.priority, e.not_before,
-             e.start_time, e.deliveries, e.max_deliveries",
+             e.start_time, e.deliveries, e.max_deliveries, e.reserved",
         owner,
         &load.teams,
         &load.tools,
@@ -189,15 +189,16 @@ pub(crate) async fn job_decide(
     team: &str,
     id: Uuid,
     lease_epoch: i32,
-    decision: Option<Uuid>,
+    (decision, reserved): (Option<Uuid>, bool),
 ) -> Result<bool, Error> {
     let decided = sqlx::query!(
-        "UPDATE executor.execution SET decision_id = $4
+        "UPDATE executor.execution SET decision_id = $4, reserved = $5
          WHERE team_id = $1 AND id = $2 AND lease_epoch = $3 AND status = 'running'",
         team,
         id,
         lease_epoch,
         decision,
+        reserved,
     )
     .execute(pool)
     .await?;

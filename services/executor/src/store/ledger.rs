@@ -21,7 +21,7 @@ pub(crate) async fn intents_insert_in_txn(
                  trace_id text, decision_id uuid, arguments_json text, arguments_digest text, status text,
                  create_time timestamptz, owner uuid, lease_epoch integer, asynchronous boolean,
                  priority smallint, not_before timestamptz, start_time timestamptz, deliveries integer,
-                 max_deliveries integer, body_digest text, job bytea)
+                 max_deliveries integer, reserved boolean, body_digest text, job bytea)
          ), request AS (
              INSERT INTO executor.request (team_id, request_id, execution_id, body_digest)
              SELECT team_id, request_id, id, body_digest FROM intent WHERE request_id <> ''
@@ -39,11 +39,11 @@ pub(crate) async fn intents_insert_in_txn(
              team_id, id, tool_name, tool_version, tool_digest, effect, sensitivity, agent_id, task_id,
              request_id, selection_id, trace_id, decision_id, arguments_json, arguments_digest, status,
              create_time, owner, lease_epoch, asynchronous, priority, not_before, start_time, deliveries,
-             max_deliveries)
+             max_deliveries, reserved)
          SELECT team_id, id, tool_name, tool_version, tool_digest, effect, sensitivity, agent_id, task_id,
              request_id, selection_id, trace_id, decision_id, arguments_json, arguments_digest, status,
              create_time, owner, lease_epoch, asynchronous, priority, not_before, start_time, deliveries,
-             max_deliveries
+             max_deliveries, reserved
          FROM accepted
          RETURNING id",
         Json(intents) as _,

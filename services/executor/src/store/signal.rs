@@ -110,7 +110,7 @@ pub(crate) async fn queued_take_in_txn(
                 selection_id, trace_id, decision_id, arguments_json, arguments_digest, status, result_json, result_digest,
                 error_json, cost_micro_usd, create_time, end_time, owner, lease_epoch, attempts_json, retries, source,
                 cache_age_ms, warnings_json, input_tokens, output_tokens, asynchronous, priority, not_before,
-                start_time, deliveries, max_deliveries",
+                start_time, deliveries, max_deliveries, reserved",
         team,
         id,
     )

@@ -148,7 +148,9 @@ async fn a_call_with_wishes_of_its_own_shares_no_other_run() {
         calls.push(house.spawn(PATIENCE, wish));
         held.reached().await;
     }
-    calls.iter().for_each(|_| held.go());
+    for _ in &calls {
+        held.go();
+    }
     for call in calls {
         assert_eq!(execution(call.await.unwrap()).source(), Source::Unspecified);
     }

@@ -154,7 +154,10 @@ async fn a_stale_answer_stands_in_and_is_marked() {
     fails.store(true, std::sync::atomic::Ordering::SeqCst);
     let stale = async || {
         let execution = execution(house.execute(request("tool", "{}")).await);
-        assert_eq!(execution.status(), ExecutionStatus::Succeeded);
+        // A process that has not heard of the others for a moment gives no cached answer.
+        if execution.status() != ExecutionStatus::Succeeded {
+            return None;
+        }
         (execution.source() == Source::StaleCache).then_some(execution.cache_age_ms)
     };
     until(async || stale().await.is_some_and(|age| age >= 1_000)).await;

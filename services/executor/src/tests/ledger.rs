@@ -28,6 +28,7 @@ pub(crate) fn intent(owner: Uuid, request_id: &str) -> Intent {
         create_time: Utc::now(),
         owner,
         lease_epoch: 1,
+        reserved: true,
         ..Execution::default()
     };
     Intent { execution, body_digest: "digest".into(), job: None }
@@ -89,7 +90,8 @@ async fn an_outcome_sent_again_counts_as_written_and_tells_nothing_twice() {
     assert!(ledger.outcome(outcome.clone(), true).await.unwrap());
     // As after a commit whose answer was lost.
     assert!(ledger.outcome(outcome.clone(), true).await.unwrap());
-    assert_eq!(count(&database, "SELECT count(*) FROM executor.outbox").await, 2);
+    // One for audit, one for the selector, and the end of the reservation.
+    assert_eq!(count(&database, "SELECT count(*) FROM executor.outbox").await, 3);
     let stale = store::Outcome { lease_epoch: 0, ..outcome };
     assert!(!ledger.outcome(stale, true).await.unwrap());
 }

@@ -1,5 +1,12 @@
 //! The figures of tools, against the same figures reckoned here from the raw rows.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "counts and places of a few hundred rows"
+)]
+
 use ::rpc::{ErrorReason, reason_of};
 use chrono::{DateTime, Utc};
 use proto::executor::v1::{

@@ -69,7 +69,7 @@ async fn a_late_write_under_an_old_lease_touches_nothing_settles_nothing_and_is_
     let id: Uuid = queued.id.parse().unwrap();
     let put_back = async |epoch| store::job_put_back(pool, TEAM, id, epoch, None).await.unwrap();
     assert_eq!(put_back(1).await, PutBack::Overtaken);
-    assert!(!store::job_decide(pool, TEAM, id, 1, None).await.unwrap());
+    assert!(!store::job_decide(pool, TEAM, id, 1, (None, false)).await.unwrap());
     assert_eq!((put_back(2).await, house.statuses().await), (PutBack::Queued, vec!["queued".to_owned()]));
     assert_eq!(put_back(2).await, PutBack::Overtaken, "it waits already");
 }

@@ -50,7 +50,7 @@ async fn what_may_pass_is_tried_again_and_every_attempt_is_recorded_and_told() {
     assert_eq!([failed(0), failed(1), failed(2)], [true, true, false]);
     assert!(execution.attempts[1].backoff_ms > 0.0);
     until(async || house.fakes.trail().len() == 3).await;
-    let actions: Vec<_> = house.fakes.trail().iter().map(|event| event.action()).collect();
+    let actions: Vec<_> = house.fakes.trail().iter().map(proto::audit::v1::Event::action).collect();
     assert_eq!(actions, [Action::RetryAttempted, Action::RetryAttempted, Action::ToolInvoked]);
     assert_eq!(house.number("SELECT sum(retries) FROM executor.execution").await, 2);
 }

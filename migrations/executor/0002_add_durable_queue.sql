@@ -48,3 +48,8 @@ CREATE TABLE executor.progress (
 CREATE INDEX progress_age ON executor.progress (create_time);
 CREATE INDEX execution_request ON executor.execution (team_id, request_id, id DESC) WHERE request_id <> '';
 CREATE INDEX execution_error ON executor.execution (team_id, error_code, id DESC) WHERE error_code <> '';
+
+-- Rows of these come and go by the thousand: dead ones are cleared away as soon as there are some hundreds, or every
+-- look at a queue walks over them.
+ALTER TABLE executor.outbox SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
+ALTER TABLE executor.job SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);

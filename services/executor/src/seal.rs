@@ -1,8 +1,6 @@
 //! What a queued call needs to run, as bytes that only holders of the key can read or make: its arguments may hold
 //! secrets. Must never open for another execution what was sealed for one, and never fail by panicking.
 
-use std::fmt::Write;
-
 use chacha20poly1305::{
     XChaCha20Poly1305, XNonce,
     aead::{Aead, KeyInit, Payload as Message},
@@ -63,13 +61,7 @@ impl SealKey {
 
 /// Bytes in PostgreSQL's hex form.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 + 2 * bytes.len());
-    text.push_str("\\x");
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    format!("\\x{}", hex::encode(bytes))
 }
 
 /// The id has a fixed length, so that no two pairs give the same bytes.

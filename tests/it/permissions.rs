@@ -125,7 +125,8 @@ async fn a_failing_tool_counts_and_refused_arguments_do_not(suite: &Suite) {
             refused(answer, Code::InvalidArgument, ErrorReason::InvalidArguments);
         }
         for _ in 0..2 {
-            assert_eq!(agent.call("fragile", json!({"n": 1})).await.status(), ExecutionStatus::Failed);
+            let status = agent.call("fragile", json!({"n": 1})).await.status();
+            assert_eq!(status, ExecutionStatus::UnknownOutcome, "a side effect, and the server said 500");
         }
         let answer = agent.try_call("fragile", json!({"n": 1})).await;
         refused(answer, Code::ResourceExhausted, ErrorReason::QuotaExhausted);
@@ -210,7 +211,7 @@ async fn teams_do_not_see_each_other(suite: &Suite) {
     let read = proto::executor::v1::GetExecutionRequest { id: execution.id };
     refused(other.executor().get_execution(read).await, Code::NotFound, ErrorReason::NotFound);
     let tools = other.registry().list_tools(ListToolsRequest::default()).await.unwrap().into_inner().tools;
-    assert_eq!(tools.len(), 6, "{tools:?}");
+    assert_eq!(tools.len(), 7, "{tools:?}");
     assert_eq!(other.executions(ListExecutionsRequest::default()).await, []);
     suite.wait_until_delivered().await;
     let events = other.audit().query_trail(QueryTrailRequest::default()).await.unwrap().into_inner().events;

@@ -1,7 +1,7 @@
 //! Tools of the team's own: registered, run over HTTP, changed, disabled, and watched.
 
 use proto::{
-    executor::v1::{ExecuteRequest, ExecutionStatus, ToolErrorCode, execute_request::Input},
+    executor::v1::{CallOptions, ExecuteRequest, ExecutionStatus, ToolErrorCode, execute_request::Input},
     registry::v1::{
         ListToolVersionsRequest, RegisterToolRequest, SetToolStatusRequest, ToolStatus, WatchToolsRequest,
         watch_tools_response::Event,
@@ -85,7 +85,8 @@ async fn a_slow_server_is_not_waited_for(suite: &Suite) {
         let execution = agent.execute(asked).await.unwrap().execution.unwrap();
         let error = execution.error.clone().unwrap();
         assert_eq!((execution.status(), error.code()), (ExecutionStatus::TimedOut, ToolErrorCode::Timeout));
-        assert!(error.retryable && execution.duration_ms >= limit, "{execution:?}");
+        // The driver gives up a little before, so that it can say what it waited for.
+        assert!(error.retryable && execution.duration_ms >= limit * 0.8, "{execution:?}");
     }
 }
 
@@ -113,21 +114,25 @@ async fn a_private_address_is_not_reached_unless_allowed(suite: &Suite) {
 }
 
 async fn failures_of_the_server_have_their_codes(suite: &Suite) {
+    use ExecutionStatus::{Failed, UnknownOutcome};
     let upstream = Upstream::start().await;
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let agent = suite.agent("").await;
     let cases = [
-        ("limited", upstream.url("/limited"), ToolErrorCode::UpstreamRateLimited, true, 7_000),
-        ("failing", upstream.url("/failing"), ToolErrorCode::ToolFailed, false, 0),
-        ("nowhere", format!("http://{unused}/"), ToolErrorCode::Unreachable, true, 0),
+        ("limited", upstream.url("/limited"), Failed, ToolErrorCode::UpstreamRateLimited, 7_000),
+        // It may have done its work before it said 500.
+        ("failing", upstream.url("/failing"), UnknownOutcome, ToolErrorCode::ToolFailed, 0),
+        ("nowhere", format!("http://{unused}/"), Failed, ToolErrorCode::Unreachable, 0),
     ];
-    for (name, url, code, retryable, retry_after_ms) in cases {
+    for (name, url, status, code, retry_after_ms) in cases {
         suite.register(HttpTool::new(name, url)).await;
         suite.grant(&agent, name).await;
-        let execution = agent.call(name, json!({})).await;
+        let once = CallOptions { max_retries: Some(0), ..CallOptions::default() };
+        let asked = ExecuteRequest { options: Some(once), ..request(name, json!({})) };
+        let execution = agent.execute(asked).await.unwrap().execution.unwrap();
         let error = execution.error.clone().unwrap();
-        assert_eq!((execution.status(), error.code()), (ExecutionStatus::Failed, code), "{execution:?}");
-        assert_eq!((error.retryable, error.retry_after_ms), (retryable, retry_after_ms), "{error:?}");
+        assert_eq!((execution.status(), error.code()), (status, code), "{execution:?}");
+        assert_eq!((error.retryable, error.retry_after_ms), (true, retry_after_ms), "{error:?}");
     }
     assert_eq!(upstream.hits().len(), 2);
 }

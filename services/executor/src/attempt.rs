@@ -188,7 +188,11 @@ async fn attempt(
     log.call();
     let ran = tokio::time::timeout(candidate.timeout, executor.drivers.run(&job).instrument(span)).await;
     drop(guard);
-    let given = ran.unwrap_or_else(|_| Err(timed_out(candidate.timeout)));
+    let mut given = ran.unwrap_or_else(|_| Err(timed_out(candidate.timeout)));
+    if let Err(error) = &mut given {
+        // What ran here ran as long as it may, and would again.
+        error.retryable &= error.code != ToolErrorCode::Timeout || candidate.is_remote();
+    }
     if let Some(permit) = permit {
         report(permit, &given);
     }

@@ -139,6 +139,8 @@ async fn a_tool_that_is_called_too_often_says_when_to_come_again(suite: &Suite) 
         assert_eq!(quota.violations[0].subject, "tool:rationed");
         let delay = refusal.details.retry_info().unwrap().retry_delay.unwrap();
         assert!(delay > Duration::ZERO && delay <= Duration::from_mins(1), "{delay:?}");
+        // Its place in the quota is given back behind the answer.
+        suite.wait_until_delivered().await;
         let recorded = agent.execution(refusal.metadata("execution_id")).await;
         let error = recorded.error.clone().unwrap();
         assert_eq!(

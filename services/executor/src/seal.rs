@@ -32,8 +32,6 @@ pub(crate) struct Payload {
     pub options: Options,
     /// As it was asked for, in milliseconds; 0: the tool's own.
     pub timeout_ms: i64,
-    /// Whether its acceptance holds a place of a quota or a part of a budget.
-    pub reserved: bool,
 }
 
 impl SealKey {
@@ -80,7 +78,6 @@ mod tests {
             arguments_json: r#"{"key":"hunter2"}"#.into(),
             options: Options { max_retries: Some(1), ..Options::default() },
             timeout_ms: 5,
-            reserved: true,
         }
     }
 

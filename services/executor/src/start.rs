@@ -58,7 +58,6 @@ fn queued(
         arguments_json: request.arguments_json.clone(),
         options: request.options.clone(),
         timeout_ms: request.timeout_ms,
-        reserved: permitted.decision.reserved,
     };
     let sealed = executor.seal.seal(&call.caller.team, intent.execution.id, &payload);
     let sealed = sealed.ok_or_else(|| Error::Internal("the call cannot be sealed".into()))?;

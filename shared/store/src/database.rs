@@ -17,11 +17,14 @@ const PING_INTERVAL: Duration = Duration::from_millis(500);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a call waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// A connection that rested longer is asked whether it is still there before it is given out.
+const RESTED: Duration = Duration::from_secs(1);
 
 /// The one database of the suite.
 #[derive(Debug, Clone)]
 pub struct Database {
     pool: PgPool,
+    options: PgConnectOptions,
     up: watch::Receiver<bool>,
 }
 
@@ -34,10 +37,14 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .before_acquire(|connection, seen| {
+                Box::pin(async move { Ok(seen.idle_for <= RESTED || connection.ping().await.is_ok()) })
+            })
             .connect_lazy_with(options.clone());
         let (sender, up) = watch::channel(true);
-        tokio::spawn(watch_database(options, sender));
-        Ok(Self { pool, up })
+        tokio::spawn(watch_database(options.clone(), sender));
+        Ok(Self { pool, options, up })
     }
 
     /// The pool, unless the database is known to be gone.
@@ -53,6 +60,11 @@ impl Database {
     /// Changes of `is_up`.
     pub fn watch(&self) -> watch::Receiver<bool> {
         self.up.clone()
+    }
+
+    /// How a connection beside the pool is made.
+    pub(crate) fn options(&self) -> &PgConnectOptions {
+        &self.options
     }
 
     /// Waits until the database answers, or the time is over.

@@ -5,7 +5,7 @@ use types::Kind;
 /// A failed database operation.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database cannot be reached, or is shutting down or starting.
+    /// The database cannot be reached, is shutting down or starting, or broke off in the midst of an answer.
     #[error("the database cannot be reached")]
     Unavailable(#[source] Option<sqlx::Error>),
     /// A unique constraint refused the row.
@@ -25,6 +25,10 @@ impl From<sqlx::Error> for Error {
             sqlx::Error::Io(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
+            // What an end in the midst of a message leaves: the connection cannot be used any more.
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::BeginFailed
+            | sqlx::Error::Tls(_)
             | sqlx::Error::WorkerCrashed => Self::Unavailable(Some(error)),
             sqlx::Error::Database(cause) if cause.is_unique_violation() => {
                 Self::Conflict { constraint: cause.constraint().unwrap_or_default().to_owned() }

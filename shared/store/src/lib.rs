@@ -5,6 +5,7 @@
 mod database;
 mod error;
 mod hold;
+mod kept;
 mod local;
 mod migrate;
 mod outbox;
@@ -12,6 +13,7 @@ mod redis;
 
 pub use database::Database;
 pub use error::Error;
+pub use kept::Kept;
 pub use local::{LocalCluster, LocalError, LocalOptions, User, unprivileged_user, user_can_reach};
 pub use migrate::{MigrateError, Schema};
 pub use outbox::{DeliveryFailed, Outbox};

@@ -1,12 +1,13 @@
 //! Takes events into the trail: checked, once each, in one contiguous order a team.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use ::store::Database;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error,
+    ledger::Ledger,
     store::{self, EventRow},
 };
 
@@ -21,16 +22,12 @@ pub(crate) struct Appended {
 }
 
 /// Appends what is new, in one transaction: all of it or nothing.
-pub(crate) async fn append(database: &Database, events: Vec<EventRow>) -> Result<Appended, Error> {
+pub(crate) async fn append(ledger: &Ledger, events: Vec<EventRow>) -> Result<Appended, Error> {
     let asked = events.len();
     if asked > MAX_EVENTS {
         return Err(Error::invalid("events", format!("has {asked} events; at most {MAX_EVENTS} are taken")));
     }
-    let mut seen = HashSet::new();
-    let events: Vec<EventRow> =
-        events.into_iter().filter(|event| seen.insert((event.team_id.clone(), event.id))).collect();
-    let new = store::events_insert(database.pool()?, &events).await?;
-    Ok(Appended { new, duplicates: asked - new })
+    Ok(ledger.append(events).await?)
 }
 
 /// Makes the partitions of the coming months ahead of time, until told to stop.

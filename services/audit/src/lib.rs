@@ -1,11 +1,12 @@
 //! The audit service: keeps every event of the suite and answers questions about them.
 //!
-//! `rpc.rs` parses, `append.rs` and `query.rs` are the use cases, `store.rs` holds the SQL. Nothing here
-//! changes or deletes an event.
+//! `rpc.rs` parses, `append.rs` and `query.rs` are the use cases, `ledger.rs` writes for many requests at
+//! once, `store.rs` holds the SQL. Nothing here changes or deletes an event.
 
 mod append;
 mod config;
 mod error;
+mod ledger;
 mod query;
 mod rpc;
 mod store;
@@ -47,7 +48,8 @@ pub fn start(config: &Config, parts: Parts) -> Routes {
         config.partition_check_interval(),
         parts.stop.clone(),
     ));
-    let service = rpc::Service { database: parts.database, pages: parts.pages };
+    let ledger = ledger::Ledger::start(&parts.database);
+    let service = rpc::Service { database: parts.database, ledger, pages: parts.pages };
     Routes::new(AuditServiceServer::new(service))
 }
 

@@ -14,12 +14,15 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::{
-    Error, append, query,
+    Error, append,
+    ledger::Ledger,
+    query,
     store::{EventRow, Filter},
 };
 
 pub(crate) struct Service {
     pub database: Database,
+    pub ledger: Ledger,
     pub pages: PageKey,
 }
 
@@ -32,7 +35,7 @@ impl AuditService for Service {
         let events =
             request.into_inner().events.into_iter().enumerate().map(|(index, event)| row(index, event));
         let events = events.collect::<Result<_, _>>().map_err(|error| status(&error))?;
-        let done = append::append(&self.database, events).await.map_err(|error| status(&error))?;
+        let done = append::append(&self.ledger, events).await.map_err(|error| status(&error))?;
         let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
         Ok(Response::new(AppendEventsResponse {
             appended: count(done.new),

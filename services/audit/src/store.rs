@@ -3,8 +3,10 @@
 use ::store::Error;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::{PgPool, types::Json};
+use sqlx::{Connection as _, PgPool, Postgres, Transaction, types::Json};
 use uuid::Uuid;
+
+pub(crate) use sqlx::PgConnection as Connection;
 
 /// One event of the trail.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -46,55 +48,115 @@ pub(crate) struct Filter {
     pub end_time: Option<DateTime<Utc>>,
 }
 
-/// Adds the events that are new and gives their number. Locks each team's head, in order of team, so
-/// that positions are contiguous and two calls with the same event cannot both add it.
-pub(crate) async fn events_insert(pool: &PgPool, events: &[EventRow]) -> Result<usize, Error> {
-    let mut teams: Vec<String> = events.iter().map(|event| event.team_id.clone()).collect();
-    teams.sort_unstable();
-    teams.dedup();
-    let mut transaction = pool.begin().await?;
-    sqlx::query!("INSERT INTO audit.head (team_id) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING", &teams)
-        .execute(&mut *transaction)
-        .await?;
+/// Begins a transaction.
+pub(crate) async fn begin(connection: &mut Connection) -> Result<Transaction<'_, Postgres>, Error> {
+    Ok(connection.begin().await?)
+}
+
+/// An event on its way into the trail.
+#[derive(Serialize)]
+struct NewEvent<'a> {
+    #[serde(flatten)]
+    row: &'a EventRow,
+    /// Events of its team that come after it in the same statement.
+    later: i64,
+}
+
+/// Adds events that differ in id, in order of team and id, or none of them: a conflict means that the trail
+/// has one already. Moving a team's head locks it, in order of team and over all processes, until the
+/// transaction ends; so positions are contiguous. Nothing is read but by the constraints that are kept, so
+/// no statistics can make it slow.
+pub(crate) async fn events_insert(connection: &mut Connection, events: &[&EventRow]) -> Result<(), Error> {
+    let (events, teams, added) = ordered(events);
     sqlx::query!(
-        "SELECT team_id FROM audit.head WHERE team_id = ANY($1) ORDER BY team_id FOR UPDATE",
-        &teams
-    )
-    .fetch_all(&mut *transaction)
-    .await?;
-    let inserted = sqlx::query!(
-        "WITH new AS (
-             SELECT r.* FROM jsonb_to_recordset($1::jsonb) AS r (
-                 id uuid, team_id text, event_time timestamptz, action text, result text, agent_id text,
-                 tool_name text, tool_version text, tool_digest text, execution_id uuid, task_id text,
-                 trace_id text, reason text, message text, arguments_json text, arguments_digest text,
-                 result_digest text, duration_ms double precision, cost_micro_usd bigint, sensitivity text,
-                 decision_id uuid)
-             WHERE NOT EXISTS (SELECT FROM audit.event e WHERE e.team_id = r.team_id AND e.id = r.id)
-         ), inserted AS (
-             INSERT INTO audit.event (
-                 team_id, id, sequence, event_time, action, result, agent_id, tool_name, tool_version,
-                 tool_digest, execution_id, task_id, trace_id, reason, message, arguments_json,
-                 arguments_digest, result_digest, duration_ms, cost_micro_usd, sensitivity, decision_id)
-             SELECT n.team_id, n.id, h.sequence + row_number() OVER (PARTITION BY n.team_id ORDER BY n.id),
-                 n.event_time, n.action, n.result, n.agent_id, n.tool_name, n.tool_version, n.tool_digest,
-                 n.execution_id, n.task_id, n.trace_id, n.reason, n.message, n.arguments_json,
-                 n.arguments_digest, n.result_digest, n.duration_ms, n.cost_micro_usd, n.sensitivity,
-                 n.decision_id
-             FROM new n JOIN audit.head h USING (team_id)
-             RETURNING team_id
-         ), counted AS (
-             SELECT team_id, count(*) AS added FROM inserted GROUP BY team_id
-         ), moved AS (
-             UPDATE audit.head h SET sequence = h.sequence + c.added FROM counted c WHERE h.team_id = c.team_id
+        "WITH heads AS (
+             INSERT INTO audit.head AS h (team_id, sequence)
+             SELECT t.team_id, t.added FROM unnest($2::text[], $3::bigint[]) AS t (team_id, added)
+             ORDER BY t.team_id
+             ON CONFLICT (team_id) DO UPDATE SET sequence = h.sequence + excluded.sequence
+             RETURNING h.team_id, h.sequence
          )
-         SELECT coalesce(sum(added), 0)::bigint AS \"added!\" FROM counted",
+         INSERT INTO audit.event (
+             team_id, id, sequence, event_time, action, result, agent_id, tool_name, tool_version,
+             tool_digest, execution_id, task_id, trace_id, reason, message, arguments_json, arguments_digest,
+             result_digest, duration_ms, cost_micro_usd, sensitivity, decision_id)
+         SELECT n.team_id, n.id, h.sequence - n.later, n.event_time, n.action, n.result, n.agent_id,
+             n.tool_name, n.tool_version, n.tool_digest, n.execution_id, n.task_id, n.trace_id, n.reason,
+             n.message, n.arguments_json, n.arguments_digest, n.result_digest, n.duration_ms,
+             n.cost_micro_usd, n.sensitivity, n.decision_id
+         FROM jsonb_to_recordset($1::jsonb) AS n (
+             team_id text, id uuid, later bigint, event_time timestamptz, action text, result text,
+             agent_id text, tool_name text, tool_version text, tool_digest text, execution_id uuid,
+             task_id text, trace_id text, reason text, message text, arguments_json text,
+             arguments_digest text, result_digest text, duration_ms double precision, cost_micro_usd bigint,
+             sensitivity text, decision_id uuid)
+         JOIN heads h ON h.team_id = n.team_id",
         Json(events) as _,
+        &teams as _,
+        &added,
     )
-    .fetch_one(&mut *transaction)
+    .execute(connection)
     .await?;
-    transaction.commit().await?;
-    Ok(usize::try_from(inserted.added).unwrap_or(0))
+    Ok(())
+}
+
+/// Events in order of team and id, with what comes after each; and the teams with their numbers of events.
+fn ordered<'a>(events: &[&'a EventRow]) -> (Vec<NewEvent<'a>>, Vec<&'a str>, Vec<i64>) {
+    let mut events: Vec<_> = events.iter().map(|&row| NewEvent { row, later: 0 }).collect();
+    events.sort_unstable_by_key(|event| (event.row.team_id.as_str(), event.row.id));
+    let (mut teams, mut added) = (Vec::new(), Vec::new());
+    for team in events.chunk_by_mut(|left, right| left.row.team_id == right.row.team_id) {
+        let mut later = 0;
+        for event in team.iter_mut().rev() {
+            event.later = later;
+            later += 1;
+        }
+        teams.extend(team.first().map(|event| event.row.team_id.as_str()));
+        added.push(later);
+    }
+    (events, teams, added)
+}
+
+/// Locks the heads of teams, in order of team, until the transaction ends: none of their events is added
+/// by another in the meantime. And has its statements planned anew, for the tables as they are.
+pub(crate) async fn heads_lock_in_txn(
+    transaction: &mut Transaction<'_, Postgres>,
+    teams: &[&str],
+) -> Result<(), Error> {
+    sqlx::query!(
+        "WITH locked AS (
+             INSERT INTO audit.head AS h (team_id)
+             SELECT DISTINCT t.team_id FROM unnest($1::text[]) AS t (team_id) ORDER BY t.team_id
+             ON CONFLICT (team_id) DO UPDATE SET sequence = h.sequence
+         )
+         SELECT set_config('plan_cache_mode', 'force_custom_plan', true) AS planned",
+        teams as _,
+    )
+    .fetch_one(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+/// Which of these events the trail has. Looked up by the primary key, event by event: `LIMIT` keeps the
+/// planner from joining whole partitions, and a plan for the partition as it is from another index.
+pub(crate) async fn events_known_in_txn(
+    transaction: &mut Transaction<'_, Postgres>,
+    events: &[&EventRow],
+) -> Result<Vec<(String, Uuid)>, Error> {
+    let (teams, ids): (Vec<&str>, Vec<Uuid>) =
+        events.iter().map(|event| (event.team_id.as_str(), event.id)).unzip();
+    let rows = sqlx::query!(
+        r#"SELECT a.team_id AS "team_id!", a.id AS "id!"
+         FROM unnest($1::text[], $2::uuid[]) AS a (team_id, id)
+         CROSS JOIN LATERAL (
+             SELECT FROM audit.event e WHERE e.team_id = a.team_id AND e.id = a.id LIMIT 1
+         ) known"#,
+        &teams as _,
+        &ids,
+    )
+    .fetch_all(&mut **transaction)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.team_id, row.id)).collect())
 }
 
 /// Events of a team below a position, newest first.

@@ -1,6 +1,7 @@
 //! The selector service: picks the tool for a task among those the caller may call.
 //!
-//! `rpc.rs` parses, `select.rs` and `record.rs` are the use cases. `index.rs` fits words, `suit.rs` judges
+//! `rpc.rs` parses, `select.rs` and `record.rs` are the use cases, `ledger.rs` writes for many requests at
+//! once. `index.rs` fits words, `suit.rs` judges
 //! history, `rank.rs` combines the two. Nothing here runs a tool, and no tool is offered without a
 //! permission.
 
@@ -11,6 +12,7 @@ mod explain;
 mod history;
 mod imply;
 mod index;
+mod ledger;
 mod permit;
 mod rank;
 mod record;
@@ -68,6 +70,7 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Routes, Error> {
     parts.tasks.spawn(history.clone().follow(database.clone(), horizon, stop.clone()));
     parts.tasks.spawn(selections::write(database.clone(), waiting, stop.clone()));
     parts.tasks.spawn(selections::expire(database.clone(), stop.clone()));
+    let ledger = ledger::Ledger::start(database, &history);
     let selector = select::Selector {
         indexes: index::Indexes::new(parts.catalog),
         history,
@@ -75,7 +78,7 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Routes, Error> {
         selections,
         weights: config.weights(),
     };
-    let service = rpc::Service { database: parts.database, selector };
+    let service = rpc::Service { ledger, selector };
     Ok(Routes::new(SelectorServiceServer::new(service)))
 }
 

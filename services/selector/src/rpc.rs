@@ -1,7 +1,6 @@
 //! The gRPC face of the selector service: parse, call the use case, map.
 
 use ::rpc::{Call, status};
-use ::store::Database;
 use chrono::{DateTime, Utc};
 use proto::{
     selector::v1::{
@@ -15,6 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     Error,
+    ledger::Ledger,
     record::record,
     select::{Choice, Selection, Selector, Wanted},
     store::OutcomeRow,
@@ -24,7 +24,7 @@ use crate::{
 const DEFAULT_ALTERNATIVES: usize = 2;
 
 pub(crate) struct Service {
-    pub database: Database,
+    pub ledger: Ledger,
     pub selector: Selector,
 }
 
@@ -47,8 +47,7 @@ impl SelectorService for Service {
         let outcomes = request.into_inner().outcomes.into_iter().enumerate();
         let rows = outcomes.map(|(index, outcome)| row(index, &outcome)).collect::<Result<_, _>>();
         let rows = rows.map_err(|error| status(&error))?;
-        let recorded =
-            record(&self.database, &self.selector.history, rows).await.map_err(|error| status(&error))?;
+        let recorded = record(&self.ledger, rows).await.map_err(|error| status(&error))?;
         Ok(Response::new(RecordOutcomesResponse { recorded: i32::try_from(recorded).unwrap_or(i32::MAX) }))
     }
 }

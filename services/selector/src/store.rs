@@ -3,9 +3,11 @@
 use ::store::Error;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::{PgPool, types::Json};
+use sqlx::{Connection as _, PgPool, Postgres, Transaction, types::Json};
 use types::Caller;
 use uuid::Uuid;
+
+pub(crate) use sqlx::PgConnection as Connection;
 
 use crate::{
     history::Counts,
@@ -98,11 +100,18 @@ impl SelectionRow {
     }
 }
 
+/// Begins a transaction.
+pub(crate) async fn begin(connection: &mut Connection) -> Result<Transaction<'_, Postgres>, Error> {
+    Ok(connection.begin().await?)
+}
+
 /// Adds the outcomes that are new to the history; gives their number and the history rows as they are
-/// now. One transaction: an outcome is counted if and only if its id is remembered.
+/// now. An outcome is counted if and only if its id is remembered. Ids must come in order of team and id, so
+/// that two calls with the same ones do not wait for each other. Rows are reached by the constraints that
+/// are kept and in no other way, so no statistics can make it slow.
 pub(crate) async fn outcomes_insert(
-    pool: &PgPool,
-    outcomes: &[OutcomeRow],
+    connection: &mut Connection,
+    outcomes: &[&OutcomeRow],
 ) -> Result<(i64, Vec<HistoryRow>), Error> {
     let rows = sqlx::query!(
         r#"WITH new AS (
@@ -149,7 +158,7 @@ pub(crate) async fn outcomes_insert(
          FROM written"#,
         Json(outcomes) as _,
     )
-    .fetch_all(pool)
+    .fetch_all(connection)
     .await?;
     let recorded = rows.first().map_or(0, |row| row.recorded);
     let history = rows.into_iter().map(|row| history_row!(row));

@@ -260,6 +260,54 @@ async fn wrong_outcomes_are_refused_whole() {
 }
 
 #[tokio::test]
+async fn requests_that_share_a_statement_are_each_whole_or_nothing() {
+    let house = House::new().await;
+    let [first, shared, second, late] = [(); 4].map(|()| outcome("scout", "tool", true, 50.0));
+    // PostgreSQL keeps no character of code 0 in a text.
+    let bad = outcome("scout", "bad\0", true, 50.0);
+    let beside = outcome("scout", "beside", true, 50.0);
+    let answers = tokio::join!(
+        house.record(vec![first, shared.clone()]),
+        house.record(vec![beside, bad]),
+        house.record(vec![shared.clone(), second]),
+    );
+    assert_eq!((answers.0.unwrap(), answers.2.unwrap()), (2, 1));
+    assert_eq!(answers.1.unwrap_err().code(), Code::Internal);
+    let answers = tokio::join!(house.record(vec![shared.clone()]), house.record(vec![late, shared]));
+    assert_eq!((answers.0.unwrap(), answers.1.unwrap()), (0, 1));
+    let executions: Vec<(String, i64)> = sqlx::query_as("SELECT tool_name, executions FROM selector.history")
+        .fetch_all(house.database.pool().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(executions, [("tool".to_owned(), 4)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_with_the_same_outcomes_count_each_once() {
+    let first = House::new().await;
+    let second = House::on(first.database.clone()).await;
+    let outcomes: Vec<_> =
+        (0..3_000).map(|n| outcome(["a", "b", "c"][n % 3], ["one", "two"][n % 2], true, 50.0)).collect();
+    let parts = |size| outcomes.chunks(size).map(<[_]>::to_vec).collect::<Vec<_>>();
+    let send = async |house: &House, parts: Vec<Vec<_>>| {
+        let mut recorded = 0;
+        for part in parts {
+            recorded += house.record(part).await.unwrap();
+        }
+        recorded
+    };
+    let backwards = parts(37).into_iter().rev().collect();
+    let (front, back, middle) =
+        tokio::join!(send(&first, parts(53)), send(&second, backwards), send(&second, parts(71)));
+    assert_eq!(front + back + middle, 3_000);
+    let counted: i64 = sqlx::query_scalar("SELECT sum(executions)::bigint FROM selector.history")
+        .fetch_one(first.database.pool().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(counted, 3_000);
+}
+
+#[tokio::test]
 async fn a_deprecated_tool_stands_behind_its_equal() {
     let house = searchers().await;
     house.add_to(

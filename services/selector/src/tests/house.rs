@@ -14,9 +14,10 @@ use catalog::Catalog;
 use proto::{
     permissions::v1::{
         AuthenticateApiKeyRequest, AuthenticateApiKeyResponse, AuthorizeRequest, AuthorizeResponse,
-        BatchAuthorizeRequest, BatchAuthorizeResponse, CreateAgentRequest, CreateAgentResponse,
-        GetBudgetRequest, GetBudgetResponse, GrantPermissionRequest, GrantPermissionResponse,
-        IssueApiKeyRequest, IssueApiKeyResponse, ListGrantsRequest, ListGrantsResponse, RevokeApiKeyRequest,
+        BatchAuthorizeRequest, BatchAuthorizeResponse, BatchSettleReservationsRequest,
+        BatchSettleReservationsResponse, CreateAgentRequest, CreateAgentResponse, GetBudgetRequest,
+        GetBudgetResponse, GrantPermissionRequest, GrantPermissionResponse, IssueApiKeyRequest,
+        IssueApiKeyResponse, ListGrantsRequest, ListGrantsResponse, RevokeApiKeyRequest,
         RevokeApiKeyResponse, RevokePermissionRequest, RevokePermissionResponse, SetBudgetRequest,
         SetBudgetResponse, SettleReservationRequest, SettleReservationResponse, ToolDecision, WhoAmIRequest,
         WhoAmIResponse,
@@ -73,6 +74,7 @@ macro_rules! not_asked {
 not_asked! {
     authorize(AuthorizeRequest) -> AuthorizeResponse;
     settle_reservation(SettleReservationRequest) -> SettleReservationResponse;
+    batch_settle_reservations(BatchSettleReservationsRequest) -> BatchSettleReservationsResponse;
     set_budget(SetBudgetRequest) -> SetBudgetResponse;
     get_budget(GetBudgetRequest) -> GetBudgetResponse;
     grant_permission(GrantPermissionRequest) -> GrantPermissionResponse;

@@ -5,8 +5,8 @@ use proto::{
     audit::v1::{Action, AppendEventsRequest, Event, Result as AuditResult},
     executor::v1::{ExecuteRequest, ExecuteResponse, GetExecutionRequest, execute_request::Input},
     permissions::v1::{
-        AuthenticateApiKeyRequest, AuthorizeRequest, CreateAgentRequest, RevokeApiKeyRequest,
-        Role as AgentRole, SettleReservationRequest, WhoAmIRequest,
+        AuthenticateApiKeyRequest, AuthorizeRequest, BatchSettleReservationsRequest, CreateAgentRequest,
+        RevokeApiKeyRequest, Role as AgentRole, SettleReservationRequest, WhoAmIRequest,
     },
     registry::v1::{ListServersRequest, RegisterToolRequest, SetToolStatusRequest},
     selector::v1::RecordOutcomesRequest,
@@ -163,6 +163,8 @@ async fn what_services_tell_each_other_is_closed_to_everyone_else(suite: &Suite)
     closed(admin.audit().append_events(forged_events()).await.map(drop));
     closed(admin.permissions().authorize(AuthorizeRequest::default()).await.map(drop));
     closed(admin.permissions().settle_reservation(SettleReservationRequest::default()).await.map(drop));
+    let ends = BatchSettleReservationsRequest::default();
+    closed(admin.permissions().batch_settle_reservations(ends).await.map(drop));
     closed(admin.selector().record_outcomes(RecordOutcomesRequest::default()).await.map(drop));
     let presented = AuthenticateApiKeyRequest { api_key: admin.key.clone() };
     closed(admin.permissions().authenticate_api_key(presented).await.map(drop));

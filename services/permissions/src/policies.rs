@@ -116,7 +116,7 @@ impl Policies {
                 checked.validation_errors().map(ToString::to_string).chain(warnings).collect();
             return Err(Error::Policies(faults.join("; ")));
         }
-        Ok(Self {
+        let policies = Self {
             authorizer: Authorizer::new(),
             set,
             schema,
@@ -125,7 +125,18 @@ impl Policies {
             tool: "Tool".parse().map_err(fault)?,
             call: r#"Action::"call""#.parse().map_err(fault)?,
             subjects: RwLock::default(),
-        })
+        };
+        policies.check_shape()?;
+        Ok(policies)
+    }
+
+    /// Every request has the types that `context` writes, whatever its values are: one that fits the schema
+    /// shows that all do, and those of calls need not be checked again.
+    fn check_shape(&self) -> Result<(), Error> {
+        let context = context(None, 0, Budget::NONE, DateTime::UNIX_EPOCH).map_err(fault)?;
+        let (agent, tool) = (uid(&self.agent, "t/a"), uid(&self.tool, "x"));
+        let request = Request::new(agent, self.call.clone(), tool, context, Some(&self.schema));
+        request.map(drop).map_err(fault)
     }
 
     /// Both sides of a call. `None` when they do not fit the schema: then the call is denied.
@@ -184,7 +195,7 @@ impl Policies {
         now: DateTime<Utc>,
     ) -> Verdict {
         match context(grant, used, budget, now) {
-            Ok(context) => self.answer(subject, context),
+            Ok(context) => self.answer(subject, context, cfg!(debug_assertions).then_some(&self.schema)),
             Err(error) => {
                 log(&error);
                 unevaluated()
@@ -192,9 +203,11 @@ impl Policies {
         }
     }
 
-    fn answer(&self, subject: &Subject, context: Context) -> Verdict {
+    /// What the policies say in this context, which is checked against the schema first if there is one;
+    /// an attribute that is missing then is found when a policy asks for it.
+    fn answer(&self, subject: &Subject, context: Context, schema: Option<&Schema>) -> Verdict {
         let (agent, tool) = (subject.agent.clone(), subject.tool.clone());
-        let request = match Request::new(agent, self.call.clone(), tool, context, Some(&self.schema)) {
+        let request = match Request::new(agent, self.call.clone(), tool, context, schema) {
             Ok(request) => request,
             Err(error) => {
                 log(&error);

@@ -7,13 +7,13 @@ use chrono::{DateTime, SubsecRound, Utc};
 use proto::{
     permissions::v1::{
         self as wire, AuthenticateApiKeyRequest, AuthenticateApiKeyResponse, AuthorizeRequest,
-        AuthorizeResponse, BatchAuthorizeRequest, BatchAuthorizeResponse, CreateAgentRequest,
-        CreateAgentResponse, GetBudgetRequest, GetBudgetResponse, GrantPermissionRequest,
-        GrantPermissionResponse, IssueApiKeyRequest, IssueApiKeyResponse, ListGrantsRequest,
-        ListGrantsResponse, RevokeApiKeyRequest, RevokeApiKeyResponse, RevokePermissionRequest,
-        RevokePermissionResponse, SetBudgetRequest, SetBudgetResponse, SettleReservationRequest,
-        SettleReservationResponse, ToolDecision, WhoAmIRequest, WhoAmIResponse, grant,
-        permissions_service_server::PermissionsService,
+        AuthorizeResponse, BatchAuthorizeRequest, BatchAuthorizeResponse, BatchSettleReservationsRequest,
+        BatchSettleReservationsResponse, CreateAgentRequest, CreateAgentResponse, GetBudgetRequest,
+        GetBudgetResponse, GrantPermissionRequest, GrantPermissionResponse, IssueApiKeyRequest,
+        IssueApiKeyResponse, ListGrantsRequest, ListGrantsResponse, RevokeApiKeyRequest,
+        RevokeApiKeyResponse, RevokePermissionRequest, RevokePermissionResponse, SetBudgetRequest,
+        SetBudgetResponse, SettleReservationRequest, SettleReservationResponse, SettlementResult,
+        ToolDecision, WhoAmIRequest, WhoAmIResponse, grant, permissions_service_server::PermissionsService,
     },
     types::v1::{Effect, Sensitivity},
 };
@@ -34,7 +34,7 @@ use crate::{
     list_grants::list_grants,
     names,
     policies::ToolFacts,
-    settle::settle,
+    settle::{settle, settle_all},
     store::{AgentRow, Budget, GrantFilter, ListedGrant, Settlement},
 };
 
@@ -85,6 +85,17 @@ impl PermissionsService for Service {
         };
         settle(&self.desk.ledger, settlement).await.map_err(|error| status(&error))?;
         Ok(Response::new(SettleReservationResponse {}))
+    }
+
+    async fn batch_settle_reservations(
+        &self,
+        request: Request<BatchSettleReservationsRequest>,
+    ) -> Result<Response<BatchSettleReservationsResponse>, Status> {
+        let settlements = request.into_inner().settlements.into_iter().map(settlement);
+        let settlements = settlements.collect::<Result<_, _>>().map_err(|error| status(&error))?;
+        let found = settle_all(&self.desk.ledger, settlements).await.map_err(|error| status(&error))?;
+        let results = found.into_iter().map(|found| SettlementResult { found }).collect();
+        Ok(Response::new(BatchSettleReservationsResponse { results }))
     }
 
     async fn grant_permission(
@@ -231,6 +242,17 @@ fn asked(caller: Caller, request: AuthorizeRequest) -> Result<Asked, Error> {
         tool_digest: request.tool_digest,
         arguments_digest: request.arguments_digest,
         cost_micro_usd: request.cost_micro_usd,
+    })
+}
+
+fn settlement(settlement: wire::Settlement) -> Result<Settlement, Error> {
+    names::name("team_id", &settlement.team_id)?;
+    names::name("agent_id", &settlement.agent_id)?;
+    Ok(Settlement {
+        team_id: settlement.team_id,
+        decision_id: id("decision_id", &settlement.decision_id)?,
+        committed: settlement.committed,
+        cost_micro_usd: settlement.cost_micro_usd,
     })
 }
 

@@ -22,6 +22,9 @@ const KEPT: TimeDelta = TimeDelta::hours(48);
 /// How often what is older is deleted.
 const PURGE_INTERVAL: Duration = Duration::from_hours(1);
 
+/// Most settlements of one request.
+const MAX_SETTLEMENTS: usize = 1_000;
+
 /// Ends the reservation of a decision. When the call was not made, its place and its cost are given back.
 pub(crate) async fn settle(ledger: &Ledger, settlement: Settlement) -> Result<(), Error> {
     names::cost("cost_micro_usd", settlement.cost_micro_usd)?;
@@ -36,6 +39,25 @@ pub(crate) async fn settle(ledger: &Ledger, settlement: Settlement) -> Result<()
     }
     let hint = "only a decision that says `reserved` is settled, and only within two days";
     Err(Error::NotFound { what: "reservation", name: decision.to_string(), hint })
+}
+
+/// Ends reservations, and tells of each, in their order, whether there is such a one at all.
+pub(crate) async fn settle_all(ledger: &Ledger, settlements: Vec<Settlement>) -> Result<Vec<bool>, Error> {
+    if settlements.len() > MAX_SETTLEMENTS {
+        let description = format!("has {}; at most {MAX_SETTLEMENTS} are taken", settlements.len());
+        return Err(Error::invalid("settlements", description));
+    }
+    for settlement in &settlements {
+        names::cost("cost_micro_usd", settlement.cost_micro_usd)?;
+    }
+    let mut found = Vec::with_capacity(settlements.len());
+    for (answer, settlement) in ledger.end_all(settlements.clone()).await.into_iter().zip(settlements) {
+        found.push(match answer {
+            Err(::store::Error::Conflict { .. }) => ledger.end(settlement).await?,
+            answer => answer?,
+        });
+    }
+    Ok(found)
 }
 
 /// Gives back the places of reservations past their time and tells how many there were.

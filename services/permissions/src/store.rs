@@ -10,9 +10,9 @@ mod key;
 mod listen;
 mod reservation;
 mod settlement;
+mod take;
 
-use ::store::Error;
-use sqlx::{PgPool, Postgres, pool::PoolConnection};
+pub(crate) use sqlx::PgConnection as Connection;
 
 pub(crate) use agent::{AgentRow, agent_get, agent_insert, team_bootstrap};
 pub(crate) use budget::{Budget, budget_get, budget_set};
@@ -22,6 +22,7 @@ pub(crate) use key::{NewKeyRow, key_insert, key_owner_get, key_revoke};
 pub(crate) use listen::{Listener, News};
 pub(crate) use reservation::{Held, NewReservation, TakeRow, counters_make, reservations_insert};
 pub(crate) use settlement::{Settlement, past_delete, reservations_expire, reservations_settle};
+pub(crate) use take::places_take;
 
 #[cfg(test)]
 pub(crate) use agent::agent_disable;
@@ -32,11 +33,3 @@ pub(crate) use reservation::counter_get;
 
 /// Channel of the notifications; the payload is a revision, a space and the team it is of.
 const CHANNEL: &str = "toolcrib_permissions";
-
-/// A connection for many statements one after another.
-pub(crate) type Connection = PoolConnection<Postgres>;
-
-/// Takes a connection of the pool until it is dropped.
-pub(crate) async fn connection(pool: &PgPool) -> Result<Connection, Error> {
-    Ok(pool.acquire().await?)
-}

@@ -8,6 +8,7 @@ mod keys;
 mod measure;
 mod repeat;
 mod service;
+mod settle;
 
 use std::{
     sync::{Arc, OnceLock},

@@ -68,6 +68,7 @@ const TABLE: &[(&str, &[(&str, Access)])] = &[
         &[
             ("Authorize", SERVICE),
             ("SettleReservation", SERVICE),
+            ("BatchSettleReservations", SERVICE),
             ("AuthenticateApiKey", SERVICE),
             ("BatchAuthorize", ANY),
             ("WhoAmI", ANY),

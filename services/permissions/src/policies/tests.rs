@@ -64,11 +64,20 @@ fn allowed_call() -> [Json; 3] {
     ]
 }
 
-fn ask_json(policies: &Policies, [agent, tool, context]: [Json; 3]) -> Verdict {
+fn ask_json(policies: &Policies, call: [Json; 3]) -> Verdict {
+    ask_with(policies, call, Some(&policies.schema))
+}
+
+/// As a call is asked about in a release build.
+fn ask_unchecked(policies: &Policies, call: [Json; 3]) -> Verdict {
+    ask_with(policies, call, None)
+}
+
+fn ask_with(policies: &Policies, [agent, tool, context]: [Json; 3], schema: Option<&Schema>) -> Verdict {
     let entity = |json| Entity::from_json_value(json, None).unwrap();
     let context = Context::from_json_value(context, None).unwrap();
     match policies.checked(entity(agent), entity(tool)) {
-        Some(subject) => policies.answer(&subject, context),
+        Some(subject) => policies.answer(&subject, context, schema),
         None => unevaluated(),
     }
 }
@@ -103,6 +112,7 @@ const ATTRIBUTES: [(usize, &str); 22] = [
 fn an_attribute_that_is_missing_or_of_another_type_never_allows() {
     let policies = Policies::load().unwrap();
     assert!(ask_json(&policies, allowed_call()).allowed);
+    assert!(ask_unchecked(&policies, allowed_call()).allowed);
     for (part, pointer) in ATTRIBUTES {
         let (parent, name) = pointer.rsplit_once('/').unwrap();
         let mut missing = allowed_call();
@@ -116,8 +126,22 @@ fn an_attribute_that_is_missing_or_of_another_type_never_allows() {
             }
             *slot = wrong;
             assert_eq!(ask_json(&policies, mistyped.clone()), unevaluated(), "{pointer} in {mistyped:?}");
+            assert!(!ask_unchecked(&policies, mistyped.clone()).allowed, "{pointer} in {mistyped:?}");
         }
-        assert_eq!(ask_json(&policies, missing), unevaluated(), "{pointer} is missing");
+        assert_eq!(ask_json(&policies, missing.clone()), unevaluated(), "{pointer} is missing");
+        assert_eq!(ask_unchecked(&policies, missing), unevaluated(), "{pointer} is missing");
+    }
+}
+
+#[test]
+fn a_schema_that_calls_do_not_fit_is_refused_at_start() {
+    for (right, wrong) in [("now: Long", "now: String"), ("used: Long", "used: Bool"), ("kind: String,", "")]
+    {
+        let schema = SCHEMA.replacen(right, wrong, 1);
+        assert_ne!(schema, SCHEMA);
+        // No policy asks for anything, so nothing else can be wrong.
+        let policy = r#"@id("x") @reason("NO_GRANT") permit (principal, action, resource);"#;
+        assert!(Policies::parse(&schema, policy).is_err(), "{wrong}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Places in counters and parts of budgets, taken for many calls in one statement. It is whole or
-//! nothing, and not waited for until it reaches the disk (`synchronous_commit = off` for that statement
-//! alone): it survives the death of any process of the suite, and the last fraction of a second is lost
-//! only when the database itself crashes.
+//! nothing, and the ledger's connection does not wait until it reaches the disk: it survives the death of
+//! any process of the suite, and the last fraction of a second is lost only when the database itself
+//! crashes.
 
 use ::store::Error;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -122,15 +122,13 @@ pub(crate) async fn counters_make(
              SELECT DISTINCT team_id, grant_id, agent_id, window_start, 0 FROM asked WHERE quota_limit > 0
              ORDER BY 1, 2, 3, 4
              ON CONFLICT DO NOTHING
-         ), days AS (
-             INSERT INTO permissions.spend (team_id, day)
-             SELECT DISTINCT team_id, day FROM asked WHERE day IS NOT NULL ORDER BY 1, 2
-             ON CONFLICT DO NOTHING
          )
-         SELECT set_config('synchronous_commit', 'off', true) AS relaxed",
+         INSERT INTO permissions.spend (team_id, day)
+         SELECT DISTINCT team_id, day FROM asked WHERE day IS NOT NULL ORDER BY 1, 2
+         ON CONFLICT DO NOTHING",
         Json(batch) as _,
     )
-    .fetch_one(connection)
+    .execute(connection)
     .await?;
     Ok(())
 }

@@ -20,7 +20,7 @@ WITH asked AS (
     ) r
 ), kept AS (
     UPDATE permissions.reservation r SET expire_time = greatest(r.expire_time, h.until) FROM held h
-    WHERE r.team_id = h.team_id AND r.decision_id = h.decision_id AND r.state = 'reserved'
+    WHERE h.state = 'reserved' AND r.team_id = h.team_id AND r.decision_id = h.decision_id
 ), open AS (
     SELECT * FROM asked a WHERE NOT EXISTS (SELECT FROM held h WHERE h.n = a.n)
 ), counters AS (
@@ -70,20 +70,17 @@ WITH asked AS (
       AND (r.day IS NULL OR (r.budget_before IS NOT NULL AND (
           r.cost_micro_usd = 0 OR r.budget_before + r.cost_so_far <= r.budget_limit)))
 ), places AS (
-    UPDATE permissions.counter c SET used = c.used + g.places
-    FROM (
-        SELECT team_id, grant_id, agent_id, window_start, count(*) AS places
-        FROM granted WHERE quota_limit > 0 GROUP BY 1, 2, 3, 4
-    ) g
-    WHERE c.team_id = g.team_id AND c.grant_id = g.grant_id AND c.agent_id = g.agent_id
-      AND c.window_start = g.window_start
+    -- They are there and locked. A conflict finds each by its key, whatever the planner thinks of the table.
+    INSERT INTO permissions.counter AS c (team_id, grant_id, agent_id, window_start, used)
+    SELECT team_id, grant_id, agent_id, window_start, count(*)
+    FROM granted WHERE quota_limit > 0 GROUP BY 1, 2, 3, 4
+    ON CONFLICT (team_id, grant_id, agent_id, window_start) DO UPDATE SET used = c.used + EXCLUDED.used
 ), costs AS (
-    UPDATE permissions.spend s SET reserved_micro_usd = s.reserved_micro_usd + g.cost
-    FROM (
-        SELECT team_id, day, sum(cost_micro_usd)::bigint AS cost
-        FROM granted WHERE day IS NOT NULL GROUP BY 1, 2
-    ) g
-    WHERE s.team_id = g.team_id AND s.day = g.day AND g.cost > 0
+    INSERT INTO permissions.spend AS s (team_id, day, reserved_micro_usd)
+    SELECT team_id, day, sum(cost_micro_usd)
+    FROM granted WHERE day IS NOT NULL GROUP BY 1, 2 HAVING sum(cost_micro_usd) > 0
+    ON CONFLICT (team_id, day)
+    DO UPDATE SET reserved_micro_usd = s.reserved_micro_usd + EXCLUDED.reserved_micro_usd
 ), inserted AS (
     INSERT INTO permissions.reservation (
         team_id, decision_id, execution_id, state, grant_id, agent_id, window_start, tool_name,
@@ -100,8 +97,7 @@ SELECT g.n IS NOT NULL AS "granted!", r.counter_used AS "counter_used?", g.used 
        h.window_start AS "held_window?", h.tool_name AS "held_tool?",
        h.tool_digest AS "held_tool_digest?", h.arguments_digest AS "held_arguments_digest?",
        h.used AS "held_used?", h.quota_limit AS "held_limit?", h.day AS "held_day?",
-       h.budget_limit AS "held_budget_limit?", h.budget_used AS "held_budget_used?",
-       set_config('synchronous_commit', 'off', true) AS relaxed
+       h.budget_limit AS "held_budget_limit?", h.budget_used AS "held_budget_used?"
 FROM asked a
 LEFT JOIN held h ON h.n = a.n
 LEFT JOIN ranked r ON r.n = a.n

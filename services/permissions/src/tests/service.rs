@@ -3,9 +3,10 @@
 use ::rpc::{Link, Outgoing, PageKey, StackOptions, TokenKey, reason_of, stack};
 use proto::{
     permissions::v1::{
-        self as wire, AuthenticateApiKeyRequest, AuthorizeRequest, BatchAuthorizeRequest, CreateAgentRequest,
-        GetBudgetRequest, GrantPermissionRequest, IssueApiKeyRequest, SetBudgetRequest,
-        SettleReservationRequest, WhoAmIRequest, permissions_service_client::PermissionsServiceClient,
+        self as wire, AuthenticateApiKeyRequest, AuthorizeRequest, BatchAuthorizeRequest,
+        BatchSettleReservationsRequest, CreateAgentRequest, GetBudgetRequest, GrantPermissionRequest,
+        IssueApiKeyRequest, SetBudgetRequest, SettleReservationRequest, WhoAmIRequest,
+        permissions_service_client::PermissionsServiceClient,
     },
     types::v1 as words,
 };
@@ -148,6 +149,58 @@ async fn only_admins_make_agents_and_keys_and_only_services_authorize() {
     );
     let me = client.who_am_i(suite.as_agent(&scout, WhoAmIRequest {})).await.unwrap().into_inner();
     assert_eq!((me.agent_id.as_str(), me.role()), ("scout", wire::Role::Operator));
+    suite.end().await;
+}
+
+#[tokio::test]
+async fn a_batch_of_settlements_is_for_services_of_any_team_and_well_formed() {
+    let database = team().await;
+    people(&database, "other").await;
+    for team in ["t", "other"] {
+        let root = Caller { team: team.into(), ..caller("root", Role::Admin) };
+        grant_permission(&database, &root, new_grant(to_agent("scout"), 5), noon()).await.unwrap();
+    }
+    let suite = Suite::start(database);
+    let mut client = suite.client.clone();
+    let mut settlements = Vec::new();
+    for team_id in ["t", "other"] {
+        let scout = Caller { team: team_id.into(), ..caller("scout", Role::Agent) };
+        let decision = client.authorize(suite.on_behalf(&scout, authorize_request())).await.unwrap();
+        let decision_id = decision.into_inner().decision_id;
+        settlements.push(wire::Settlement {
+            team_id: team_id.into(),
+            agent_id: "scout".into(),
+            decision_id,
+            ..Default::default()
+        });
+    }
+    settlements.push(wire::Settlement { decision_id: random().to_string(), ..settlements[0].clone() });
+    let batch = |settlements: &[wire::Settlement]| BatchSettleReservationsRequest {
+        settlements: settlements.to_vec(),
+    };
+    let root = caller("root", Role::Admin);
+    let refused = client.batch_settle_reservations(suite.as_agent(&root, batch(&settlements))).await;
+    assert_eq!(reason_of(&refused.unwrap_err()), Some(ErrorReason::RoleRequired));
+    let own = |message| suite.outgoing().own_request(Duration::from_secs(10), message);
+    for wrong in ["decision", "team"] {
+        let mut settlements = settlements.clone();
+        match wrong {
+            "team" => settlements[1].team_id.clear(),
+            _ => settlements[1].decision_id = "x".into(),
+        }
+        let refused = client.batch_settle_reservations(own(batch(&settlements))).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{wrong}");
+    }
+    for _ in 0..2 {
+        let results = client.batch_settle_reservations(own(batch(&settlements))).await.unwrap().into_inner();
+        let found: Vec<_> = results.results.iter().map(|result| result.found).collect();
+        assert_eq!(found, [true, true, false]);
+    }
+    let none = client.batch_settle_reservations(own(batch(&[]))).await.unwrap().into_inner();
+    assert_eq!(none.results, []);
+    let again = client.authorize(suite.on_behalf(&caller("scout", Role::Agent), authorize_request())).await;
+    // The place of the first was given back.
+    assert_eq!(again.unwrap().into_inner().quota.unwrap().used, 1);
     suite.end().await;
 }
 

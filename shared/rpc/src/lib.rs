@@ -8,6 +8,7 @@ mod body_limit;
 mod call;
 mod deadline;
 mod link;
+mod lost;
 mod observe;
 mod page;
 mod retry;
@@ -29,7 +30,7 @@ pub use status::{
     Details, FieldViolation, ServiceError, error_response, kind_of, reason_of, status, status_with_reason,
 };
 pub use token::{CALLER_HEADER, TokenKey, derive_key};
-pub use trace::{current_trace_id, inject_headers};
+pub use trace::{current_trace_id, current_traceparent, inject_headers, link_span};
 
 /// The generated enum of reasons, under a shorter path.
 pub use proto::types::v1::ErrorReason;

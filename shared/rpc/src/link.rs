@@ -11,9 +11,10 @@ use tonic::{
 use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 use types::Kind;
 
-use crate::{ErrorReason, deadline, status_with_reason};
+use crate::{ErrorReason, deadline, lost, status_with_reason};
 
-/// A service to call: give it to a generated client. A failure to reach it is a Status, such as UNAVAILABLE.
+/// A service to call: give it to a generated client. A failure to reach it is a Status, such as UNAVAILABLE; a
+/// connection that breaks once the request is sent is one too, whose reason is OUTCOME_UNKNOWN.
 pub type Link = BoxCloneSyncService<Request<Body>, Response<Body>, Status>;
 
 /// How long a connection attempt may take.
@@ -58,16 +59,25 @@ async fn call(
         status_with_reason(Kind::Deadline, ErrorReason::DeadlineExceeded, message)
     };
     let answer = tokio::time::timeout(timeout, channel.oneshot(request)).await.map_err(|_| late())?;
-    answer.map_err(|error| {
+    let answer = answer.map_err(|error| {
         // tonic's own clock strikes at the same time; a call that was made may not look like one that was not.
-        if std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<tonic::TimeoutExpired>)
-        {
+        if comes_from::<tonic::TimeoutExpired>(&error) {
             return late();
+        }
+        if !comes_from::<tonic::ConnectError>(&error) {
+            tracing::warn!(rpc.service = service, %error, "a peer broke off before it answered");
+            return lost::outcome_unknown(service);
         }
         tracing::warn!(rpc.service = service, %error, "a peer cannot be reached");
         let message = format!("the {service} service cannot be reached; try again");
         status_with_reason(Kind::Unavailable, ErrorReason::ServiceUnavailable, message)
-    })
+    })?;
+    Ok(lost::told(service, answer))
+}
+
+/// Whether an error of this type stands behind another.
+fn comes_from<E: std::error::Error + 'static>(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(<dyn std::error::Error>::is::<E>)
 }
 
 fn tune(endpoint: Endpoint) -> Endpoint {

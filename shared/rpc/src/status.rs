@@ -74,6 +74,16 @@ pub fn status_with_reason(kind: Kind, reason: ErrorReason, message: impl Into<St
     build(code(kind), reason, &message.into(), Details::default())
 }
 
+/// A Status with a reason and details.
+pub(crate) fn status_with_details(
+    kind: Kind,
+    reason: ErrorReason,
+    message: &str,
+    details: Details,
+) -> Status {
+    build(code(kind), reason, message, details)
+}
+
 /// The published reason of a Status, if it carries one.
 pub fn reason_of(status: &Status) -> Option<ErrorReason> {
     let info = status.get_error_details().error_info().cloned()?;

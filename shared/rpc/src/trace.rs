@@ -1,8 +1,10 @@
 //! One trace for one call, across processes: W3C Trace Context in, out, and into every log line.
 
+use std::collections::HashMap;
+
 use http::HeaderMap;
 use opentelemetry::{
-    global,
+    Context, global,
     propagation::{Extractor, Injector},
     trace::TraceContextExt,
 };
@@ -77,6 +79,28 @@ pub fn inject_headers(headers: &mut HeaderMap) {
     global::get_text_map_propagator(|propagator| {
         propagator.inject_context(&context, &mut HeadersMut(headers));
     });
+}
+
+/// Key of the context that goes on later (W3C Trace Context, section 3.2).
+const TRACEPARENT: &str = "traceparent";
+
+/// The current span, for a span of later to name as what it follows from; empty when nothing traces.
+pub fn current_traceparent() -> String {
+    let (context, mut carrier) = (Span::current().context(), HashMap::new());
+    global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut carrier));
+    carrier.remove(TRACEPARENT).unwrap_or_default()
+}
+
+/// Links a span to one of earlier: it follows from it, and is no part of its trace.
+pub fn link_span(span: &Span, traceparent: &str) {
+    let carrier = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
+    let earlier = global::get_text_map_propagator(|propagator| {
+        propagator.extract_with_context(&Context::new(), &carrier)
+    });
+    let earlier = earlier.span().span_context().clone();
+    if earlier.is_valid() {
+        span.add_link(earlier);
+    }
 }
 
 /// Trace id of the current span, 32 hex digits; empty when nothing traces.

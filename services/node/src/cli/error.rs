@@ -225,6 +225,9 @@ fn hint(reason: ErrorReason) -> &'static str {
         }
         ErrorReason::NotCancellable => "see how it ended with: toolcrib executions show ID",
         ErrorReason::NotBegun => "nothing of it was done: call it again on its own",
+        ErrorReason::OutcomeUnknown => {
+            "see whether it was done with: toolcrib executions list; or repeat it with the same --request-id"
+        }
         ErrorReason::NoSuitableTool => "ask for less, or see what there is with: toolcrib tools list",
         ErrorReason::StoreUnavailable
         | ErrorReason::ServiceUnavailable

@@ -112,7 +112,7 @@ fn check_breaker(breaker: &Breaker, found: &mut Found) {
 
 fn check_cache(cache: &Cache, found: &mut Found) {
     found.range("cache.ttl_s", cache.ttl_s, &(1..=MAX_TTL_S));
-    found.range("cache.stale_s", cache.stale_s, &(0..=MAX_TTL_S));
+    found.range("cache.stale_s", cache.stale_s, &(-1..=MAX_TTL_S));
     found.range("cache.negative_ttl_s", cache.negative_ttl_s, &(0..=MAX_TTL_S));
     let Some(Semantic { field, min_similarity, max_error, shadow_rate }) = &cache.semantic else { return };
     if field.is_empty() {
@@ -238,7 +238,7 @@ mod tests {
             ),
             ("circuit_breaker.probes", |s, x| s.circuit_breaker.probes = x as i32, &[1., 100.], &[-1., 101.]),
             ("cache.ttl_s", |s, x| s.cache.ttl_s = x as i64, &[1., 2_592_000.], &[-1., 2_592_001.]),
-            ("cache.stale_s", |s, x| s.cache.stale_s = x as i64, &[0., 2_592_000.], &[-1., 2_592_001.]),
+            ("cache.stale_s", |s, x| s.cache.stale_s = x as i64, &[-1., 0., 2_592_000.], &[-2., 2_592_001.]),
             (
                 "cache.negative_ttl_s",
                 |s, x| s.cache.negative_ttl_s = x as i64,

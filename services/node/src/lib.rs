@@ -9,3 +9,7 @@ mod redis;
 pub mod serve;
 pub mod up;
 pub mod wire;
+
+/// Calls allocate much and briefly, on every thread: the system's allocator costs them a fifth more of the processor.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -2,6 +2,7 @@
 //! its result checked. Never repeats what may have taken effect and must not take effect twice.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -36,7 +37,7 @@ pub(crate) struct Candidate<'a> {
     pub tool: &'a Arc<Tool>,
     pub arguments: &'a Value,
     pub timeout: Duration,
-    pub settings: Settings,
+    pub settings: Cow<'a, Settings>,
     /// Whether it is a fallback: it has a permission and a cost of its own.
     pub stands_in: bool,
 }
@@ -45,6 +46,8 @@ pub(crate) struct Candidate<'a> {
 #[derive(Debug)]
 pub(crate) struct Tried {
     pub ended: Ended,
+    /// What an answer says, where it was read already.
+    pub value: Option<Arc<Value>>,
     /// What the tool gave besides its failure.
     pub partial: Option<String>,
     pub warnings: Vec<Violation>,
@@ -53,7 +56,7 @@ pub(crate) struct Tried {
 
 impl Tried {
     pub(crate) fn failed(error: ToolError) -> Self {
-        Self { ended: Err(error), partial: None, warnings: Vec::new(), tokens: (0, 0) }
+        Self { ended: Err(error), value: None, partial: None, warnings: Vec::new(), tokens: (0, 0) }
     }
 }
 
@@ -64,20 +67,23 @@ impl<'a> Candidate<'a> {
             tool: &run.tool,
             arguments: &run.arguments,
             timeout: run.timeout,
-            settings: Settings::of(&run.tool),
+            settings: Cow::Borrowed(&run.settings),
             stands_in: false,
         }
     }
 
     /// Another tool, with arguments of its own.
     pub(crate) fn fallback(tool: &'a Arc<Tool>, arguments: &'a Value) -> Self {
-        let (timeout, settings) = (settings::timeout(tool, 0), Settings::of(tool));
+        let (timeout, settings) = (settings::timeout(tool, 0), Cow::Owned(Settings::of(tool)));
         Self { tool, arguments, timeout, settings, stands_in: true }
     }
 
-    pub(crate) fn name_and_version(&self) -> (String, String) {
-        let definition = self.definition();
-        definition.map(|d| (d.name.clone(), d.version.clone())).unwrap_or_default()
+    pub(crate) fn name(&self) -> &str {
+        self.definition().map_or("", |definition| &definition.name)
+    }
+
+    pub(crate) fn version(&self) -> &str {
+        self.definition().map_or("", |definition| &definition.version)
     }
 
     pub(crate) fn cost_micro_usd(&self) -> i64 {
@@ -130,10 +136,10 @@ pub(crate) async fn with_retries(
         log.begin(candidate, kind, backoff.as_secs_f64() * 1_000.0);
         let tried = attempt(executor, run, candidate, &shield, log).await;
         let failure = tried.ended.as_ref().err().cloned();
-        let attempt = log.end(failure.clone());
+        log.end(failure.clone());
         let Some(error) = failure else { return tried };
         let Some(delay) = next_delay(run, candidate, &shield, &error, retry) else { return tried };
-        if let Some(attempt) = attempt {
+        if let Some(attempt) = log.last() {
             run.progress.attempt(&attempt);
         }
         tokio::time::sleep(delay).await;
@@ -174,17 +180,18 @@ async fn attempt(
         Ok(admitted) => admitted,
         Err(error) => return Tried::failed(error),
     };
-    let key = run.execution.id.to_string();
+    let place = candidate.settings.key_place.as_ref();
+    let key = place.map(|_| run.execution.id.to_string()).unwrap_or_default();
     let job = Job {
         team: &run.caller.team,
         task_id: &run.execution.task_id,
         tool: candidate.tool,
         arguments: candidate.arguments,
         timeout: candidate.timeout,
-        idempotency: candidate.settings.key_place.as_ref().map(|place| (place, key.as_str())),
+        idempotency: place.map(|place| (place, key.as_str())),
         progress: &run.progress,
     };
-    let span = tracing::info_span!("tool", tool.name = candidate.name_and_version().0, otel.kind = "client");
+    let span = tracing::info_span!("tool", tool.name = candidate.name(), otel.kind = "client");
     log.call();
     let ran = tokio::time::timeout(candidate.timeout, executor.drivers.run(&job).instrument(span)).await;
     drop(guard);
@@ -198,9 +205,9 @@ async fn attempt(
     }
     match given {
         Ok(text) => match check::check(executor, run, candidate, text).await {
-            Ok(Checked { text, mut warnings, tokens }) => {
+            Ok(Checked { text, value, mut warnings, tokens }) => {
                 clean_all(&mut warnings);
-                Tried { ended: Ok(text), partial: None, warnings, tokens }
+                Tried { ended: Ok(text), value, partial: None, warnings, tokens }
             }
             Err((error, partial)) => Tried { partial, ..Tried::failed(sanitised(error)) },
         },
@@ -222,8 +229,8 @@ async fn admitted(
     candidate: &Candidate<'_>,
     shield: &Shield,
 ) -> Result<Admitted, ToolError> {
-    let name = candidate.name_and_version().0;
-    within_rate(executor, run, candidate, &name).await?;
+    let name = candidate.name();
+    within_rate(executor, run, candidate, name).await?;
     let now = tokio::time::Instant::now();
     let permit = match candidate.has_breaker().then(|| shield.breaker.admit(now)) {
         None => None,

@@ -85,14 +85,13 @@ async fn end_queued(executor: &Executor, execution: &Execution) -> Result<(), Er
     let Some(taken) = taken else { return Ok(()) };
     let message = "a caller cancelled it before it began";
     let error = ToolError::new(ToolErrorCode::Cancelled, message).having(Reached::No);
-    let finished = Finished::without_attempt(Err(error));
+    let finished = Finished::without_attempt(Err(error)).following(&taken);
     let mut outcome = outcome::outcome(&taken, &finished, String::new(), store::now());
     // It says nothing of the tool.
     outcome.events.retain(|event| event.destination != events::SELECTOR);
-    if store::outcomes_update_in_txn(&mut transaction, &[&outcome]).await?.is_empty() {
-        return Err(Error::Internal("a queued execution could not be ended".into()));
-    }
+    let ended = store::outcomes_update(&mut transaction, &[&outcome]).await?.pop();
+    let ended = ended.ok_or_else(|| Error::Internal("a queued execution could not be ended".into()))?;
     transaction.commit().await.map_err(::store::Error::from)?;
-    executor.wake_relays();
+    executor.relays.hand_over(outcome.events, &ended.events);
     Ok(())
 }

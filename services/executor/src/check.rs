@@ -1,6 +1,8 @@
 //! What a tool gave, before anyone sees it: it must be JSON, of a size, and keep to the output schema in the tool's
 //! mode. What is too large to travel becomes an artifact.
 
+use std::sync::Arc;
+
 use proto::registry::v1::OutputMode;
 use serde_json::Value;
 
@@ -16,6 +18,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub text: String,
+    /// What the text says, unless the result became an artifact.
+    pub value: Option<Arc<Value>>,
     /// Where it breaks the schema, when the tool's mode lets that pass.
     pub warnings: Vec<Violation>,
     /// Input and output tokens that it reports.
@@ -50,8 +54,13 @@ pub(crate) async fn check(
         let error = ToolError { violations, ..ToolError::new(ToolErrorCode::InvalidResult, message) };
         return Err((error, fits.then_some(text)));
     }
-    let text = if fits { text } else { artifact::keep(executor, run, text).await.map_err(|e| (e, None))? };
-    Ok(Checked { text, warnings: violations, tokens })
+    let (text, value) = if fits {
+        (text, Some(Arc::new(value)))
+    } else {
+        drop(value);
+        (artifact::keep(executor, run, text).await.map_err(|e| (e, None))?, None)
+    };
+    Ok(Checked { text, value, warnings: violations, tokens })
 }
 
 fn violations(executor: &Executor, candidate: &Candidate<'_>, value: &Value) -> Vec<Violation> {

@@ -102,6 +102,13 @@ pub enum Error {
         /// The execution to look at later.
         execution_id: String,
     },
+    /// The outcome of a call could not be recorded: the database lost its intent, or another process has closed the
+    /// execution.
+    #[error("the outcome of {execution_id} touched no row")]
+    OutcomeLost {
+        /// The execution.
+        execution_id: String,
+    },
     /// Another service cannot be reached, or failed.
     #[error("{service} failed: {status}")]
     Peer {
@@ -158,6 +165,7 @@ impl ServiceError for Error {
             | Self::Overtaken
             | Self::ShuttingDown
             | Self::AuditBacklog(_)
+            | Self::OutcomeLost { .. }
             | Self::Peer { .. } => Kind::Unavailable,
             Self::Deadline { .. } => Kind::Deadline,
             Self::Store(error) => error.kind(),
@@ -181,6 +189,7 @@ impl ServiceError for Error {
             Self::ShuttingDown => ErrorReason::ShuttingDown,
             Self::AuditBacklog(_) => ErrorReason::AuditBacklog,
             Self::Deadline { .. } => ErrorReason::DeadlineExceeded,
+            Self::OutcomeLost { .. } => ErrorReason::OutcomeUnknown,
             Self::Peer { .. } => ErrorReason::ServiceUnavailable,
             Self::Store(store::Error::Unavailable(_)) => ErrorReason::StoreUnavailable,
             Self::Store(store::Error::Conflict { .. } | store::Error::Failed(_)) | Self::Internal(_) => {
@@ -230,6 +239,9 @@ impl ServiceError for Error {
             Self::Deadline { execution_id } => {
                 format!("the tool still runs; its end will be on execution {execution_id} (GetExecution)")
             }
+            Self::OutcomeLost { execution_id } => format!(
+                "the call was made, and its record was lost or closed in the midst of it: repeat it with the same request_id, or ask what became of {execution_id} (GetExecution)"
+            ),
             Self::Peer { service, .. } => format!("the {service} service cannot be reached; try again"),
             Self::Store(store::Error::Unavailable(_)) => "the database cannot be reached; try again".into(),
             Self::Store(store::Error::Conflict { .. } | store::Error::Failed(_)) | Self::Internal(_) => {
@@ -272,7 +284,9 @@ impl ServiceError for Error {
                 let description = "the id belongs to another body".to_owned();
                 details.precondition = Some(("REQUEST_ID".to_owned(), id.clone(), description));
             }
-            Self::Deadline { execution_id } | Self::ResultLeftOut { execution_id } => {
+            Self::Deadline { execution_id }
+            | Self::ResultLeftOut { execution_id }
+            | Self::OutcomeLost { execution_id } => {
                 details.metadata.insert("execution_id".into(), execution_id.clone());
             }
             Self::ShuttingDown | Self::AuditBacklog(_) | Self::Peer { .. } => {

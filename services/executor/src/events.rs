@@ -15,7 +15,6 @@ use uuid::Uuid;
 
 use crate::{
     outcome::{Attempt, AttemptKind, Finished, Reached, Source, Status, ToolError, ToolErrorCode},
-    seal::hex,
     store::{Execution, OutboxEvent, Outcome},
 };
 
@@ -68,7 +67,7 @@ fn settled(execution: &Execution, finished: &Finished) -> Option<OutboxEvent> {
     };
     // A struct of texts and numbers has a JSON form.
     let payload = serde_json::to_vec(&settlement).ok()?;
-    Some(OutboxEvent { destination: PERMISSIONS, payload: hex(&payload) })
+    Some(OutboxEvent { destination: PERMISSIONS, payload })
 }
 
 /// A cached answer, a call that never came to the tool, and one that its caller gave up say nothing of the tool.
@@ -214,7 +213,7 @@ pub(crate) fn refused(refusal: Refusal<'_>, at: DateTime<Utc>) -> OutboxEvent {
 }
 
 fn outbox(destination: &'static str, message: &impl Message) -> OutboxEvent {
-    OutboxEvent { destination, payload: hex(&message.encode_to_vec()) }
+    OutboxEvent { destination, payload: message.encode_to_vec() }
 }
 
 /// Milliseconds between two times; 0 when the clock was set back between them.

@@ -18,7 +18,7 @@ use crate::{
     Error, Executor,
     authorize::{Decision, question},
     outcome::Status,
-    redact, refuse, replay,
+    refuse, replay,
     resolve::definition,
     run::Run,
     store::{self, Execution, Intent},
@@ -87,6 +87,8 @@ pub(crate) struct Answer {
 pub(crate) struct Permitted {
     pub tool: Arc<Tool>,
     pub arguments: Value,
+    /// Over their canonical form.
+    pub arguments_digest: String,
     pub decision: Decision,
     pub id: Uuid,
     /// Keeps a stop waiting until the call has a task of its own.
@@ -136,18 +138,20 @@ pub(crate) async fn permitted(
         Err(error) => return Err(refuse::refuse(executor, call, request, None, error).await),
     };
     match permit(executor, call, request, &tool).await {
-        Ok((arguments, decision, id)) => Ok(Permitted { tool, arguments, decision, id, admitted }),
+        Ok((arguments, arguments_digest, decision, id)) => {
+            Ok(Permitted { tool, arguments, arguments_digest, decision, id, admitted })
+        }
         Err(error) => Err(refuse::refuse(executor, call, request, Some(&tool), error).await),
     }
 }
 
-/// Arguments that are valid, and a decision that allows the call.
+/// Arguments that are valid, with their digest, and a decision that allows the call.
 async fn permit(
     executor: &Executor,
     call: &Call,
     request: &Request,
     tool: &Tool,
-) -> Result<(Value, Decision, Uuid), Error> {
+) -> Result<(Value, String, Decision, Uuid), Error> {
     let definition = definition(tool)?;
     let invalid = |violations| Error::Arguments { tool: definition.name.clone(), violations };
     let arguments = validate::parse_object(&request.arguments_json).map_err(invalid)?;
@@ -156,9 +160,10 @@ async fn permit(
         return Err(invalid(violations));
     }
     let id = types::new_id();
-    let question = question(tool, digest(&arguments)?, id)?;
+    let digest = digest(&arguments)?;
+    let question = question(tool, digest.clone(), id)?;
     let reserved = executor.authorizer.reserve(&executor.runs, &call.caller, question).await?;
-    Ok((arguments, reserved.keep(), id))
+    Ok((arguments, digest, reserved.keep(), id))
 }
 
 /// The record of a call that is about to be made, or to be queued.
@@ -184,8 +189,8 @@ pub(crate) fn intent(
         selection_id: request.selection_id.clone(),
         trace_id: call.trace_id.clone(),
         decision_id: permitted.decision.id,
-        arguments_json: stored_arguments(definition, &permitted.arguments),
-        arguments_digest: digest(&permitted.arguments)?,
+        arguments_json: stored_arguments(executor, definition, &permitted.arguments),
+        arguments_digest: permitted.arguments_digest.clone(),
         status: if turn.is_some() { Status::Queued } else { Status::Running }.as_str().to_owned(),
         create_time: now,
         owner: if turn.is_some() { Uuid::nil() } else { executor.owner },
@@ -199,12 +204,20 @@ pub(crate) fn intent(
         reserved: permitted.decision.reserved,
         ..Execution::default()
     };
-    Ok(Intent { execution, body_digest: replay::body_digest(&call.caller, request), job: None })
+    // Without an id no other request can be the same.
+    let body_digest = match request.request_id.as_str() {
+        "" => String::new(),
+        _ => replay::body_digest(&call.caller, request),
+    };
+    Ok(Intent { execution, body_digest, job: None })
 }
 
-pub(crate) fn stored_arguments(definition: &ToolDefinition, arguments: &Value) -> String {
-    let schema = serde_json::from_str(&definition.input_schema_json).ok();
-    redact::json(arguments, schema.as_ref(), MAX_STORED_ARGUMENTS)
+pub(crate) fn stored_arguments(
+    executor: &Executor,
+    definition: &ToolDefinition,
+    arguments: &Value,
+) -> String {
+    executor.schemas.to_store(&definition.input_schema_json, arguments, MAX_STORED_ARGUMENTS)
 }
 
 pub(crate) fn digest(arguments: &Value) -> Result<String, Error> {

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
-use ::store::{Database, Error};
+use ::store::{Database, Error, Kept};
 use tokio::sync::{mpsc, oneshot};
-use uuid::Uuid;
 
-use crate::store::{self, Intent, OutboxEvent, Outcome, ProgressEvent};
+use crate::{
+    relay::Relays,
+    store::{self, Group, Intent, OutboxEvent, Outcome, ProgressEvent, Written},
+};
 
 /// Entries written at once.
 const MAX_BATCH: usize = 256;
@@ -31,13 +33,17 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// The ledger and the two writers to run: one waits for the disk, the other does not.
-    pub(crate) fn new(database: &Database) -> (Self, [impl Future<Output = ()> + use<>; 2]) {
+    /// The ledger with its two writers at work: one waits for the disk, the other does not. What they have written is
+    /// handed to the relays. Must be called inside a tokio runtime.
+    pub(crate) fn start(database: &Database, relays: &Relays) -> Self {
         let (durable, durable_entries) = mpsc::channel(QUEUE);
         let (relaxed, relaxed_entries) = mpsc::channel(QUEUE);
-        let writers =
-            [write(database.clone(), durable_entries, true), write(database.clone(), relaxed_entries, false)];
-        (Self { durable, relaxed }, writers)
+        let writer = |kept, is_durable| Writer { kept, is_durable, relays: relays.clone() };
+        // Not counted among the tasks that end with the process: a writer ends with the last handle to the ledger, and
+        // by then every run has been recorded, since runs wait for their writes.
+        tokio::spawn(write(writer(Kept::durable(database), true), durable_entries));
+        tokio::spawn(write(writer(Kept::relaxed(database), false), relaxed_entries));
+        Self { durable, relaxed }
     }
 
     /// Records an intent; `false` when its request id is taken.
@@ -83,6 +89,16 @@ impl Ledger {
 }
 
 impl Entry {
+    /// In the order of writing: whoever waits for events that come after progress finds the progress written.
+    fn kind(&self) -> usize {
+        match self {
+            Self::Intent(..) => 0,
+            Self::Progress(_) => 1,
+            Self::Outcome(..) => 2,
+            Self::Events(..) => 3,
+        }
+    }
+
     /// Bytes of its long texts.
     fn bytes(&self) -> usize {
         let payloads = |events: &[OutboxEvent]| events.iter().map(|event| event.payload.len()).sum::<usize>();
@@ -97,11 +113,28 @@ impl Entry {
     }
 }
 
-async fn write(database: Database, mut entries: mpsc::Receiver<Entry>, durable: bool) {
+/// Writes until every sender is gone and all is answered.
+async fn write(mut writer: Writer, mut entries: mpsc::Receiver<Entry>) {
     let mut batch = Vec::with_capacity(MAX_BATCH);
     while entries.recv_many(&mut batch, MAX_BATCH).await > 0 {
+        gather(&mut entries, &mut batch).await;
         for part in parts(std::mem::take(&mut batch)) {
-            write_together(&database, part, durable).await;
+            writer.write_all(part).await;
+        }
+    }
+}
+
+/// Lets the tasks that are ready send their entries too, as long as there are any: under load a statement is shared
+/// by many, and a caller alone waits for nobody.
+async fn gather(entries: &mut mpsc::Receiver<Entry>, batch: &mut Vec<Entry>) {
+    let mut before = 0;
+    while before < batch.len() && batch.len() < MAX_BATCH {
+        before = batch.len();
+        tokio::task::yield_now().await;
+        while batch.len() < MAX_BATCH
+            && let Ok(entry) = entries.try_recv()
+        {
+            batch.push(entry);
         }
     }
 }
@@ -123,76 +156,86 @@ fn parts(batch: Vec<Entry>) -> Vec<Vec<Entry>> {
     parts
 }
 
-async fn write_together(database: &Database, batch: Vec<Entry>, durable: bool) {
-    match commit(database, &batch, durable).await {
-        Ok(written) => answer(batch, &written),
-        // One row that the database refuses must not fail its neighbours.
-        Err(Error::Failed(_) | Error::Conflict { .. }) if batch.len() > 1 => {
-            for entry in batch {
-                commit_alone(database, entry, durable).await;
+/// One writer: its connection, and whom it tells what it has written.
+struct Writer {
+    kept: Kept,
+    is_durable: bool,
+    relays: Relays,
+}
+
+impl Writer {
+    /// In one commit where each waits for the disk; else in one a kind, which saves the transaction around them.
+    async fn write_all(&mut self, batch: Vec<Entry>) {
+        if self.is_durable {
+            return self.write_together(batch).await;
+        }
+        let mut kinds = [const { Vec::new() }; 4];
+        for entry in batch {
+            kinds[entry.kind()].push(entry);
+        }
+        for kind in kinds {
+            if !kind.is_empty() {
+                self.write_together(kind).await;
             }
         }
-        Err(error) => refuse(batch, error),
+    }
+
+    async fn write_together(&mut self, batch: Vec<Entry>) {
+        match store::group_commit(&mut self.kept, &group(&batch)).await {
+            Ok(written) => self.answer(batch, written),
+            // One row that the database refuses must not fail its neighbours.
+            Err(Error::Failed(_) | Error::Conflict { .. }) if batch.len() > 1 => {
+                for entry in batch {
+                    self.write_alone(entry).await;
+                }
+            }
+            Err(error) => refuse(batch, error),
+        }
+    }
+
+    async fn write_alone(&mut self, entry: Entry) {
+        let alone = vec![entry];
+        match store::group_commit(&mut self.kept, &group(&alone)).await {
+            Ok(written) => self.answer(alone, written),
+            Err(error) => refuse(alone, error),
+        }
+    }
+
+    /// Tells the relays first: whoever has an answer may ask at once whether its events are delivered.
+    fn answer(&self, batch: Vec<Entry>, mut written: Written) {
+        let mut keys = written.events.into_iter();
+        for entry in batch {
+            // A caller that stopped waiting does not undo what is written.
+            let _ = match entry {
+                Entry::Intent(intent, done) => done.send(Ok(written.intents.contains(&intent.execution.id))),
+                Entry::Outcome(outcome, done) => {
+                    let keys = written.outcomes.remove(&outcome.id);
+                    let is_written = keys.is_some();
+                    self.relays.hand_over(outcome.events, &keys.unwrap_or_default());
+                    done.send(Ok(is_written))
+                }
+                Entry::Events(events, done) => {
+                    let keys: Vec<i64> = keys.by_ref().take(events.len()).collect();
+                    self.relays.hand_over(events, &keys);
+                    done.send(Ok(true))
+                }
+                Entry::Progress(_) => Ok(()),
+            };
+        }
     }
 }
 
-async fn commit_alone(database: &Database, entry: Entry, durable: bool) {
-    let alone = vec![entry];
-    match commit(database, &alone, durable).await {
-        Ok(written) => answer(alone, &written),
-        Err(error) => refuse(alone, error),
-    }
-}
-
-/// Ids of the executions whose intent or outcome was written.
-struct Written {
-    intents: Vec<Uuid>,
-    outcomes: Vec<Uuid>,
-}
-
-async fn commit(database: &Database, batch: &[Entry], durable: bool) -> Result<Written, Error> {
-    let (mut intents, mut outcomes, mut events, mut progress) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+fn group(batch: &[Entry]) -> Group<'_> {
+    let mut group = Group::default();
     for entry in batch {
         match entry {
-            Entry::Intent(intent, _) => intents.push(&**intent),
-            Entry::Outcome(outcome, _) => outcomes.push(&**outcome),
-            Entry::Events(more, _) => events.extend(more),
-            Entry::Progress(event) => progress.push(&**event),
+            Entry::Intent(intent, _) => group.intents.push(intent),
+            Entry::Outcome(outcome, _) => group.outcomes.push(outcome),
+            Entry::Events(events, _) => group.events.extend(events),
+            Entry::Progress(event) => group.progress.push(event),
         }
     }
-    let mut transaction = store::begin(database.pool()?, durable).await?;
-    let mut written = Written { intents: Vec::new(), outcomes: Vec::new() };
-    if !intents.is_empty() {
-        written.intents = store::intents_insert_in_txn(&mut transaction, &intents).await?;
-    }
-    if !outcomes.is_empty() {
-        written.outcomes = store::outcomes_update_in_txn(&mut transaction, &outcomes).await?;
-        if written.outcomes.len() < outcomes.len() {
-            // Written before, by a commit whose answer was lost.
-            written.outcomes.extend(store::outcomes_recorded_in_txn(&mut transaction, &outcomes).await?);
-        }
-    }
-    if !events.is_empty() {
-        store::events_insert_in_txn(&mut transaction, &events).await?;
-    }
-    if !progress.is_empty() {
-        store::progress_insert_in_txn(&mut transaction, &progress).await?;
-    }
-    transaction.commit().await.map_err(Error::from)?;
-    Ok(written)
-}
-
-fn answer(batch: Vec<Entry>, written: &Written) {
-    for entry in batch {
-        // A caller that stopped waiting does not undo what is written.
-        let _ = match entry {
-            Entry::Intent(intent, done) => done.send(Ok(written.intents.contains(&intent.execution.id))),
-            Entry::Outcome(outcome, done) => done.send(Ok(written.outcomes.contains(&outcome.id))),
-            Entry::Events(_, done) => done.send(Ok(true)),
-            Entry::Progress(_) => Ok(()),
-        };
-    }
+    group
 }
 
 fn refuse(batch: Vec<Entry>, error: Error) {

@@ -52,7 +52,7 @@ mod watch;
 use std::{sync::Arc, time::Duration};
 
 use ::rpc::{Link, Outgoing, PageKey};
-use ::store::{Database, Outbox, Schema};
+use ::store::{Database, Schema};
 use cache::{Cache, Flights, Matcher};
 use catalog::Catalog;
 use limit::Limiter;
@@ -68,8 +68,8 @@ use uuid::Uuid;
 
 use crate::{
     attempt::Candidate, authorize::Authorizer, drivers::Drivers, lease::Lease, ledger::Ledger,
-    metrics::Refreshes, outcome::Finished, queue::Queue, resolve::Resolver, running::RunningSet,
-    signals::Signals, validate::Schemas,
+    metrics::Refreshes, outcome::Finished, queue::Queue, relay::Relays, resolve::Resolver,
+    running::RunningSet, signals::Signals, validate::Schemas,
 };
 pub use config::{CacheConfig, CacheVariant, Config, HttpConfig, SandboxConfig, WebSearchConfig};
 pub use error::Error;
@@ -80,9 +80,6 @@ pub use validate::Violation;
 
 /// Full name of the gRPC service, as health and reflection know it.
 pub const SERVICE: &str = SERVICE_NAME;
-
-/// Events sent in one delivery.
-const RELAY_BATCH: i64 = 500;
 
 /// Calls of one tool that may wait for a place, for each that may run.
 const WAITING: usize = 4;
@@ -127,10 +124,7 @@ pub(crate) struct Executor {
     pub schemas: Schemas,
     pub drivers: Drivers,
     pub ledger: Ledger,
-    pub audit_outbox: Outbox,
-    pub selector_outbox: Outbox,
-    /// Ends of reservations.
-    pub settlements: Outbox,
+    pub relays: Relays,
     pub running: RunningSet,
     pub limiter: Limiter,
     pub cache: Cache,
@@ -166,19 +160,12 @@ impl Executor {
         if self.runs.is_closed() {
             return Err(Error::ShuttingDown);
         }
-        let age = self.audit_outbox.backlog_age();
+        let age = self.relays.audit.backlog_age();
         if age > self.audit_backlog_max_age {
             return Err(Error::AuditBacklog(age));
         }
         self.database.pool()?;
         Ok(token)
-    }
-
-    /// Tells the relays that there are new events.
-    pub(crate) fn wake_relays(&self) {
-        self.audit_outbox.wake();
-        self.selector_outbox.wake();
-        self.settlements.wake();
     }
 
     /// What stands between the callers of a team and one tool.
@@ -195,7 +182,7 @@ impl Executor {
         };
         let settings =
             ShieldSettings { breaker: settings.breaker, bulkhead, budget: BudgetSettings::default() };
-        let key = (team.to_owned(), candidate.name_and_version().0);
+        let key = (team.to_owned(), candidate.name().to_owned());
         self.shields.get(&key, &settings, tokio::time::Instant::now())
     }
 }
@@ -218,12 +205,8 @@ fn routes(service: rpc::Service) -> Routes {
 
 /// Makes what the use cases share, and starts the background tasks.
 fn launch(config: &Config, parts: Parts) -> Result<Arc<Executor>, Error> {
-    let (ledger, writers) = Ledger::new(&parts.database);
-    for writer in writers {
-        // Not counted: a writer ends with the last handle to the ledger, and by then every run has been
-        // recorded, since runs wait for their writes.
-        tokio::spawn(writer);
-    }
+    let relays = Relays::new(&parts.database);
+    let ledger = Ledger::start(&parts.database, &relays);
     let executor = Arc::new(Executor {
         resolver: Resolver {
             catalog: parts.catalog.clone(),
@@ -234,9 +217,7 @@ fn launch(config: &Config, parts: Parts) -> Result<Arc<Executor>, Error> {
         schemas: Schemas::default(),
         drivers: Drivers::new(config)?,
         ledger,
-        audit_outbox: Outbox::new(parts.database.clone(), "executor", events::AUDIT, RELAY_BATCH),
-        selector_outbox: Outbox::new(parts.database.clone(), "executor", events::SELECTOR, RELAY_BATCH),
-        settlements: Outbox::new(parts.database.clone(), "executor", events::PERMISSIONS, RELAY_BATCH),
+        relays,
         running: RunningSet::default(),
         limiter: parts.limiter.clone(),
         flights: Flights::new(parts.cache.statistics()),
@@ -284,9 +265,9 @@ async fn background(executor: Arc<Executor>, parts: Parts) {
         queue::work(&executor, parts.stop.clone()),
         signals::run(&executor, runs_ended.clone()),
         metrics::keep_fresh(&executor, runs_ended.clone()),
-        executor.audit_outbox.run(runs_ended.clone(), to_audit),
-        executor.selector_outbox.run(runs_ended.clone(), to_selector),
-        executor.settlements.run(runs_ended.clone(), to_permissions),
+        executor.relays.audit.run(runs_ended.clone(), to_audit),
+        executor.relays.selector.run(runs_ended.clone(), to_selector),
+        executor.relays.permissions.run(runs_ended.clone(), to_permissions),
     );
 }
 

@@ -1,7 +1,10 @@
 //! How a run ended: the words for it, and the row that tells of it. Pure: nothing here reads or writes anything.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use types::Effect;
 
 pub(crate) use crate::failure::{Reached, ToolError, ToolErrorCode};
@@ -10,6 +13,9 @@ use crate::{
     store::{Execution, Outcome},
     validate::Violation,
 };
+
+/// Most attempts that are kept of a call that was put back again and again.
+const MAX_ATTEMPTS: usize = 50;
 
 /// Where an execution stands; the names are those of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +105,8 @@ impl Source {
 pub(crate) struct Finished {
     /// The answer, or the failure of the tool that was asked for.
     pub ended: Ended,
+    /// What an answer says, where it was read already; `None` besides a failure.
+    pub value: Option<Arc<Value>>,
     /// What is answered besides a failure, as JSON text: a failed program's output.
     pub partial: Option<String>,
     pub source: Source,
@@ -117,6 +125,7 @@ impl Finished {
     pub(crate) fn without_attempt(ended: Ended) -> Self {
         Self {
             ended,
+            value: None,
             partial: None,
             source: Source::Tool,
             cache_age_ms: 0,
@@ -142,6 +151,35 @@ impl Finished {
     /// Whether another call's answer was given, now or from the cache; a stale one follows a failure.
     pub(crate) fn is_hit(&self) -> bool {
         matches!(self.source, Source::Cache | Source::SemanticCache | Source::Coalesced)
+    }
+
+    /// The same, after the attempts of earlier deliveries: numbered through, and the latest where there are too many.
+    pub(crate) fn following(mut self, execution: &Execution) -> Self {
+        let mut attempts: Vec<Attempt> = serde_json::from_str(&execution.attempts_json).unwrap_or_default();
+        let before = attempts.last().map_or(0, |last| last.number);
+        for attempt in &mut self.attempts {
+            attempt.number = attempt.number.saturating_add(before);
+        }
+        attempts.append(&mut self.attempts);
+        attempts.drain(..attempts.len().saturating_sub(MAX_ATTEMPTS));
+        Self { attempts, ..self }
+    }
+
+    /// The attempts as they are recorded.
+    pub(crate) fn attempts_json(&self) -> String {
+        if self.attempts.is_empty() { String::new() } else { json(&self.attempts) }
+    }
+
+    /// Whether the request id may be used again: nothing ran, and for no fault of the call. It was held back, or its
+    /// process was cut off, or its time was over before the first attempt.
+    fn leaves_request_free(&self) -> bool {
+        let Err(error) = &self.ended else { return false };
+        let may_pass = match error.code {
+            ToolErrorCode::OwnerDied => true,
+            ToolErrorCode::Timeout => self.attempts.is_empty(),
+            code => code.is_held_back(),
+        };
+        may_pass && error.reached == Reached::No && are_untouched(&self.attempts)
     }
 
     /// Whether toolcrib held the call back and no attempt reached a tool: for now, and not for good.
@@ -218,7 +256,7 @@ pub(crate) fn outcome_as(
         error_code: ended.as_ref().err().map(|error| error.code.as_str().to_owned()).unwrap_or_default(),
         cost_micro_usd: finished.cost_micro_usd,
         end_time: at,
-        attempts_json: if finished.attempts.is_empty() { String::new() } else { json(&finished.attempts) },
+        attempts_json: finished.attempts_json(),
         retries: i32::try_from(retries).unwrap_or(i32::MAX),
         source: finished.source.as_str().to_owned(),
         cache_age_ms: finished.cache_age_ms,
@@ -226,7 +264,7 @@ pub(crate) fn outcome_as(
         input_tokens: finished.tokens.0,
         output_tokens: finished.tokens.1,
         asynchronous: execution.asynchronous,
-        release_request: !execution.asynchronous && finished.held_back().is_some(),
+        release_request: !execution.asynchronous && finished.leaves_request_free(),
         events: Vec::new(),
     };
     outcome.events = events::of(execution, &outcome, status, finished);
@@ -238,8 +276,8 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// A copy of an execution as it ended.
-pub(crate) fn ended_execution(execution: &Execution, outcome: &Outcome, result_json: String) -> Execution {
+/// An execution as it ended.
+pub(crate) fn ended_execution(execution: Execution, outcome: &Outcome, result_json: String) -> Execution {
     Execution {
         status: outcome.status.clone(),
         result_json,
@@ -254,6 +292,6 @@ pub(crate) fn ended_execution(execution: &Execution, outcome: &Outcome, result_j
         warnings_json: outcome.warnings_json.clone(),
         input_tokens: outcome.input_tokens,
         output_tokens: outcome.output_tokens,
-        ..execution.clone()
+        ..execution
     }
 }

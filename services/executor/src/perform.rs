@@ -17,7 +17,6 @@ use crate::{
     outcome::{Attempt, AttemptKind, Finished, Reached, Source, ToolError, ToolErrorCode},
     recall::{self, Place, Recall},
     run::Run,
-    settings::Settings,
 };
 
 /// The attempts of one run, and the one under way: what is known when the run is stopped in the middle.
@@ -66,7 +65,7 @@ impl AttemptLog {
     pub(crate) fn begin(&self, candidate: &Candidate<'_>, kind: AttemptKind, backoff_ms: f64) {
         let mut log = self.lock();
         let number = i32::try_from(log.ended.len()).unwrap_or(i32::MAX).saturating_add(1);
-        let (tool_name, tool_version) = candidate.name_and_version();
+        let (tool_name, tool_version) = (candidate.name().to_owned(), candidate.version().to_owned());
         let start_time = Utc::now();
         let attempt = Attempt {
             number,
@@ -89,14 +88,17 @@ impl AttemptLog {
         }
     }
 
-    /// Ends it, and gives it back as it is recorded.
-    pub(crate) fn end(&self, error: Option<ToolError>) -> Option<Attempt> {
+    /// Ends it.
+    pub(crate) fn end(&self, error: Option<ToolError>) {
         let mut log = self.lock();
-        let under_way = log.under_way.take()?;
+        let Some(under_way) = log.under_way.take() else { return };
         log.spent.add(&under_way, error.as_ref().map_or(Reached::Yes, |error| error.reached));
-        let attempt = ended(under_way.attempt, error, Utc::now());
-        log.ended.push(attempt.clone());
-        Some(attempt)
+        log.ended.push(ended(under_way.attempt, error, Utc::now()));
+    }
+
+    /// The attempt that ended last, as it is recorded.
+    pub(crate) fn last(&self) -> Option<Attempt> {
+        self.lock().ended.last().cloned()
     }
 
     /// What the attempts came to so far; one under way counts as one that took effect.
@@ -182,20 +184,13 @@ async fn answer(executor: &Executor, run: &Run, log: &AttemptLog) -> (Finished, 
         Recall::Answered(finished) => return (*finished, Place::default()),
         Recall::Ask(place) => place,
     };
-    let settings = Settings::of(&run.tool);
-    let degradation = run.options.degradation(settings.degradation);
-    let finished = try_all(executor, run, log, &settings, degradation).await;
+    let degradation = run.options.degradation(run.settings.degradation);
+    let finished = try_all(executor, run, log, degradation).await;
     (degrade(executor, run, finished, degradation).await, place)
 }
 
 /// The tool that was asked for, then its fallbacks in their order.
-async fn try_all(
-    executor: &Executor,
-    run: &Run,
-    log: &AttemptLog,
-    settings: &Settings,
-    degradation: Degradation,
-) -> Finished {
+async fn try_all(executor: &Executor, run: &Run, log: &AttemptLog, degradation: Degradation) -> Finished {
     let asked = Candidate::asked_for(run);
     let first = with_retries(executor, run, &asked, AttemptKind::First, log).await;
     let Err(error) = &first.ended else { return finished(first, Source::Tool) };
@@ -203,7 +198,7 @@ async fn try_all(
         return finished(first, Source::Tool);
     }
     let mut reasons = Vec::new();
-    for fallback in fallback::in_order(settings, error) {
+    for fallback in fallback::in_order(&run.settings, error) {
         if !fallback::is_safe(&asked, log.reached()) {
             reasons.push("no fallback was tried: the tool may have taken effect".to_owned());
             break;
@@ -253,8 +248,8 @@ async fn degrade(executor: &Executor, run: &Run, failed: Finished, degradation: 
 }
 
 fn finished(tried: Tried, source: Source) -> Finished {
-    let Tried { ended, partial, warnings, tokens } = tried;
-    Finished { partial, source, warnings, tokens, ..Finished::without_attempt(ended) }
+    let Tried { ended, value, partial, warnings, tokens } = tried;
+    Finished { value, partial, source, warnings, tokens, ..Finished::without_attempt(ended) }
 }
 
 fn cancelled(reached: Reached) -> ToolError {

@@ -15,12 +15,22 @@ use crate::{
     store::{self, Claimed, Execution},
 };
 
+/// Calls that begin later than this stand aside until then.
+const ASIDE: Duration = Duration::from_secs(5);
+/// Calls set aside in one statement, and statements before what is due gets its turn.
+const MOVED: i64 = 1_000;
+const MOVES: usize = 10;
+
 /// Takes and runs calls until told to stop; those under way then end as runs do.
 pub(crate) async fn work(executor: &Arc<Executor>, stop: CancellationToken) {
     let poll = Duration::from_millis(executor.config.queue_poll_ms);
-    let mut unconfirmed = Vec::new();
+    let (mut unconfirmed, mut look) = (Vec::new(), Instant::now());
     while !stop.is_cancelled() {
-        if let Err(error) = fill(executor, &mut unconfirmed).await
+        let is_time = Instant::now() >= look;
+        if is_time {
+            look = Instant::now() + poll;
+        }
+        if let Err(error) = turn(executor, &mut unconfirmed, is_time).await
             && !matches!(error, Error::Store(::store::Error::Unavailable(_)))
         {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -29,11 +39,34 @@ pub(crate) async fn work(executor: &Arc<Executor>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = executor.queue.woken() => {}
-            () = tokio::time::sleep(poll) => {}
+            () = tokio::time::sleep_until(look) => {}
         }
     }
     // What stays is found by the reaper.
     let _ = return_unconfirmed(executor, &mut unconfirmed).await;
+}
+
+/// Takes what is due; now and then it looks first at what stands aside.
+async fn turn(
+    executor: &Arc<Executor>,
+    unconfirmed: &mut Vec<Execution>,
+    looks_aside: bool,
+) -> Result<(), Error> {
+    if looks_aside {
+        set_aside(executor).await?;
+    }
+    fill(executor, unconfirmed).await
+}
+
+/// Sets aside what is due much later, so that no look for work walks over it, and calls back what is due.
+async fn set_aside(executor: &Executor) -> Result<(), Error> {
+    for _ in 0..MOVES {
+        let moved = store::jobs_set_aside(executor.database.pool()?, ASIDE, MOVED).await?;
+        if moved < MOVED.unsigned_abs() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Takes what is due, until no place is free or nothing is due. Takes nothing while no new call is taken either.
@@ -75,7 +108,8 @@ async fn claim(executor: &Executor, unconfirmed: &mut Vec<Execution>) -> Result<
 async fn return_unconfirmed(executor: &Executor, unconfirmed: &mut Vec<Execution>) -> Result<(), Error> {
     while let Some(execution) = unconfirmed.last() {
         let (team, id) = (&execution.team_id, execution.id);
-        store::job_put_back(executor.database.pool()?, team, id, execution.lease_epoch, None).await?;
+        let unchanged = (None, execution.attempts_json.as_str());
+        store::job_put_back(executor.database.pool()?, team, id, execution.lease_epoch, unchanged).await?;
         unconfirmed.pop();
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Closes what no one runs any more. A process says that it lives; what one that fell silent was running is looked
-//! at: a queued call whose tool changes nothing, or may be done twice, goes back to the queue, as often as it may.
-//! Everything else ends, and whether it took effect is not known: it is never silently run again.
+//! at: a queued call whose tool changes nothing, or may be done twice, or was surely not asked, goes back to the queue,
+//! as often as it may. Everything else ends, and whether it took effect is not known: it is never silently run again,
+//! and counts and costs as if it had.
 
 use std::time::{Duration, Instant as Clock};
 
@@ -11,8 +12,8 @@ use uuid::Uuid;
 
 use crate::{
     Error, Executor,
-    outcome::{self, Finished, Status, ToolError, ToolErrorCode},
-    store::{self, Execution, Outcome},
+    outcome::{self, Finished, Reached, Status, ToolError, ToolErrorCode},
+    store::{self, Execution, Left, Outcome},
 };
 
 /// Executions looked at in one transaction.
@@ -120,16 +121,21 @@ async fn reap(executor: &Executor) -> Result<i64, Error> {
     if orphans.is_empty() {
         return Ok(0);
     }
-    let cancelled =
-        store::jobs_cancelled_in_txn(&mut transaction, &orphans.iter().collect::<Vec<_>>()).await?;
-    let mut fates: Vec<_> = orphans.iter().map(|e| (e, fate(e, cancelled.contains(&e.id)))).collect();
+    let left = store::jobs_left_in_txn(&mut transaction, &orphans.iter().collect::<Vec<_>>()).await?;
+    let left = |execution: &Execution| left.get(&execution.id).copied().unwrap_or_default();
+    let mut fates: Vec<_> = orphans.iter().map(|e| (e, fate(e, left(e)))).collect();
     let again: Vec<_> = fates.iter().filter(|(_, fate)| *fate == Fate::Again).map(|(e, _)| *e).collect();
     let waiting = store::jobs_put_back_in_txn(&mut transaction, &again).await?;
     fates.retain(|(execution, _)| !waiting.contains(&execution.id));
-    let outcomes: Vec<_> = fates.iter().map(|(execution, fate)| fate.outcome(execution)).collect();
-    store::outcomes_update_in_txn(&mut transaction, &outcomes.iter().collect::<Vec<_>>()).await?;
+    let outcomes: Vec<_> = fates
+        .iter()
+        .map(|(execution, fate)| {
+            fate.outcome(execution, reached(execution, left(execution)), cost(executor, execution))
+        })
+        .collect();
+    let ended = store::outcomes_update(&mut transaction, &outcomes.iter().collect::<Vec<_>>()).await?;
     transaction.commit().await.map_err(::store::Error::from)?;
-    executor.wake_relays();
+    executor.relays.hand_over_all(outcomes, &ended);
     tell(executor, &fates, &waiting);
     Ok(i64::try_from(orphans.len()).unwrap_or(i64::MAX))
 }
@@ -147,11 +153,14 @@ enum Fate {
     Unknown,
 }
 
-fn fate(execution: &Execution, is_cancelled: bool) -> Fate {
-    let repeatable = execution.effect.parse::<Effect>().is_ok_and(|effect| effect != Effect::SideEffect);
-    if !execution.asynchronous || !repeatable {
+fn is_repeatable(execution: &Execution) -> bool {
+    execution.effect.parse::<Effect>().is_ok_and(|effect| effect != Effect::SideEffect)
+}
+
+fn fate(execution: &Execution, left: Left) -> Fate {
+    if !execution.asynchronous || reached(execution, left) != Reached::No && !is_repeatable(execution) {
         Fate::Unknown
-    } else if is_cancelled {
+    } else if left.is_cancelled {
         Fate::Cancelled
     } else if execution.deliveries >= execution.max_deliveries {
         Fate::DeadLetter
@@ -160,13 +169,29 @@ fn fate(execution: &Execution, is_cancelled: bool) -> Fate {
     }
 }
 
+/// Whether the tool may have been asked. That a repeatable one is about to be is not recorded.
+fn reached(execution: &Execution, left: Left) -> Reached {
+    if left.is_unbegun && !is_repeatable(execution) { Reached::No } else { Reached::Maybe }
+}
+
+/// What one call of the tool costs, as its newest version declares it: the one that ran may be gone.
+fn cost(executor: &Executor, execution: &Execution) -> i64 {
+    let tool = executor.resolver.catalog.find(&execution.team_id, &execution.tool_name);
+    tool.and_then(|tool| Some(tool.definition.as_ref()?.cost_micro_usd)).unwrap_or(0)
+}
+
 impl Fate {
-    fn outcome(self, execution: &Execution) -> Outcome {
+    /// How it ends. What may have been made costs what one call does, however often it was taken up.
+    fn outcome(self, execution: &Execution, reached: Reached, cost_micro_usd: i64) -> Outcome {
         let unknown = "the process that ran it died before the outcome was recorded; whether it took effect is not known";
         let (status, code, message) = match self {
             Self::Cancelled => {
-                let message =
-                    "a caller cancelled it, and the process that ran it died; it may have taken effect";
+                let message = match reached {
+                    Reached::No => "a caller cancelled it, and the process that took it died before it began",
+                    Reached::Maybe | Reached::Yes => {
+                        "a caller cancelled it, and the process that ran it died; it may have taken effect"
+                    }
+                };
                 (Status::Cancelled, ToolErrorCode::Cancelled, message.to_owned())
             }
             Self::DeadLetter => {
@@ -181,7 +206,13 @@ impl Fate {
                 (Status::UnknownOutcome, ToolErrorCode::OwnerDied, unknown.to_owned())
             }
         };
-        let finished = Finished::without_attempt(Err(ToolError::new(code, message)));
+        let error = ToolError::new(code, message).having(reached);
+        let cost_micro_usd = if reached == Reached::No { 0 } else { cost_micro_usd };
+        let finished = Finished {
+            cost_micro_usd,
+            own_cost_micro_usd: cost_micro_usd,
+            ..Finished::without_attempt(Err(error)).following(execution)
+        };
         outcome::outcome_as(execution, status, &finished, String::new(), store::now())
     }
 }
@@ -226,12 +257,19 @@ mod tests {
             max_deliveries: 3,
             ..Execution::default()
         };
-        let queued = |effect, deliveries| fate(&left(effect, true, deliveries), false);
+        let (begun, cancelled) = (Left::default(), Left { is_cancelled: true, is_unbegun: false });
+        let queued = |effect, deliveries| fate(&left(effect, true, deliveries), begun);
         assert_eq!((queued("read_only", 1), queued("idempotent", 2)), (Fate::Again, Fate::Again));
         assert_eq!((queued("read_only", 3), queued("idempotent", 4)), (Fate::DeadLetter, Fate::DeadLetter));
         assert_eq!((queued("side_effect", 1), queued("", 1)), (Fate::Unknown, Fate::Unknown));
-        assert_eq!(fate(&left("read_only", false, 1), false), Fate::Unknown, "its caller is told");
-        assert_eq!(fate(&left("read_only", true, 1), true), Fate::Cancelled);
-        assert_eq!(fate(&left("side_effect", true, 1), true), Fate::Unknown);
+        assert_eq!(fate(&left("read_only", false, 1), begun), Fate::Unknown, "its caller is told");
+        assert_eq!(fate(&left("read_only", true, 1), cancelled), Fate::Cancelled);
+        assert_eq!(fate(&left("side_effect", true, 1), cancelled), Fate::Unknown);
+        let taken = |deliveries, is_cancelled| {
+            let left_over = left("side_effect", true, deliveries);
+            fate(&left_over, Left { is_cancelled, is_unbegun: true })
+        };
+        assert_eq!((taken(1, false), taken(3, false)), (Fate::Again, Fate::DeadLetter));
+        assert_eq!(taken(1, true), Fate::Cancelled);
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     invoke::{Options, effect, sensitivity},
     outcome::{Finished, Reached, Source, ToolError, ToolErrorCode},
     run::Run,
-    settings::{self, Caching, Settings},
+    settings::{self, Caching},
 };
 
 /// What is known before a tool is asked.
@@ -92,7 +92,7 @@ fn is_for_all(run: &Run, finished: &Finished) -> bool {
     finished.source == Source::Tool
         && match &finished.ended {
             Ok(text) => !artifact::is_reference(text),
-            Err(error) => fallback::in_order(&Settings::of(&run.tool), error).is_empty(),
+            Err(error) => fallback::in_order(&run.settings, error).is_empty(),
         }
 }
 
@@ -171,9 +171,8 @@ fn kept(finished: &Finished, caching: &Caching) -> Option<(Cached, Life)> {
 
 /// What an answer of this run is kept under; `None`: it is not kept.
 fn key(run: &Run) -> Option<(Key, Caching)> {
-    let settings = Settings::of(&run.tool);
-    let mut caching = settings.cache?;
-    if !settings.fallbacks.is_empty() {
+    let mut caching = run.settings.cache.clone()?;
+    if !run.settings.fallbacks.is_empty() {
         // A refusal that is remembered would keep the fallbacks from those who may call them.
         caching.negative_ttl = Duration::ZERO;
     }

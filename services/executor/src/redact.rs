@@ -3,10 +3,11 @@
 //!
 //! In this order: the schema's marks, key names at any depth, detectors in every text, JSON inside texts.
 
-use std::sync::LazyLock;
+mod detect;
 
-use regex::Regex;
 use serde_json::{Map, Value};
+
+pub(crate) use self::detect::text;
 
 /// What stands where something was taken out.
 const MARK: &str = "[redacted]";
@@ -44,72 +45,53 @@ const MAX_STEPS: usize = 1_000_000;
 /// References and alternatives of a schema that are followed at one place of the value.
 const MAX_HOPS: usize = 8;
 
-/// What must hold for a matched text besides the match.
-type Confirm = fn(&str) -> bool;
-
-struct Detector {
-    pattern: Regex,
-    confirm: Confirm,
-}
-
-static DETECTORS: LazyLock<Vec<Detector>> = LazyLock::new(|| {
-    let any: Confirm = |_| true;
-    let table: [(&str, Confirm); 17] = [
-        // PEM, RFC 7468.
-        (r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|$)", any),
-        // JWT, RFC 7519: three base64url parts, the first an object.
-        (r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*", any),
-        // Keys by the prefixes that their issuers document: our own, AWS, GitHub, GitLab, Slack, Stripe,
-        // OpenAI and Anthropic, Google, npm.
-        (r"\btc_[a-z0-9]+_[A-Za-z0-9-]+_[A-Za-z0-9]{16,}_[0-9a-f]{8}\b", any),
-        (r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", any),
-        (r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}|glpat-[A-Za-z0-9_-]{20,})", any),
-        (
-            r"\b(?:xox[abprs]-[A-Za-z0-9-]{10,}|[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|npm_[A-Za-z0-9]{30,})",
-            any,
-        ),
-        (r"\b(?:sk-(?:ant-|proj-)?[A-Za-z0-9_-]{20,}|AIza[A-Za-z0-9_-]{35})", any),
-        // An Authorization value (RFC 9110, section 11.4) and user-info in a URL (RFC 3986, section 3.2.1).
-        (r"(?i)\b(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", any),
-        (r"(?i)\b[a-z][a-z0-9+.-]*://[^\s/@]+@", any),
-        // Payment card numbers, ISO/IEC 7812: 13 to 19 digits that pass Luhn; those of payment begin with 2 to 6.
-        (r"\b[2-6](?:[ -]?\d){12,18}\b", luhn),
-        // IBAN, ISO 13616. US social security number. Phone number with its country, ITU-T E.164.
-        (r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", mod_97),
-        (r"\b\d{3}-\d{2}-\d{4}\b", any),
-        (r"\+\d{1,3}(?:[ ./-]?\(?\d{1,4}\)?){2,6}\b", phone),
-        (r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}\b", any),
-        // A name that says secret, and its value: in a header, a form, a query, a log line, a cut JSON text.
-        (r#"(?i)(?P<keep>\bauthorization\\?["']?\s*[:=]\s*\\?["']?)[^\r\n"'\\\[]{4,}"#, any),
-        (r#"(?P<keep>[?&](?:key|sig|signature|auth|pass)=)[^&\s"'#]{4,}"#, any),
-        (
-            r#"(?ix)(?P<keep> \b[a-z0-9_.-]*(?:password|passwd|passphrase|pwd|secret|token|credentials?|(?:api|access|secret|private)[_-]?key)
-               \\?["']? \s*[:=]\s*)
-               (?: "(?:[^"\\\r\n]|\\.)+" | '[^'\r\n]+' | \\["'][^"'\\\r\n]+\\["'] | [^\s"'&;,<>(){}\[\]\\]{4,} )"#,
-            any,
-        ),
-    ];
-    let compile = |(pattern, confirm): (&str, Confirm)| Detector {
-        // The boundary of ASCII words: with that of Unicode a text beyond ASCII is searched many times slower.
-        pattern: Regex::new(&pattern.replace(r"\b", r"(?-u:\b)"))
-            .expect("a constant pattern, compiled by the tests"),
-        confirm,
-    };
-    table.into_iter().map(compile).collect()
-});
+/// Keywords of a schema whose value holds at the same place as the schema itself.
+const ALTERNATIVES: [&str; 6] = ["$ref", "allOf", "anyOf", "oneOf", "then", "else"];
 
 /// A value as it may be stored, as JSON text: sanitised, and dropped as a whole above `max_bytes`.
 pub(crate) fn json(value: &Value, schema: Option<&Value>, max_bytes: usize) -> String {
-    let mut value = value.clone();
-    if let Some(schema) = schema {
-        Marks { root: schema, steps: 0 }.apply(&mut value, schema, 0);
-    }
-    scrub(&mut value, 0);
-    let text = value.to_string();
+    let text = match schema {
+        None if is_clean(value, 0) => value.to_string(),
+        _ => sanitised(value.clone(), schema).to_string(),
+    };
     if text.len() <= max_bytes {
         return text;
     }
     serde_json::json!({ "redacted": "too large to store", "bytes": text.len() }).to_string()
+}
+
+fn sanitised(mut value: Value, schema: Option<&Value>) -> Value {
+    if let Some(schema) = schema {
+        Marks { root: schema, steps: 0 }.apply(&mut value, schema, 0);
+    }
+    scrub(&mut value, 0);
+    value
+}
+
+/// Whether going through this schema may take something out of a value that is not huge: something in it is marked,
+/// or one place of the value is visited more than once.
+pub(crate) fn may_mark(schema: &Value) -> bool {
+    match schema {
+        Value::Object(words) => {
+            is_marked(schema)
+                || ALTERNATIVES.iter().any(|word| words.contains_key(*word))
+                || words.values().any(may_mark)
+        }
+        Value::Array(items) => items.iter().any(may_mark),
+        _ => false,
+    }
+}
+
+/// Whether a value has so many places that one visit of each is too much.
+pub(crate) fn is_huge(value: &Value) -> bool {
+    fn places(value: &Value) -> usize {
+        1 + match value {
+            Value::Object(fields) => fields.values().map(places).sum(),
+            Value::Array(items) => items.iter().map(places).sum(),
+            _ => 0,
+        }
+    }
+    places(value) > MAX_STEPS
 }
 
 /// The first characters of a text as they may be stored. Cut after it is sanitised: half a secret is not known as
@@ -117,23 +99,6 @@ pub(crate) fn json(value: &Value, schema: Option<&Value>, max_bytes: usize) -> S
 pub(crate) fn excerpt(whole: &str, most: usize) -> String {
     let ahead: String = whole.chars().take(most.saturating_mul(4)).collect();
     text(&ahead).chars().take(most).collect()
-}
-
-/// A text as it may be stored. NUL, which PostgreSQL does not store, is replaced.
-pub(crate) fn text(text: &str) -> String {
-    let mut out = text.replace('\0', "\u{fffd}");
-    for detector in DETECTORS.iter() {
-        if detector.pattern.is_match(&out) {
-            let replace = |found: &regex::Captures<'_>| match &found[0] {
-                secret if (detector.confirm)(secret) => {
-                    format!("{}{MARK}", found.name("keep").map_or("", |kept| kept.as_str()))
-                }
-                other => other.to_owned(),
-            };
-            out = detector.pattern.replace_all(&out, replace).into_owned();
-        }
-    }
-    out
 }
 
 /// What the tool's own schema calls secret, found through references and alternatives.
@@ -198,6 +163,24 @@ fn property<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
     named.or_else(|| schema.get("additionalProperties").filter(|schema| schema.is_object()))
 }
 
+/// Whether `scrub` leaves this value as it is. What is no secret but looks like one is not clean, and is left as it
+/// is nevertheless.
+fn is_clean(value: &Value, nested: usize) -> bool {
+    match value {
+        Value::Object(fields) => fields.iter().all(|(name, field)| {
+            let is_hidden = !field.is_null() && !field.is_boolean() && is_secret_key(name);
+            !is_hidden && detect::is_clean(name) && is_clean(field, nested)
+        }),
+        Value::Array(items) => items.iter().all(|item| is_clean(item, nested)),
+        Value::String(content) => match json_of(content) {
+            Some(inner) => nested < MAX_NESTED_JSON && is_clean(&inner, nested + 1),
+            None => detect::is_clean(content),
+        },
+        Value::Number(number) => !luhn_of_number(number),
+        Value::Bool(_) | Value::Null => true,
+    }
+}
+
 fn scrub(value: &mut Value, nested: usize) {
     match value {
         Value::Object(fields) => {
@@ -219,74 +202,60 @@ fn scrub(value: &mut Value, nested: usize) {
 
 /// A text that is JSON itself is looked into; any other runs through the detectors.
 fn scrub_text(content: &str, nested: usize) -> String {
-    let trimmed = content.trim_start();
-    if (trimmed.starts_with('{') || trimmed.starts_with('['))
-        && let Ok(mut inner) = serde_json::from_str::<Value>(trimmed)
-    {
-        if nested >= MAX_NESTED_JSON {
-            return MARK.to_owned();
-        }
-        let before = inner.clone();
-        scrub(&mut inner, nested + 1);
-        return if inner == before { content.to_owned() } else { inner.to_string() };
+    let Some(mut inner) = json_of(content) else { return text(content) };
+    if nested >= MAX_NESTED_JSON {
+        return MARK.to_owned();
     }
-    text(content)
+    let before = inner.clone();
+    scrub(&mut inner, nested + 1);
+    if inner == before { content.to_owned() } else { inner.to_string() }
+}
+
+/// The object or list that a text is.
+fn json_of(content: &str) -> Option<Value> {
+    let trimmed = content.trim_start();
+    if trimmed.starts_with(['{', '[']) { serde_json::from_str(trimmed).ok() } else { None }
 }
 
 /// Names are texts too: a map may have an address or a key for its keys.
 fn scrub_names(fields: &mut Map<String, Value>) {
-    if fields.keys().any(|name| text(name) != *name) {
+    if fields.keys().any(|name| !detect::is_clean(name) && text(name) != *name) {
         *fields = std::mem::take(fields).into_iter().map(|(name, field)| (text(&name), field)).collect();
     }
 }
 
 fn is_secret_key(name: &str) -> bool {
-    let plain: String =
-        name.chars().filter(|c| !matches!(c, '_' | '-' | '.' | ' ')).collect::<String>().to_lowercase();
-    let ends = |ends: &[&str]| ends.iter().any(|end| plain.ends_with(end));
-    SECRET_KEYS.contains(&plain.as_str()) || ends(&SECRET_ENDS) && !ends(&CURSOR_ENDS)
+    let is_filler = |c: char| matches!(c, '_' | '-' | '.' | ' ');
+    let plain = |name: &str| -> String { name.chars().filter(|c| !is_filler(*c)).collect() };
+    // Nearly every name is short and plain: it needs no text of its own.
+    let mut room = [0; 64];
+    if !name.is_ascii() || name.len() > room.len() {
+        return says_secret(plain(name).to_lowercase().as_bytes());
+    }
+    let mut length = 0;
+    for byte in name.bytes().filter(|byte| !is_filler(char::from(*byte))) {
+        room[length] = byte.to_ascii_lowercase();
+        length += 1;
+    }
+    says_secret(&room[..length])
+}
+
+/// Whether a name in lower case, without what divides its words, is that of a secret.
+fn says_secret(plain: &[u8]) -> bool {
+    let ends = |ends: &[&str]| ends.iter().any(|end| plain.ends_with(end.as_bytes()));
+    SECRET_KEYS.iter().any(|key| key.as_bytes() == plain) || ends(&SECRET_ENDS) && !ends(&CURSOR_ENDS)
 }
 
 fn luhn_of_number(number: &serde_json::Number) -> bool {
-    let card = |number: u64| (1e12..1e19).contains(&(number as f64)) && luhn(&number.to_string());
+    let card = |number: u64| (1e12..1e19).contains(&(number as f64)) && detect::luhn(&number.to_string());
     number
         .as_u64()
         .is_some_and(|number| card(number) && number.to_string().starts_with(['2', '3', '4', '5', '6']))
 }
 
-/// The check of ISO 7064, MOD 97-10: letters count from 10, the first four characters stand last.
-fn mod_97(text: &str) -> bool {
-    let plain: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-    let (head, rest) = plain.split_at(4.min(plain.len()));
-    let value = |rest: u32, c: char| match c.to_digit(36) {
-        Some(digit) if digit < 10 => (rest * 10 + digit) % 97,
-        Some(digit) => (rest * 100 + digit) % 97,
-        None => rest,
-    };
-    (15..=34).contains(&plain.len()) && rest.chars().chain(head.chars()).fold(0, value) == 1
-}
-
-fn phone(text: &str) -> bool {
-    (8..=15).contains(&text.chars().filter(char::is_ascii_digit).count())
-}
-
-/// The check of ISO/IEC 7812-1, annex B. A run of one digit passes it and is no card.
-fn luhn(text: &str) -> bool {
-    let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(10)).collect();
-    let sum: u32 = digits.iter().rev().enumerate().map(|(place, digit)| doubled(place, *digit)).sum();
-    sum.is_multiple_of(10) && digits.iter().any(|digit| digit != &digits[0])
-}
-
-fn doubled(place: usize, digit: u32) -> u32 {
-    match (place % 2, digit * 2) {
-        (0, _) => digit,
-        (_, twice) if twice > 9 => twice - 9,
-        (_, twice) => twice,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
     use serde_json::json;
 
     use super::*;
@@ -403,6 +372,103 @@ mod tests {
             nested = json!({ "inner": nested }).to_string();
         }
         assert!(!stored(&json!(nested)).contains("hunter2"));
+        // Nor where it holds nothing: no one has looked.
+        let told = |levels: usize| {
+            let inner = (0..levels).fold("[1]".to_owned(), |inner, _| json!([inner]).to_string());
+            (stored(&json!(inner)), json!(inner).to_string())
+        };
+        let (within, beyond) = (told(MAX_NESTED_JSON - 1), told(MAX_NESTED_JSON));
+        assert_eq!(within.0, within.1);
+        assert!(beyond.0.contains(MARK), "{}", beyond.0);
+    }
+
+    /// Any value, of made-up names and texts.
+    fn made_up(rng: &mut StdRng, depth: usize) -> Value {
+        match rng.random_range(0..if depth < 4 { 9 } else { 6 }) {
+            0 => Value::Null,
+            1 => Value::from(rng.random::<bool>()),
+            2 => Value::from([0, 12, 4_111_111_111_111_111_u64, u64::MAX][rng.random_range(0..4)]),
+            3 => Value::from(rng.random::<f64>() * 1e18),
+            4 => Value::from(detect::tests::made_up(rng)),
+            5 => Value::from(made_up(rng, depth.max(2) + 1).to_string()),
+            6 => (0..rng.random_range(0..4)).map(|_| made_up(rng, depth + 1)).collect(),
+            _ => (0..rng.random_range(0..4)).map(|_| (name(rng), made_up(rng, depth + 1))).collect(),
+        }
+    }
+
+    fn name(rng: &mut StdRng) -> String {
+        let names = [
+            "a",
+            "b",
+            "password",
+            "X-Api-Key",
+            "Db_Pass",
+            "next page-token",
+            "My To\u{212a}en",
+            "tokens",
+            "auth",
+            "A.U.T.H",
+            "\u{130}token",
+            "max_tokens",
+        ];
+        match rng.random_range(0..8) {
+            0 => detect::tests::made_up(rng),
+            1 => "_".repeat(rng.random_range(50..80)) + "password",
+            _ => names[rng.random_range(0..names.len())].to_owned(),
+        }
+    }
+
+    /// Any schema, of the words that matter here; those with references and marks are few.
+    fn made_up_schema(rng: &mut StdRng, depth: usize) -> Value {
+        let mut schema = json!({"type": "object", "format": "date"});
+        for _ in 0..rng.random_range(0..3) {
+            let inner = if depth < 3 { made_up_schema(rng, depth + 1) } else { json!({}) };
+            match rng.random_range(0..14) {
+                0 => schema["writeOnly"] = json!(rng.random::<bool>()),
+                1 => schema["format"] = json!("password"),
+                2 => schema["x-sensitivity"] = json!("restricted"),
+                3 => schema["anyOf"] = json!([inner]),
+                4 => schema["$ref"] = json!("#"),
+                5 => schema["then"] = inner,
+                6 | 7 => schema["items"] = inner,
+                8 => schema["prefixItems"] = json!([inner, {}]),
+                9 => schema["additionalProperties"] = inner,
+                _ => schema["properties"][name(rng)] = inner,
+            }
+        }
+        schema
+    }
+
+    #[test]
+    fn what_is_left_out_for_speed_changes_nothing() {
+        let mut rng = StdRng::seed_from_u64(23);
+        let (mut clean, mut unmarked) = (0, 0);
+        for _ in 0..20_000 {
+            let (value, schema) = (made_up(&mut rng, 0), made_up_schema(&mut rng, 0));
+            let slowly = |schema| sanitised(value.clone(), schema);
+            clean += u32::from(is_clean(&value, 0));
+            assert!(!is_clean(&value, 0) || slowly(None) == value, "{value}");
+            unmarked += u32::from(!may_mark(&schema));
+            assert!(may_mark(&schema) || slowly(Some(&schema)) == slowly(None), "{value} {schema}");
+        }
+        let some = 2_000..18_000;
+        assert!(some.contains(&clean) && some.contains(&unmarked), "{clean}, {unmarked} of 20,000");
+    }
+
+    #[test]
+    fn a_name_is_known_without_a_copy_as_it_is_with_one() {
+        let mut rng = StdRng::seed_from_u64(29);
+        for _ in 0..20_000 {
+            let name = name(&mut rng);
+            let plain: String = name.chars().filter(|c| !"_-. ".contains(*c)).collect();
+            assert_eq!(is_secret_key(&name), says_secret(plain.to_lowercase().as_bytes()), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_huge_when_its_places_are_more_than_the_steps() {
+        assert!(!is_huge(&json!(vec![json!({"a": []}); 100])));
+        assert!(!is_huge(&json!(vec![0; MAX_STEPS - 1])) && is_huge(&json!(vec![0; MAX_STEPS])));
     }
 
     #[test]

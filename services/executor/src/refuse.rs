@@ -40,7 +40,7 @@ pub(crate) async fn refuse(
         trace_id: &call.trace_id,
         arguments_json: definition.map_or_else(
             || redact::json(&arguments, None, MAX_STORED_ARGUMENTS),
-            |definition| stored_arguments(definition, &arguments),
+            |definition| stored_arguments(executor, definition, &arguments),
         ),
         is_denial: matches!(error, Error::Denied { .. }),
         reason: error.reason(),
@@ -50,11 +50,7 @@ pub(crate) async fn refuse(
         return error;
     }
     let (event, writer) = (events::refused(refusal, store::now()), Arc::clone(executor));
-    let recorded = executor.runs.spawn(async move {
-        let recorded = writer.ledger.events(vec![event]).await;
-        writer.audit_outbox.wake();
-        recorded
-    });
+    let recorded = executor.runs.spawn(async move { writer.ledger.events(vec![event]).await });
     match recorded.await {
         Ok(Ok(())) => error,
         Ok(Err(unrecorded)) => Error::Store(unrecorded),

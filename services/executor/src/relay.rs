@@ -1,25 +1,78 @@
 //! Carries events from the outbox to audit and selector, and ends of reservations to permissions. At least once:
-//! the first two drop duplicates by event id, and ending a reservation twice is ending it once.
+//! the first two drop duplicates by event id, and ending a reservation twice is ending it once. What is handed over
+//! here must stand in the outbox already.
 
 use std::time::Duration;
 
 use ::rpc::{Link, Outgoing, kind_of};
-use ::store::DeliveryFailed;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use ::store::{Database, DeliveryFailed, Outbox};
 use prost::Message;
 use proto::{
     audit::v1::{AppendEventsRequest, Event, audit_service_client::AuditServiceClient},
-    permissions::v1::{SettleReservationRequest, permissions_service_client::PermissionsServiceClient},
-    selector::v1::{Outcome, RecordOutcomesRequest, selector_service_client::SelectorServiceClient},
+    permissions::v1::{
+        self as permissions, BatchSettleReservationsRequest,
+        permissions_service_client::PermissionsServiceClient,
+    },
+    selector::v1::{self as selector, RecordOutcomesRequest, selector_service_client::SelectorServiceClient},
 };
-use types::{Caller, Kind};
+use types::Kind;
 
-use crate::events::Settlement;
+use crate::{
+    events::{self, Settlement},
+    store::{Ended, OutboxEvent, Outcome},
+};
 
-/// Reservations ended at once: those of one moment share a statement of the permissions service.
-const AT_ONCE: usize = 64;
 /// How long a delivery may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Events sent in one delivery: no more than the receivers take at once.
+const BATCH: usize = 500;
+
+/// The relays of the outbox, one a destination. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Relays {
+    pub audit: Outbox,
+    pub selector: Outbox,
+    /// Ends of reservations.
+    pub permissions: Outbox,
+}
+
+impl Relays {
+    pub(crate) fn new(database: &Database) -> Self {
+        let outbox = |destination| Outbox::new(database.clone(), "executor", destination, BATCH);
+        Self {
+            audit: outbox(events::AUDIT),
+            selector: outbox(events::SELECTOR),
+            permissions: outbox(events::PERMISSIONS),
+        }
+    }
+
+    /// Sends the events of committed outcomes on their way; those of an outcome that touched no row are nowhere.
+    pub(crate) fn hand_over_all(&self, outcomes: Vec<Outcome>, ended: &[Ended]) {
+        for outcome in outcomes {
+            if let Some(ended) = ended.iter().find(|ended| ended.id == outcome.id) {
+                self.hand_over(outcome.events, &ended.events);
+            }
+        }
+    }
+
+    /// Sends committed events on their way; their ids in the outbox are in the same order.
+    pub(crate) fn hand_over(&self, events: Vec<OutboxEvent>, ids: &[i64]) {
+        let outboxes = [
+            (events::AUDIT, &self.audit),
+            (events::SELECTOR, &self.selector),
+            (events::PERMISSIONS, &self.permissions),
+        ];
+        let mut written: Vec<_> = events.into_iter().zip(ids.iter().copied()).collect();
+        for (destination, outbox) in outboxes {
+            let (here, elsewhere) =
+                written.into_iter().partition(|(event, _)| event.destination == destination);
+            let here: Vec<(OutboxEvent, i64)> = here;
+            outbox.hand_over(here.into_iter().map(|(event, id)| (id, event.payload)));
+            written = elsewhere;
+        }
+    }
+}
 
 /// Hands events to the audit service.
 pub(crate) async fn to_audit(
@@ -42,7 +95,7 @@ pub(crate) async fn to_selector(
     outgoing: Outgoing,
     payloads: Vec<Vec<u8>>,
 ) -> Result<(), DeliveryFailed> {
-    let outcomes = decode::<Outcome>(&payloads)?;
+    let outcomes = decode::<selector::Outcome>(&payloads)?;
     let request = outgoing.own_request(TIMEOUT, RecordOutcomesRequest { outcomes });
     SelectorServiceClient::new(link)
         .record_outcomes(request)
@@ -51,30 +104,27 @@ pub(crate) async fn to_selector(
         .map_err(|status| failed(kind_of(&status), status.message()))
 }
 
-/// Ends reservations, a few at a time. One that has ended, or that nobody remembers, is no failure.
+/// Ends reservations. One that has ended, or that nobody remembers, is no failure.
 pub(crate) async fn to_permissions(
     link: Link,
     outgoing: Outgoing,
     payloads: Vec<Vec<u8>>,
 ) -> Result<(), DeliveryFailed> {
-    let settle = |payload: Vec<u8>| {
-        let (link, outgoing) = (link.clone(), outgoing.clone());
-        async move {
-            let settlement: Settlement = serde_json::from_slice(&payload)
-                .map_err(|error| DeliveryFailed { message: error.to_string(), refused: true })?;
-            let Settlement { team_id, agent_id, decision_id, committed, cost_micro_usd } = settlement;
-            let caller = Caller { team: team_id, agent: agent_id, ..Caller::service("executor") };
-            let decision_id = decision_id.to_string();
-            let request = SettleReservationRequest { decision_id, committed, cost_micro_usd };
-            let request = outgoing.request(&caller, TIMEOUT, request);
-            match PermissionsServiceClient::new(link).settle_reservation(request).await {
-                Ok(_) => Ok(()),
-                Err(status) if kind_of(&status) == Kind::NotFound => Ok(()),
-                Err(status) => Err(failed(kind_of(&status), status.message())),
-            }
-        }
-    };
-    stream::iter(payloads).map(settle).buffer_unordered(AT_ONCE).try_collect().await
+    let settlements = payloads.iter().map(|payload| settlement(payload)).collect::<Result<_, _>>()?;
+    let request = outgoing.own_request(TIMEOUT, BatchSettleReservationsRequest { settlements });
+    PermissionsServiceClient::new(link)
+        .batch_settle_reservations(request)
+        .await
+        .map(drop)
+        .map_err(|status| failed(kind_of(&status), status.message()))
+}
+
+fn settlement(payload: &[u8]) -> Result<permissions::Settlement, DeliveryFailed> {
+    let Settlement { team_id, agent_id, decision_id, committed, cost_micro_usd } =
+        serde_json::from_slice(payload)
+            .map_err(|error| DeliveryFailed { message: error.to_string(), refused: true })?;
+    let decision_id = decision_id.to_string();
+    Ok(permissions::Settlement { team_id, agent_id, decision_id, committed, cost_micro_usd })
 }
 
 fn decode<M: Message + Default>(payloads: &[Vec<u8>]) -> Result<Vec<M>, DeliveryFailed> {

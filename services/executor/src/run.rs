@@ -21,17 +21,18 @@ use crate::{
     outcome::{self, Finished, ToolError, ToolErrorCode},
     perform::perform,
     progress::Sink,
-    redact,
     resolve::definition,
     running::Held,
-    settings,
-    store::{self, Execution, Intent},
+    settings::{self, Settings},
+    store::{self, Execution, Intent, Outcome},
 };
 
 /// One accepted call.
 pub(crate) struct Run {
     pub caller: Caller,
     pub tool: Arc<Tool>,
+    /// Those of the tool, as they were when the call was accepted here.
+    pub settings: Settings,
     pub arguments: Value,
     pub decision: Decision,
     pub execution: Execution,
@@ -89,6 +90,7 @@ impl Run {
         let standings = Mutex::new(Vec::new());
         Ok(Self {
             caller,
+            settings: Settings::of(&tool),
             tool,
             arguments,
             decision,
@@ -116,7 +118,7 @@ impl Run {
     }
 
     /// Writes the intent; without it nothing runs and the reservation is given back.
-    async fn complete(self, executor: &Executor, body_digest: String, answer: oneshot::Sender<Ending>) {
+    async fn complete(mut self, executor: &Executor, body_digest: String, answer: oneshot::Sender<Ending>) {
         let intent = Intent { execution: self.execution.clone(), body_digest, job: None };
         let (recorded, ending) = match executor.ledger.intent(intent, self.durable).await {
             Ok(true) => (true, self.conduct(executor).await.map(Some)),
@@ -135,42 +137,55 @@ impl Run {
 
     /// Runs the tool and records how it ended. A call whose caller gave up before the intent was on disk is
     /// recorded and not made.
-    async fn conduct(&self, executor: &Executor) -> Result<Answer, Error> {
+    async fn conduct(&mut self, executor: &Executor) -> Result<Answer, Error> {
         let in_time = Instant::now() < self.deadline;
         let finished =
             if in_time { perform(executor, self).await } else { Finished::without_attempt(Err(too_late())) };
         let held_back = finished.held_back().cloned();
-        let execution = self.record(executor, finished).await?;
+        let outcome = self.outcome(executor, &finished);
+        // Several times as large as its text, and writing may take long.
+        drop(finished.value);
+        let result = finished.ended.unwrap_or_else(|_| finished.partial.unwrap_or_default());
+        // As its caller is to see it: with the whole result, not with what is stored of it.
+        let execution = outcome::ended_execution(std::mem::take(&mut self.execution), &outcome, result);
+        self.write(executor, outcome).await?;
         match held_back {
             Some(error) => Err(Error::held_back(execution.tool_name, &error, execution.id.to_string())),
             None => Ok(Answer { execution, replayed: false, standings: self.standings() }),
         }
     }
 
-    /// Writes how the run ended, with the events that tell of it, and gives the execution as its caller is to
-    /// see it.
-    pub(crate) async fn record(&self, executor: &Executor, finished: Finished) -> Result<Execution, Error> {
+    /// Writes how the run ended, with the events that tell of it.
+    pub(crate) async fn record(&self, executor: &Executor, finished: Finished) -> Result<(), Error> {
+        let outcome = self.outcome(executor, &finished);
+        drop(finished);
+        self.write(executor, outcome).await
+    }
+
+    fn outcome(&self, executor: &Executor, finished: &Finished) -> Outcome {
         let at = store::now();
         let given = finished.ended.as_ref().ok().or(finished.partial.as_ref());
-        let stored =
-            given.map_or_else(String::new, |text| stored(&self.tool, text, executor.max_result_bytes));
-        let outcome = outcome::outcome(&self.execution, &finished, stored, at);
-        let result = finished.ended.unwrap_or_else(|_| finished.partial.unwrap_or_default());
-        let answer = outcome::ended_execution(&self.execution, &outcome, result);
+        let stored = given
+            .map_or_else(String::new, |text| stored(executor, &self.tool, text, finished.value.as_deref()));
+        outcome::outcome(&self.execution, finished, stored, at)
+    }
+
+    async fn write(&self, executor: &Executor, outcome: Outcome) -> Result<(), Error> {
+        let id = outcome.id;
         self.progress.flush().await;
         let written = executor.ledger.outcome(outcome, self.durable).await?;
-        executor.wake_relays();
         if written {
-            return Ok(answer);
+            return Ok(());
         }
         executor.fenced.add(1, &[]);
-        tracing::warn!(execution.id = %answer.id, "outcome came too late: another process closed the execution");
-        Err(Error::Internal("the execution was closed by another process".into()))
+        // As after a crash of the database, which forgets an intent that did not wait for the disk.
+        tracing::warn!(execution.id = %id, "outcome touched no row: the execution is closed, or is not there");
+        Err(Error::OutcomeLost { execution_id: id.to_string() })
     }
 
     /// What is left of every limit that the call counted against.
-    fn standings(&self) -> Vec<Standing> {
-        let mut standings = self.decision.standings.clone();
+    fn standings(&mut self) -> Vec<Standing> {
+        let mut standings = std::mem::take(&mut self.decision.standings);
         standings.extend(self.standings.lock().unwrap_or_else(PoisonError::into_inner).drain(..));
         standings
     }
@@ -194,9 +209,13 @@ fn too_late() -> ToolError {
 }
 
 /// A result as it may be stored. Text that is not JSON is stored as a JSON string.
-fn stored(tool: &Tool, text: &str, max_bytes: usize) -> String {
-    let schema = tool.definition.as_ref().and_then(|d| serde_json::from_str(&d.output_schema_json).ok());
+fn stored(executor: &Executor, tool: &Tool, text: &str, read: Option<&Value>) -> String {
+    let schema = tool.definition.as_ref().map_or("", |definition| &definition.output_schema_json);
+    let store = |value: &Value| executor.schemas.to_store(schema, value, executor.max_result_bytes);
+    if let Some(value) = read.filter(|_| !artifact::is_reference(text)) {
+        return store(value);
+    }
     let mut value = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
     artifact::to_store(text, &mut value);
-    redact::json(&value, schema.as_ref(), max_bytes)
+    store(&value)
 }

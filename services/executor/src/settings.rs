@@ -46,11 +46,12 @@ pub(crate) struct Caching {
 
 impl Settings {
     pub(crate) fn of(tool: &Tool) -> Self {
-        let settings = tool.settings.clone().unwrap_or_default();
+        let unset = ToolSettings::default();
+        let settings = tool.settings.as_ref().unwrap_or(&unset);
         Self {
-            retry: retry(&settings),
-            breaker: breaker(&settings),
-            breaker_disabled: settings.circuit_breaker.is_some_and(|breaker| breaker.disabled),
+            retry: retry(settings),
+            breaker: breaker(settings),
+            breaker_disabled: settings.circuit_breaker.as_ref().is_some_and(|breaker| breaker.disabled),
             max_concurrent: usize::try_from(settings.max_concurrent).unwrap_or(0),
             rate_limit_per_minute: u32::try_from(settings.rate_limit_per_minute).unwrap_or(0),
             output_mode: settings.output_mode(),
@@ -59,8 +60,8 @@ impl Settings {
                 said => said,
             },
             cache: settings.cache.as_ref().filter(|cache| cache.enabled).map(caching),
-            key_place: settings.idempotency_key.and_then(|key| key.place),
-            fallbacks: settings.fallbacks,
+            key_place: settings.idempotency_key.as_ref().and_then(|key| key.place.clone()),
+            fallbacks: settings.fallbacks.clone(),
         }
     }
 
@@ -122,7 +123,8 @@ fn caching(set: &CacheSettings) -> Caching {
     });
     Caching {
         ttl: seconds(set.ttl_s, TTL),
-        stale_for: seconds(set.stale_s, STALE),
+        // Below zero: never.
+        stale_for: if set.stale_s < 0 { Duration::ZERO } else { seconds(set.stale_s, STALE) },
         negative_ttl: set
             .negative_ttl_s
             .map_or(NEGATIVE_TTL, |s| Duration::from_secs(u64::try_from(s).unwrap_or(0))),

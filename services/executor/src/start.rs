@@ -58,6 +58,7 @@ fn queued(
         arguments_json: request.arguments_json.clone(),
         options: request.options.clone(),
         timeout_ms: request.timeout_ms,
+        traceparent: ::rpc::current_traceparent(),
     };
     let sealed = executor.seal.seal(&call.caller.team, intent.execution.id, &payload);
     let sealed = sealed.ok_or_else(|| Error::Internal("the call cannot be sealed".into()))?;

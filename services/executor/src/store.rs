@@ -2,6 +2,7 @@
 //! the files below; each that reads or writes a team's data takes the team first.
 
 mod execution;
+mod group;
 mod job;
 mod ledger;
 mod metrics;
@@ -11,11 +12,14 @@ mod worker;
 
 use ::store::Error;
 use chrono::{DateTime, SubsecRound, Utc};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sqlx::{PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
-pub(crate) use self::{execution::*, job::*, ledger::*, metrics::*, progress::*, signal::*, worker::*};
+pub(crate) use self::{
+    execution::*, group::*, job::*, ledger::*, metrics::*, progress::*, signal::*, worker::*,
+};
+use crate::seal::hex;
 
 /// One accepted call, from intent to outcome.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -109,8 +113,13 @@ pub(crate) struct Outcome {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct OutboxEvent {
     pub destination: &'static str,
-    /// The encoded message, in PostgreSQL's hex form.
-    pub payload: String,
+    /// The encoded message; written in PostgreSQL's hex form.
+    #[serde(serialize_with = "in_hex")]
+    pub payload: Vec<u8>,
+}
+
+fn in_hex<S: Serializer>(payload: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&hex(payload))
 }
 
 /// Something that happened to an execution while it ran.

@@ -11,10 +11,14 @@ use jsonschema::{PatternOptions, Validator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::redact;
+
 /// Most violations kept of one value.
 const MAX_VIOLATIONS: usize = 100;
 /// Most bytes of schemas that are kept compiled; beyond it all are dropped and compiled again as they are used.
 const MAX_COMPILED_BYTES: usize = 32 * 1024 * 1024;
+/// Schemas that are found without looking for them.
+const RECENT: usize = 256;
 /// Longest text of a violation, in characters: names in it are the caller's or the tool's.
 const MAX_TEXT: usize = 500;
 /// Steps a regular expression of a schema may take, so that a hostile one ends.
@@ -45,25 +49,45 @@ impl Violation {
     }
 }
 
-/// Compiled schemas, by their text: compiling takes 50 µs, validating 2.
-#[derive(Debug, Default)]
+/// Schemas ready for use, by their text: compiling one takes 50 µs, validating 2.
+#[derive(Debug)]
 pub(crate) struct Schemas {
     compiled: RwLock<Compiled>,
+    /// Those that were used last, by where their text stands in memory: a tool's schemas stand in one place as long
+    /// as it is not changed, and comparing a text is several times faster than hashing it.
+    recent: Box<[RwLock<Option<Arc<Schema>>>]>,
+}
+
+impl Default for Schemas {
+    fn default() -> Self {
+        Self { compiled: RwLock::default(), recent: (0..RECENT).map(|_| RwLock::default()).collect() }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Compiled {
-    by_text: HashMap<String, Arc<Validator>>,
+    by_text: HashMap<Arc<str>, Arc<Schema>>,
     bytes: usize,
 }
 
+/// One schema.
+#[derive(Debug)]
+struct Schema {
+    text: Arc<str>,
+    /// Or why it cannot be used.
+    validator: Result<Validator, String>,
+    /// The schema as it is written; only where it may mark something that must not be stored.
+    marks: Option<Value>,
+}
+
 impl Compiled {
-    fn keep(&mut self, schema: &str, validator: &Arc<Validator>) {
-        if self.bytes + schema.len() > MAX_COMPILED_BYTES {
+    fn keep(&mut self, schema: &Arc<Schema>) {
+        let bytes = schema.text.len();
+        if self.bytes + bytes > MAX_COMPILED_BYTES {
             *self = Self::default();
         }
-        if self.by_text.insert(schema.to_owned(), Arc::clone(validator)).is_none() {
-            self.bytes += schema.len();
+        if self.by_text.insert(Arc::clone(&schema.text), Arc::clone(schema)).is_none() {
+            self.bytes += bytes;
         }
     }
 }
@@ -72,27 +96,65 @@ impl Schemas {
     /// Every violation of a value against a schema given as JSON text. The registry has checked the schema,
     /// so one that does not compile is itself the violation.
     pub(crate) fn check(&self, schema: &str, value: &Value) -> Vec<Violation> {
-        match self.validator(schema) {
+        match &self.schema(schema).validator {
             Ok(validator) if validator.is_valid(value) => Vec::new(),
-            Ok(validator) => violations(&validator, value),
+            Ok(validator) => violations(validator, value),
             Err(fault) => vec![Violation::whole(format!("the tool's schema cannot be used: {fault}"))],
         }
     }
 
-    fn validator(&self, schema: &str) -> Result<Arc<Validator>, String> {
-        if let Some(found) = self.compiled.read().unwrap_or_else(PoisonError::into_inner).by_text.get(schema)
-        {
-            return Ok(Arc::clone(found));
+    /// A value as it may be stored: sanitised, without what its schema, given as JSON text, marks as secret, and
+    /// dropped as a whole above `max_bytes`. A schema that is no JSON marks nothing.
+    pub(crate) fn to_store(&self, schema: &str, value: &Value, max_bytes: usize) -> String {
+        if schema.is_empty() {
+            return redact::json(value, None, max_bytes);
         }
-        let value: Value = serde_json::from_str(schema).map_err(|error| error.to_string())?;
+        let known = self.schema(schema);
+        match &known.marks {
+            // What one visit of each place is too much for is cut short, marks or not.
+            None if redact::is_huge(value) => {
+                redact::json(value, serde_json::from_str(schema).ok().as_ref(), max_bytes)
+            }
+            marks => redact::json(value, marks.as_ref(), max_bytes),
+        }
+    }
+
+    fn schema(&self, text: &str) -> Arc<Schema> {
+        let place = &self.recent[(text.as_ptr().addr() / 16 + text.len()) % RECENT];
+        if let Some(known) = place.read().unwrap_or_else(PoisonError::into_inner).as_ref()
+            && *known.text == *text
+        {
+            return Arc::clone(known);
+        }
+        let schema = self.compiled(text);
+        *place.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&schema));
+        schema
+    }
+
+    fn compiled(&self, text: &str) -> Arc<Schema> {
+        if let Some(found) = self.compiled.read().unwrap_or_else(PoisonError::into_inner).by_text.get(text) {
+            return Arc::clone(found);
+        }
+        let schema = Arc::new(Schema::compile(text));
+        self.compiled.write().unwrap_or_else(PoisonError::into_inner).keep(&schema);
+        schema
+    }
+}
+
+impl Schema {
+    fn compile(text: &str) -> Self {
+        let value: Value = match serde_json::from_str(text) {
+            Ok(value) => value,
+            Err(error) => {
+                return Self { text: text.into(), validator: Err(error.to_string()), marks: None };
+            }
+        };
         let validator = jsonschema::options()
             .offline()
             .with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(BACKTRACK_LIMIT))
             .build(&value)
-            .map_err(|error| error.masked().to_string())?;
-        let validator = Arc::new(validator);
-        self.compiled.write().unwrap_or_else(PoisonError::into_inner).keep(schema, &validator);
-        Ok(validator)
+            .map_err(|error| error.masked().to_string());
+        Self { text: text.into(), validator, marks: redact::may_mark(&value).then_some(value) }
     }
 }
 
@@ -151,6 +213,42 @@ mod tests {
     fn a_hostile_pattern_ends() {
         let schema = r#"{"type":"string","pattern":"^(?=(a+)+$)(a+)+b$"}"#;
         assert_ne!(Schemas::default().check(schema, &json!("a".repeat(60))), []);
+    }
+
+    #[test]
+    fn what_is_stored_goes_by_the_marks_of_the_schema_however_often_it_is_asked() {
+        let schemas = Schemas::default();
+        let marked = r##"{"properties":{"pin":{"writeOnly":true}},"items":{"$ref":"#/properties/pin"}}"##;
+        for _ in 0..2 {
+            let stored = |schema| schemas.to_store(schema, &json!({"pin": 12, "token": "t"}), 1_000);
+            assert_eq!(stored(marked), r#"{"pin":"[redacted]","token":"[redacted]"}"#);
+            for schema in ["", "{", "{}", r#"{"properties":{"pin":{"type":"integer"}}}"#] {
+                assert_eq!(stored(schema), r#"{"pin":12,"token":"[redacted]"}"#, "{schema}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_schema_in_the_same_place_is_another_schema() {
+        let (schemas, mut text) = (Schemas::default(), String::new());
+        text.reserve(100);
+        for _ in 0..2 {
+            for (schema, fits) in [(r#"{"type":"string"}"#, true), (r#"{"type":"number"}"#, false)] {
+                text.replace_range(.., schema);
+                assert_eq!(schemas.check(&text, &json!("x")).is_empty(), fits);
+            }
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_huge_value_goes_whatever_its_schema_marks() {
+        let most = 100_000_000;
+        let huge = Value::from(vec![1; 1_000_002]);
+        let stored = Schemas::default().to_store(r#"{"items":{"type":"integer"}}"#, &huge, most);
+        assert!(
+            stored.starts_with("[1,1,") && stored.ends_with(r#"1,"[redacted]","[redacted]","[redacted]"]"#)
+        );
+        assert!(Schemas::default().to_store("", &huge, most).ends_with("1,1]"));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::{
     run::Run,
     seal::Payload,
     settings,
-    store::{self, Claimed, Execution, PutBack},
+    store::{self, Claimed, Decided, Execution, PutBack},
 };
 
 /// Shortest wait for something that is away or used up.
@@ -51,7 +51,10 @@ pub(super) async fn deliver(executor: Arc<Executor>, call: Claimed, place: Place
     let span = tracing::info_span!("queued", execution.id = %execution.id, tool.name = execution.tool_name);
     let delivered = async {
         match executor.seal.open(&execution.team_id, execution.id, &call.payload) {
-            Some(payload) => begin(&executor, execution, payload, before).await,
+            Some(payload) => {
+                ::rpc::link_span(&tracing::Span::current(), &payload.traceparent);
+                begin(&executor, execution, payload, before).await;
+            }
             None => end(&executor, execution, unreadable()).await,
         }
     };
@@ -77,8 +80,6 @@ async fn prepare(executor: &Executor, execution: &Execution, payload: Payload) -
     let decision = authorize(executor, execution, &payload, &tool).await?;
     let (decision_id, reserved) = (decision.id, decision.reserved);
     let execution = Execution { decision_id, reserved, ..execution.clone() };
-    let pool = || executor.database.pool().map_err(|error| unready(error.into()));
-    let (team, id) = (execution.team_id.clone(), execution.id);
     let arguments: Value = serde_json::from_str(&payload.arguments_json)
         .map_err(|error| unready(Error::Internal(error.to_string())))?;
     let parts = (
@@ -89,11 +90,23 @@ async fn prepare(executor: &Executor, execution: &Execution, payload: Payload) -
     let run =
         Run::of(executor, payload.caller, (tool, arguments), decision, execution, parts).map_err(unready)?;
     // Asked now that it can be told: whoever cancels later finds it running here.
-    let cancelled = store::job_is_cancelled(pool()?, &team, id).await;
-    if cancelled.map_err(|error| unready(error.into()))? {
-        executor.running.cancel(id);
+    if is_cancelled(executor, &run).await? {
+        executor.running.cancel(run.execution.id);
     }
     Ok(run)
+}
+
+/// Whether a caller wants the call to end. Where the tool must not be asked twice, this step records that the call
+/// begins: when a process dies before, another takes the call again, and when it dies later, none does.
+async fn is_cancelled(executor: &Executor, run: &Run) -> Result<bool, Unready> {
+    let unready = |error: ::store::Error| unready(&run.execution, error.into());
+    let pool = executor.database.pool().map_err(unready)?;
+    let Execution { team_id, id, lease_epoch, .. } = &run.execution;
+    if run.durable {
+        let begun = store::job_begin(pool, team_id, *id, *lease_epoch).await.map_err(unready)?;
+        return begun.ok_or(Unready::Overtaken);
+    }
+    store::job_is_cancelled(pool, team_id, *id).await.map_err(unready)
 }
 
 /// The definition of a version never changes, so the newest one will do when its digest is the same.
@@ -130,8 +143,14 @@ async fn authorize(
     let (team, id, epoch) = (&execution.team_id, execution.id, execution.lease_epoch);
     let pool = executor.database.pool().map_err(|error| unready(error.into()))?;
     match store::job_decide(pool, team, id, epoch, (decision.id, decision.reserved)).await {
-        Ok(true) => Ok(decision),
-        Ok(false) => Err(Unready::Overtaken),
+        Ok(Decided::Taken) => Ok(decision),
+        Ok(Decided::Overtaken) => Err(Unready::Overtaken),
+        Ok(Decided::Ended) => {
+            // Nothing that runs or waits will settle it.
+            let (authorizer, caller) = (executor.authorizer.clone(), payload.caller.clone());
+            executor.runs.spawn(async move { authorizer.settle(&caller, &decision, false, 0).await });
+            Err(Unready::Overtaken)
+        }
         Err(error) => Err(unready(error.into())),
     }
 }
@@ -180,16 +199,19 @@ fn unreadable() -> ToolError {
 /// Runs it, and records how it ended.
 async fn conduct(executor: &Executor, run: Run) {
     let finished = perform(executor, &run).await;
-    if let Some(error) = finished.held_back() {
+    let (held_back, lost_lease) = (finished.held_back().cloned(), lost_lease(&finished));
+    let finished = finished.following(&run.execution);
+    let waiting = || Execution { attempts_json: finished.attempts_json(), ..run.execution.clone() };
+    if let Some(error) = held_back {
         let wait = error.retry_after().unwrap_or(SOON).min(LONGEST);
         executor.queue.rest(&run.execution, tokio::time::Instant::now() + wait);
-        return put_back(executor, &run.execution, Some(wait)).await;
+        return put_back(executor, &waiting(), Some(wait)).await;
     }
-    if let Some(untouched) = lost_lease(&finished) {
+    if let Some(untouched) = lost_lease {
         tracing::warn!(execution.id = %run.execution.id, "lost touch with the database in the midst of a run");
         // What may have reached the tool is left to the reaper, which knows who owns it now.
         if untouched {
-            put_back(executor, &run.execution, None).await;
+            put_back(executor, &waiting(), None).await;
         }
         return;
     }
@@ -205,14 +227,15 @@ fn lost_lease(finished: &Finished) -> Option<bool> {
     Some(finished.attempts.iter().all(|attempt| attempt.error.as_ref().is_some_and(untouched)))
 }
 
-/// Puts a call back that has not begun, through any outage of the database; it waits so long, or until someone is
-/// free.
+/// Puts a call back whose tool was not asked, with the attempts it has, through any outage of the database; it waits
+/// so long, or until someone is free.
 async fn put_back(executor: &Executor, execution: &Execution, wait: Option<Duration>) {
     let wait = wait.and_then(|wait| TimeDelta::from_std(wait).ok());
     let until = wait.and_then(|wait| Utc::now().checked_add_signed(wait));
     let (team, id, epoch) = (&execution.team_id, execution.id, execution.lease_epoch);
     loop {
-        let put = async { store::job_put_back(executor.database.pool()?, team, id, epoch, until).await };
+        let waiting = (until, execution.attempts_json.as_str());
+        let put = async { store::job_put_back(executor.database.pool()?, team, id, epoch, waiting).await };
         match put.await {
             Ok(PutBack::Queued) => return,
             Ok(PutBack::Cancelled) => return end(executor, execution, cancelled()).await,
@@ -233,12 +256,12 @@ fn cancelled() -> ToolError {
 
 /// Ends a call that was not made, and gives back what its acceptance reserved.
 async fn end(executor: &Executor, execution: &Execution, error: ToolError) {
-    let finished = Finished::without_attempt(Err(error));
+    let finished = Finished::without_attempt(Err(error)).following(execution);
     let mut outcome = outcome::outcome(execution, &finished, String::new(), store::now());
     // It says nothing of the tool.
     outcome.events.retain(|event| event.destination != events::SELECTOR);
     match executor.ledger.outcome(outcome, true).await {
-        Ok(true) => executor.wake_relays(),
+        Ok(true) => {}
         Ok(false) => executor.fenced.add(1, &[]),
         Err(error) => {
             tracing::error!(execution.id = %execution.id, %error, "the end of a call cannot be recorded");

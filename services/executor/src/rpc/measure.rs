@@ -111,14 +111,16 @@ impl Ladder {
         let tool = executor.resolver.resolve(&call.caller, &request.tool).await?;
         let arguments = self.arguments(rung, &tool, &request.arguments_json)?;
         let id = types::new_id();
+        // What a rung does not need is not made for it.
+        let arguments_digest = if rung >= Rung::Authorize { digest(&arguments)? } else { String::new() };
         let decision = if rung >= Rung::Authorize {
-            let question = question(&tool, digest(&arguments)?, id)?;
+            let question = question(&tool, arguments_digest.clone(), id)?;
             executor.authorizer.authorize(&call.caller, question).await?
         } else {
             Decision::default()
         };
         let admitted = executor.admit()?;
-        let permitted = Permitted { tool, arguments, decision, id, admitted };
+        let permitted = Permitted { tool, arguments, arguments_digest, decision, id, admitted };
         let intent = (rung >= Rung::Intent)
             .then(|| invoke::intent(executor, call, &request, &permitted))
             .transpose()?;

@@ -1,5 +1,8 @@
 //! The queue: calls that were accepted and have not ended. Rows are locked execution first, then job; whoever locks
-//! a job first does not wait for its execution. A put-back carries its lease epoch, as an outcome does.
+//! a job first does not wait for its execution. A put-back carries its lease epoch, as an outcome does. What was
+//! taken and what has begun are told apart by `unbegun_epoch`: the epoch of a taking until it begins.
+
+use std::{collections::HashMap, time::Duration};
 
 use ::store::Error;
 use chrono::{DateTime, Utc};
@@ -35,6 +38,27 @@ pub(crate) enum PutBack {
     Overtaken,
 }
 
+/// What became of a new decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decided {
+    /// The call runs under it.
+    Taken,
+    /// The call is not this process's any more. It goes on, and ends with this decision: permissions gives an
+    /// execution no other while it holds.
+    Overtaken,
+    /// The call has ended, with another one.
+    Ended,
+}
+
+/// What is known of an execution whose process died.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// A caller wants it to end.
+    pub is_cancelled: bool,
+    /// It was taken from the queue, and its tool was surely not asked under that taking.
+    pub is_unbegun: bool,
+}
+
 /// Takes calls that are due for `owner`, by priority and then in the order in which they were accepted: at most as
 /// many as `room` has places, and of one tool of a team at most as many as it says, with those that `load` counts.
 pub(crate) async fn jobs_claim_in_txn(
@@ -44,13 +68,15 @@ pub(crate) async fn jobs_claim_in_txn(
     room: (usize, usize),
 ) -> Result<Vec<Claimed>, Error> {
     let (free, most_of_one) = (number(room.0), number(room.1));
+    // The arrays say what the joins beside them say: with them the rows are found by their keys, also where the
+    // planner takes a queue that was just filled for an empty one.
     let mut executions = sqlx::query_as!(
         Execution,
         "WITH load AS (
              SELECT * FROM unnest($2::text[], $3::text[], $4::bigint[]) AS l (team_id, tool_name, running)
          ), due AS (
              SELECT j.team_id, j.id, j.tool_name, j.priority FROM executor.job j
-             WHERE j.owner IS NULL AND j.not_before <= now()
+             WHERE j.owner IS NULL AND NOT j.aside AND j.not_before <= now()
                AND NOT EXISTS (SELECT FROM load l WHERE l.team_id = j.team_id AND l.tool_name = j.tool_name
                                   AND l.running >= $6)
              ORDER BY j.priority DESC, j.id LIMIT $5
@@ -68,12 +94,16 @@ pub(crate) async fn jobs_claim_in_txn(
              FROM waiting w LEFT JOIN load l ON l.team_id = w.team_id AND l.tool_name = w.tool_name
          ), taken AS (
              UPDATE executor.job j SET owner = $1
-             FROM placed p WHERE p.place <= $6 AND j.team_id = p.team_id AND j.id = p.id
+             FROM placed p
+             WHERE p.place <= $6 AND j.team_id = p.team_id AND j.id = p.id
+               AND j.team_id = ANY (ARRAY(SELECT team_id FROM placed)) AND j.id = ANY (ARRAY(SELECT id FROM placed))
          )
          UPDATE executor.execution e
-         SET status = 'running', owner = $1, lease_epoch = e.lease_epoch + 1, deliveries = e.deliveries + 1,
-             start_time = $7
-         FROM placed p WHERE p.place <= $6 AND e.team_id = p.team_id AND e.id = p.id
+         SET status = 'running', owner = $1, lease_epoch = e.lease_epoch + 1,
+             unbegun_epoch = e.lease_epoch + 1, deliveries = e.deliveries + 1, start_time = $7
+         FROM placed p
+         WHERE p.place <= $6 AND e.team_id = p.team_id AND e.id = p.id
+           AND e.team_id = ANY (ARRAY(SELECT team_id FROM placed)) AND e.id = ANY (ARRAY(SELECT id FROM placed))
          RETURNING e.team_id, e.id, e.tool_name, e.tool_version, e.tool_digest, e.effect, e.sensitivity, e.agent_id, e.task_id, e.request_id,
              e.selection_id, e.trace_id, e.decision_id, e.arguments_json, e.arguments_digest, e.status, e.result_json, e.result_digest,
              e.error_json, e.cost_micro_usd, e.create_time, e.end_time, e.owner, e.lease_epoch, e.attempts_json, e.retries, e.source,
@@ -110,8 +140,7 @@ async fn with_payloads(
     )
     .fetch_all(&mut **transaction)
     .await?;
-    let mut payloads: std::collections::HashMap<_, _> =
-        rows.into_iter().map(|row| (row.id, row.payload)).collect();
+    let mut payloads: HashMap<_, _> = rows.into_iter().map(|row| (row.id, row.payload)).collect();
     let claimed = executions.into_iter().map(|execution| {
         let payload = payloads.remove(&execution.id).unwrap_or_default();
         Claimed { execution, payload }
@@ -119,14 +148,61 @@ async fn with_payloads(
     Ok(claimed.collect())
 }
 
-/// Puts a call back that was not begun, so that this delivery does not count; it waits until `not_before`, or not
-/// at all.
+/// Sets calls aside whose time is further off than this, and calls those back whose time has come: at most so many
+/// of each. Gives how many there were.
+pub(crate) async fn jobs_set_aside(pool: &PgPool, beyond: Duration, limit: i64) -> Result<u64, Error> {
+    let moved = sqlx::query!(
+        "WITH later AS (
+             SELECT team_id, id FROM executor.job
+             WHERE owner IS NULL AND NOT aside AND not_before > now() + make_interval(secs => $1)
+             ORDER BY not_before DESC LIMIT $2
+             FOR UPDATE SKIP LOCKED
+         ), due AS (
+             SELECT team_id, id FROM executor.job
+             WHERE owner IS NULL AND aside AND not_before <= now()
+             ORDER BY not_before LIMIT $2
+             FOR UPDATE SKIP LOCKED
+         )
+         UPDATE executor.job j SET aside = NOT j.aside
+         FROM (SELECT * FROM later UNION ALL SELECT * FROM due) m
+         WHERE j.team_id = m.team_id AND j.id = m.id",
+        beyond.as_secs_f64(),
+        limit,
+    )
+    .execute(pool)
+    .await?;
+    Ok(moved.rows_affected())
+}
+
+/// Records that a taken call begins: from here on its tool may be asked. Tells whether a caller wants it to end;
+/// `None`: it is not this process's any more.
+pub(crate) async fn job_begin(
+    pool: &PgPool,
+    team: &str,
+    id: Uuid,
+    lease_epoch: i32,
+) -> Result<Option<bool>, Error> {
+    let cancel_requested = sqlx::query_scalar!(
+        "UPDATE executor.execution SET unbegun_epoch = 0
+         WHERE team_id = $1 AND id = $2 AND lease_epoch = $3 AND status = 'running'
+         RETURNING cancel_requested",
+        team,
+        id,
+        lease_epoch,
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(cancel_requested)
+}
+
+/// Puts a call back whose tool was not asked, so that this delivery does not count; it waits until `not_before`, or
+/// not at all, and keeps these attempts.
 pub(crate) async fn job_put_back(
     pool: &PgPool,
     team: &str,
     id: Uuid,
     lease_epoch: i32,
-    not_before: Option<DateTime<Utc>>,
+    (not_before, attempts_json): (Option<DateTime<Utc>>, &str),
 ) -> Result<PutBack, Error> {
     let cancel_requested = sqlx::query_scalar!(
         "WITH held AS (
@@ -135,7 +211,8 @@ pub(crate) async fn job_put_back(
              FOR UPDATE
          ), back AS (
              UPDATE executor.execution e
-             SET status = 'queued', owner = $5, start_time = NULL, deliveries = e.deliveries - 1
+             SET status = 'queued', owner = $5, start_time = NULL, deliveries = e.deliveries - 1,
+                 attempts_json = $6
              FROM held h WHERE e.team_id = $1 AND e.id = $2 AND NOT h.cancel_requested
              RETURNING e.id
          ), waiting AS (
@@ -148,6 +225,7 @@ pub(crate) async fn job_put_back(
         lease_epoch,
         not_before,
         Uuid::nil(),
+        attempts_json,
     )
     .fetch_optional(pool)
     .await?;
@@ -183,26 +261,38 @@ pub(crate) async fn jobs_put_back_in_txn(
     Ok(ids)
 }
 
-/// Writes the decision under which a taken call runs; `false` when the call is not this process's any more.
+/// Writes the decision under which a taken call runs. One that waits again keeps it, whoever took it up: whatever
+/// ends it there ends the decision too.
 pub(crate) async fn job_decide(
     pool: &PgPool,
     team: &str,
     id: Uuid,
     lease_epoch: i32,
     (decision, reserved): (Option<Uuid>, bool),
-) -> Result<bool, Error> {
-    let decided = sqlx::query!(
-        "UPDATE executor.execution SET decision_id = $4, reserved = $5
-         WHERE team_id = $1 AND id = $2 AND lease_epoch = $3 AND status = 'running'",
+) -> Result<Decided, Error> {
+    let row = sqlx::query!(
+        "WITH decided AS (
+             UPDATE executor.execution SET decision_id = $4, reserved = $5
+             WHERE team_id = $1 AND id = $2
+               AND (status = 'running' AND lease_epoch = $3 OR status = 'queued')
+             RETURNING status
+         )
+         SELECT (SELECT status FROM decided) AS decided,
+                EXISTS (SELECT FROM executor.execution
+                        WHERE team_id = $1 AND id = $2 AND status IN ('running', 'queued')) AS \"goes_on!\"",
         team,
         id,
         lease_epoch,
         decision,
         reserved,
     )
-    .execute(pool)
+    .fetch_one(pool)
     .await?;
-    Ok(decided.rows_affected() == 1)
+    Ok(match row.decided.as_deref() {
+        Some("running") => Decided::Taken,
+        None if !row.goes_on => Decided::Ended,
+        Some(_) | None => Decided::Overtaken,
+    })
 }
 
 /// Whether a caller wants a running execution to end.
@@ -217,22 +307,24 @@ pub(crate) async fn job_is_cancelled(pool: &PgPool, team: &str, id: Uuid) -> Res
     Ok(requested.unwrap_or(false))
 }
 
-/// Those of the executions that a caller wants to end.
-pub(crate) async fn jobs_cancelled_in_txn(
+/// What is known of executions that were taken over from a dead process a moment ago, each with its id.
+pub(crate) async fn jobs_left_in_txn(
     transaction: &mut Transaction<'static, Postgres>,
     executions: &[&Execution],
-) -> Result<Vec<Uuid>, Error> {
+) -> Result<HashMap<Uuid, Left>, Error> {
     let (teams, ids) = keys(executions);
-    let ids = sqlx::query_scalar!(
-        "SELECT e.id FROM executor.execution e
-         JOIN unnest($1::text[], $2::uuid[]) AS o (team_id, id) ON e.team_id = o.team_id AND e.id = o.id
-         WHERE e.cancel_requested",
+    // Taking them over has raised their epochs.
+    let rows = sqlx::query!(
+        "SELECT e.id, e.cancel_requested, e.unbegun_epoch = e.lease_epoch - 1 AS \"is_unbegun!\"
+         FROM executor.execution e
+         JOIN unnest($1::text[], $2::uuid[]) AS o (team_id, id) ON e.team_id = o.team_id AND e.id = o.id",
         &teams,
         &ids,
     )
     .fetch_all(&mut **transaction)
     .await?;
-    Ok(ids)
+    let left = |is_cancelled, is_unbegun| Left { is_cancelled, is_unbegun };
+    Ok(rows.into_iter().map(|row| (row.id, left(row.cancel_requested, row.is_unbegun))).collect())
 }
 
 fn keys(executions: &[&Execution]) -> (Vec<String>, Vec<Uuid>) {

@@ -2,15 +2,15 @@
 //! epoch; one with an old epoch touches nothing.
 
 use ::store::Error;
-use sqlx::{Postgres, Transaction, types::Json};
+use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::{Intent, OutboxEvent, Outcome};
 
 /// Writes intents and gives the ids of those written: one whose request id is taken is left out. Request ids are
 /// taken in one order, so that two writers with the same ones do not wait for each other in a circle.
-pub(crate) async fn intents_insert_in_txn(
-    transaction: &mut Transaction<'static, Postgres>,
+pub(crate) async fn intents_insert(
+    connection: &mut PgConnection,
     intents: &[&Intent],
 ) -> Result<Vec<Uuid>, Error> {
     let ids = sqlx::query_scalar!(
@@ -48,25 +48,57 @@ pub(crate) async fn intents_insert_in_txn(
          RETURNING id",
         Json(intents) as _,
     )
-    .fetch_all(&mut **transaction)
+    .fetch_all(connection)
     .await?;
     Ok(ids)
 }
 
-/// Writes outcomes and the events that tell of them, and gives the ids of those written: an outcome with
-/// an old lease epoch, or of an execution that ended already, touches nothing.
-pub(crate) async fn outcomes_update_in_txn(
-    transaction: &mut Transaction<'static, Postgres>,
+/// An execution whose outcome was written.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub id: Uuid,
+    /// The ids of its events in the outbox, in their order.
+    pub events: Vec<i64>,
+}
+
+/// Writes outcomes and the events that tell of them, and gives those written: an outcome with an old lease
+/// epoch, or of an execution that ended already, touches nothing. Calls that ended leave the queue, and give their
+/// request ids back where they may; see `takes_more`.
+pub(crate) async fn outcomes_update(
+    connection: &mut PgConnection,
     outcomes: &[&Outcome],
-) -> Result<Vec<Uuid>, Error> {
-    let ids = sqlx::query_scalar!(
+) -> Result<Vec<Ended>, Error> {
+    let ended = executions_end(connection, outcomes).await?;
+    let is_ended = |outcome: &&Outcome| ended.iter().any(|ended| ended.id == outcome.id);
+    let ended_where = |which: fn(&Outcome) -> bool| -> Vec<&Outcome> {
+        outcomes.iter().copied().filter(|outcome| which(outcome)).filter(is_ended).collect()
+    };
+    let queued = ended_where(|outcome| outcome.asynchronous);
+    if !queued.is_empty() {
+        jobs_delete(connection, &queued).await?;
+    }
+    let released = ended_where(|outcome| outcome.release_request);
+    if !released.is_empty() {
+        requests_release(connection, &released).await?;
+    }
+    Ok(ended)
+}
+
+/// Whether these outcomes take more than one statement to write, and so a transaction.
+pub(crate) fn takes_more(outcomes: &[&Outcome]) -> bool {
+    outcomes.iter().any(|outcome| outcome.asynchronous || outcome.release_request)
+}
+
+/// That an execution runs is asked in words that lead by its key, and not through the index of all that run.
+async fn executions_end(connection: &mut PgConnection, outcomes: &[&Outcome]) -> Result<Vec<Ended>, Error> {
+    let ended = sqlx::query_as!(
+        Ended,
         "WITH outcome AS (
              SELECT * FROM jsonb_to_recordset($1::jsonb) AS r (
                  team_id text, id uuid, lease_epoch integer, status text, result_json text,
                  result_digest text, error_json text, cost_micro_usd bigint, end_time timestamptz,
                  attempts_json text, retries integer, source text, cache_age_ms bigint, warnings_json text,
-                 error_code text, input_tokens bigint, output_tokens bigint, asynchronous boolean,
-                 release_request boolean, events jsonb)
+                 error_code text, input_tokens bigint, output_tokens bigint, events jsonb)
          ), ended AS (
              UPDATE executor.execution e
              SET status = o.status, result_json = o.result_json, result_digest = o.result_digest,
@@ -76,38 +108,67 @@ pub(crate) async fn outcomes_update_in_txn(
                  input_tokens = o.input_tokens, output_tokens = o.output_tokens
              FROM outcome o
              WHERE e.team_id = o.team_id AND e.id = o.id AND e.lease_epoch = o.lease_epoch
-               AND e.status = 'running'
-             RETURNING e.id
-         ), left_queue AS (
-             DELETE FROM executor.job j USING outcome o JOIN ended USING (id)
-             WHERE o.asynchronous AND j.team_id = o.team_id AND j.id = o.id
-         ), released AS (
-             DELETE FROM executor.request r
-             USING outcome o JOIN ended USING (id) JOIN executor.execution e USING (team_id, id)
-             WHERE o.release_request AND r.team_id = e.team_id AND r.request_id = e.request_id
-               AND r.execution_id = e.id
+               AND e.end_time IS NULL AND e.status <> 'queued'
+             RETURNING e.id, o.events
+         ), event AS (
+             SELECT id, n, destination, payload,
+                 CASE WHEN n > 0 THEN nextval(pg_get_serial_sequence('executor.outbox', 'id')) END AS key
+             FROM ended LEFT JOIN LATERAL ROWS FROM (
+                 jsonb_to_recordset(events) AS (destination text, payload bytea)
+             ) WITH ORDINALITY AS event (destination, payload, n) ON true
          ), told AS (
-             INSERT INTO executor.outbox (destination, payload)
-             SELECT event.destination, event.payload
-             FROM outcome o JOIN ended USING (id),
-                  jsonb_to_recordset(o.events) AS event (destination text, payload bytea)
+             INSERT INTO executor.outbox (id, destination, payload) OVERRIDING SYSTEM VALUE
+             SELECT key, destination, payload FROM event WHERE n > 0
          )
-         SELECT id FROM ended",
+         SELECT id AS \"id!\", array_remove(array_agg(key ORDER BY n), NULL) AS \"events!\"
+         FROM event GROUP BY id",
         Json(outcomes) as _,
     )
-    .fetch_all(&mut **transaction)
+    .fetch_all(connection)
     .await?;
-    Ok(ids)
+    Ok(ended)
+}
+
+/// Takes ended calls out of the queue.
+async fn jobs_delete(connection: &mut PgConnection, outcomes: &[&Outcome]) -> Result<(), Error> {
+    let (teams, ids) = keys(outcomes);
+    sqlx::query!(
+        "DELETE FROM executor.job j USING unnest($1::text[], $2::uuid[]) AS o (team_id, id)
+         WHERE j.team_id = o.team_id AND j.id = o.id",
+        &teams,
+        &ids,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Lets the request ids of ended calls be used again.
+async fn requests_release(connection: &mut PgConnection, outcomes: &[&Outcome]) -> Result<(), Error> {
+    let (teams, ids) = keys(outcomes);
+    sqlx::query!(
+        "DELETE FROM executor.request r
+         USING unnest($1::text[], $2::uuid[]) AS o (team_id, id) JOIN executor.execution e USING (team_id, id)
+         WHERE r.team_id = e.team_id AND r.request_id = e.request_id AND r.execution_id = e.id",
+        &teams,
+        &ids,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn keys(outcomes: &[&Outcome]) -> (Vec<String>, Vec<Uuid>) {
+    outcomes.iter().map(|outcome| (outcome.team_id.clone(), outcome.id)).unzip()
 }
 
 /// The ids of those outcomes that stand already: only their writer knows the lease epoch under which the
 /// execution ended.
-pub(crate) async fn outcomes_recorded_in_txn(
-    transaction: &mut Transaction<'static, Postgres>,
+pub(crate) async fn outcomes_recorded(
+    connection: &mut PgConnection,
     outcomes: &[&Outcome],
 ) -> Result<Vec<Uuid>, Error> {
-    let teams: Vec<String> = outcomes.iter().map(|outcome| outcome.team_id.clone()).collect();
-    let ids: Vec<Uuid> = outcomes.iter().map(|outcome| outcome.id).collect();
+    let (teams, ids) = keys(outcomes);
     let epochs: Vec<i32> = outcomes.iter().map(|outcome| outcome.lease_epoch).collect();
     let ids = sqlx::query_scalar!(
         "SELECT e.id
@@ -119,22 +180,30 @@ pub(crate) async fn outcomes_recorded_in_txn(
         &ids,
         &epochs,
     )
-    .fetch_all(&mut **transaction)
+    .fetch_all(connection)
     .await?;
     Ok(ids)
 }
 
-/// Writes events that belong to no execution.
-pub(crate) async fn events_insert_in_txn(
-    transaction: &mut Transaction<'static, Postgres>,
+/// Writes events that belong to no execution, and gives their ids in their order.
+pub(crate) async fn events_insert(
+    connection: &mut PgConnection,
     events: &[&OutboxEvent],
-) -> Result<(), Error> {
-    sqlx::query!(
-        "INSERT INTO executor.outbox (destination, payload)
-         SELECT destination, payload FROM jsonb_to_recordset($1::jsonb) AS r (destination text, payload bytea)",
+) -> Result<Vec<i64>, Error> {
+    let ids = sqlx::query_scalar!(
+        "WITH event AS (
+             SELECT nextval(pg_get_serial_sequence('executor.outbox', 'id')) AS key, n, destination, payload
+             FROM ROWS FROM (
+                 jsonb_to_recordset($1::jsonb) AS (destination text, payload bytea)
+             ) WITH ORDINALITY AS event (destination, payload, n)
+         ), told AS (
+             INSERT INTO executor.outbox (id, destination, payload) OVERRIDING SYSTEM VALUE
+             SELECT key, destination, payload FROM event
+         )
+         SELECT key AS \"key!\" FROM event ORDER BY n",
         Json(events) as _,
     )
-    .execute(&mut **transaction)
+    .fetch_all(connection)
     .await?;
-    Ok(())
+    Ok(ids)
 }

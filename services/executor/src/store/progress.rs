@@ -1,7 +1,7 @@
 //! What happened to executions while they ran.
 
 use ::store::Error;
-use sqlx::{PgPool, Postgres, Transaction, types::Json};
+use sqlx::{PgConnection, PgPool, types::Json};
 use uuid::Uuid;
 
 use super::ProgressEvent;
@@ -9,8 +9,8 @@ use crate::progress::EPOCH;
 
 /// Writes events; one that stands already is left as it is. One of a run that has ended, or that another process
 /// has taken over, is not written: whoever has seen the end has seen all.
-pub(crate) async fn progress_insert_in_txn(
-    transaction: &mut Transaction<'static, Postgres>,
+pub(crate) async fn progress_insert(
+    connection: &mut PgConnection,
     events: &[&ProgressEvent],
 ) -> Result<(), Error> {
     sqlx::query!(
@@ -24,7 +24,7 @@ pub(crate) async fn progress_insert_in_txn(
         Json(events) as _,
         EPOCH,
     )
-    .execute(&mut **transaction)
+    .execute(connection)
     .await?;
     Ok(())
 }

@@ -213,6 +213,7 @@ async fn results_that_do_not_fit_into_one_message_are_left_to_get_execution() {
     assert!(answer.encoded_len() <= 4 << 20, "{}", answer.encoded_len());
     let whole = answer.items.iter().filter(|item| matches!(item.outcome, Some(Outcome::Response(_)))).count();
     assert!((60..70).contains(&whole), "{whole}");
+    assert_eq!(answer.succeeded, 100, "those that are left out as well");
     let left_out = refused(answer.items.last().unwrap());
     assert_eq!(
         (left_out.code, left_out.reason.as_str()),

@@ -149,7 +149,7 @@ async fn one_that_no_living_process_runs_is_said_to_run_until_it_is_closed() {
         .unwrap();
     let left = intent(owner, "");
     let mut transaction = store::begin(house.database.pool().unwrap(), true).await.unwrap();
-    store::intents_insert_in_txn(&mut transaction, &[&left]).await.unwrap();
+    store::intents_insert(&mut transaction, &[&left]).await.unwrap();
     transaction.commit().await.unwrap();
     let answer = cancel(&house, &left.execution.id.to_string()).await.unwrap();
     assert_eq!(answer.status(), ExecutionStatus::Running);

@@ -94,7 +94,7 @@ async fn a_refusal_is_recorded_when_its_client_is_gone() {
     let mut blocked = house.database.pool().unwrap().begin().await.unwrap();
     sqlx::query("LOCK TABLE executor.outbox IN SHARE MODE").execute(&mut *blocked).await.unwrap();
     let call = house.spawn(PATIENCE, request("nothing", "{}"));
-    until_blocked(&house, "INSERT INTO executor.outbox").await;
+    until_blocked(&house, "WITH event AS").await;
     call.abort();
     let _ = call.await;
     blocked.rollback().await.unwrap();

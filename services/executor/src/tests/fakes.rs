@@ -18,12 +18,13 @@ use proto::{
     },
     permissions::v1::{
         AuthenticateApiKeyRequest, AuthenticateApiKeyResponse, AuthorizeRequest, AuthorizeResponse,
-        BatchAuthorizeRequest, BatchAuthorizeResponse, CreateAgentRequest, CreateAgentResponse,
-        GetBudgetRequest, GetBudgetResponse, GrantPermissionRequest, GrantPermissionResponse,
-        IssueApiKeyRequest, IssueApiKeyResponse, ListGrantsRequest, ListGrantsResponse, RevokeApiKeyRequest,
+        BatchAuthorizeRequest, BatchAuthorizeResponse, BatchSettleReservationsRequest,
+        BatchSettleReservationsResponse, CreateAgentRequest, CreateAgentResponse, GetBudgetRequest,
+        GetBudgetResponse, GrantPermissionRequest, GrantPermissionResponse, IssueApiKeyRequest,
+        IssueApiKeyResponse, ListGrantsRequest, ListGrantsResponse, RevokeApiKeyRequest,
         RevokeApiKeyResponse, RevokePermissionRequest, RevokePermissionResponse, SetBudgetRequest,
-        SetBudgetResponse, SettleReservationRequest, SettleReservationResponse, WhoAmIRequest,
-        WhoAmIResponse,
+        SetBudgetResponse, SettleReservationRequest, SettleReservationResponse, SettlementResult,
+        WhoAmIRequest, WhoAmIResponse,
         permissions_service_server::{PermissionsService, PermissionsServiceServer},
     },
     registry::v1::{
@@ -70,6 +71,8 @@ pub(crate) struct Fakes {
     /// Authorize waits for a permit; closed, it waits for none.
     pub gate: Arc<Semaphore>,
     pub authorized: Arc<AtomicUsize>,
+    /// The next decision; `None`: the execution's id.
+    pub next_decision: Arc<Mutex<Option<String>>>,
     /// Decision and whether it was committed.
     pub settled: Arc<Mutex<Vec<(String, bool)>>>,
     /// What was charged, in millionths of a US dollar.
@@ -92,6 +95,7 @@ impl Default for Fakes {
             permissions: Arc::default(),
             gate: Arc::new(gate),
             authorized: Arc::default(),
+            next_decision: Arc::default(),
             settled: Arc::default(),
             charged: Arc::default(),
             audit: Arc::default(),
@@ -174,7 +178,7 @@ impl PermissionsService for Fakes {
         if let Some(denial) = self.denied_tools.lock().unwrap().get(&request.tool_name).cloned() {
             return Ok(Response::new(denial));
         }
-        let decision_id = request.execution_id;
+        let decision_id = self.next_decision.lock().unwrap().take().unwrap_or(request.execution_id);
         Ok(Response::new(AuthorizeResponse {
             allowed: true,
             reserved: true,
@@ -194,6 +198,22 @@ impl PermissionsService for Fakes {
         self.charged.lock().unwrap().push(request.cost_micro_usd);
         self.settled.lock().unwrap().push((request.decision_id, request.committed));
         Ok(Response::new(SettleReservationResponse {}))
+    }
+
+    async fn batch_settle_reservations(
+        &self,
+        request: Request<BatchSettleReservationsRequest>,
+    ) -> Answer<BatchSettleReservationsResponse> {
+        if *self.permissions.lock().unwrap() == Mood::Down {
+            return Err(down());
+        }
+        let settlements = request.into_inner().settlements;
+        let results = settlements.iter().map(|_| SettlementResult { found: true }).collect();
+        for settlement in settlements {
+            self.charged.lock().unwrap().push(settlement.cost_micro_usd);
+            self.settled.lock().unwrap().push((settlement.decision_id, settlement.committed));
+        }
+        Ok(Response::new(BatchSettleReservationsResponse { results }))
     }
 
     not_asked! {

@@ -8,6 +8,7 @@ use super::house::TEAM;
 use crate::{
     ledger::Ledger,
     outcome::{self, Finished, Status},
+    relay::Relays,
     store::{self, Execution, Intent, OutboxEvent},
 };
 
@@ -37,11 +38,7 @@ pub(crate) fn intent(owner: Uuid, request_id: &str) -> Intent {
 /// A ledger with its writers, and its database.
 pub(crate) async fn ledger() -> (Ledger, Database) {
     let database = testkit::database(&[crate::schema()]).await;
-    let (ledger, writers) = Ledger::new(&database);
-    for writer in writers {
-        tokio::spawn(writer);
-    }
-    (ledger, database)
+    (Ledger::start(&database, &Relays::new(&database)), database)
 }
 
 async fn count(database: &Database, query: &'static str) -> i64 {
@@ -51,12 +48,12 @@ async fn count(database: &Database, query: &'static str) -> i64 {
 #[tokio::test]
 async fn one_row_that_is_refused_does_not_fail_its_neighbours() {
     let (ledger, database) = ledger().await;
-    let event = |payload: &str| vec![OutboxEvent { destination: "audit", payload: payload.into() }];
+    let event = |destination| vec![OutboxEvent { destination, payload: vec![1] }];
     // One thread and no turn for the writer in between: the three stand in one batch.
     let (first, poison, last) = tokio::join!(
-        ledger.events(event("\\x01")),
-        ledger.events(event("\\xno bytes")),
-        ledger.events(event("\\x02"))
+        ledger.events(event("audit")),
+        ledger.events(event("no\0text")),
+        ledger.events(event("selector"))
     );
     assert!(first.is_ok() && last.is_ok(), "{first:?} {last:?}");
     assert!(matches!(poison, Err(Error::Failed(_))), "{poison:?}");

@@ -13,7 +13,7 @@ use super::{
     fakes::Fakes,
     house::{House, LEASE, Outage, posting, until},
     queue::{accepted, get, later},
-    upstream::Held,
+    upstream::{Held, Upstream},
 };
 
 /// A process with a runtime of its own: when it dies, nothing of it goes on and nothing is told.
@@ -90,6 +90,7 @@ async fn what_may_be_done_twice_is_run_again_and_nothing_else() {
     // Each is settled once, as made: what is not known counts.
     until(async || fakes.settled().len() == 3).await;
     let mut settled = fakes.settled();
+    assert_eq!(*fakes.charged.lock().unwrap(), [7, 7, 7], "what its tool costs");
     settled.sort();
     let mut expected: Vec<_> = [reads, writes, fails].into_iter().map(|id| (id, true)).collect();
     expected.sort();
@@ -142,5 +143,32 @@ async fn a_queued_call_outlives_an_outage_of_the_database_and_takes_effect_once(
     house.until_all("succeeded").await;
     assert_eq!(held.upstream.hits(), 7);
     until(async || house.fakes.settled().len() == 7 && house.fakes.trail().len() == 7).await;
+    assert_eq!(house.number("SELECT count(*) FROM executor.job").await, 0);
+}
+
+#[tokio::test]
+async fn a_side_effect_that_was_taken_and_had_not_begun_is_run_by_another_process() {
+    let url = testkit::database_url().await;
+    let database = Database::new(&url, 8).unwrap();
+    crate::schema().migrate(database.pool().unwrap()).await.unwrap();
+    let (fakes, upstream) = (Fakes::hesitant(), Upstream::well().await);
+    let doomed = Doomed::new(&url, &fakes);
+    doomed.house.add(posting("tool", &upstream.url));
+    fakes.gate.add_permits(1);
+    let id = doomed.accept(later("tool", "{}")).await;
+    // Taken, and waiting for its permission.
+    let taken = "SELECT count(*) FROM executor.execution WHERE status = 'running'";
+    until(async || {
+        let count: i64 = sqlx::query_scalar(taken).fetch_one(database.pool().unwrap()).await.unwrap();
+        count == 1
+    })
+    .await;
+    doomed.die();
+    fakes.gate.close();
+    let house = House::on(&database, fakes.clone(), |_| {});
+    house.add(posting("tool", &upstream.url));
+    until(async || get(&house, &id).await.status() == ExecutionStatus::Succeeded).await;
+    assert_eq!((upstream.hits(), get(&house, &id).await.deliveries), (1, 2));
+    until(async || fakes.settled() == [(id.clone(), true)]).await;
     assert_eq!(house.number("SELECT count(*) FROM executor.job").await, 0);
 }

@@ -16,7 +16,7 @@ use super::{
     queue::{accepted, later},
     upstream::Held,
 };
-use crate::store::{self, PutBack};
+use crate::store::{self, Decided, PutBack};
 
 /// Adds up what is counted under one name.
 #[derive(Debug, Clone, Default)]
@@ -67,9 +67,13 @@ async fn a_late_write_under_an_old_lease_touches_nothing_settles_nothing_and_is_
     assert_eq!(house.number("SELECT count(*) FROM executor.job").await, 1);
     assert_eq!((house.fakes.settled().len(), house.fakes.trail().len()), (0, 0));
     let id: Uuid = queued.id.parse().unwrap();
-    let put_back = async |epoch| store::job_put_back(pool, TEAM, id, epoch, None).await.unwrap();
+    let put_back = async |epoch| store::job_put_back(pool, TEAM, id, epoch, (None, "")).await.unwrap();
     assert_eq!(put_back(1).await, PutBack::Overtaken);
-    assert!(!store::job_decide(pool, TEAM, id, 1, (None, false)).await.unwrap());
+    assert_eq!(store::job_decide(pool, TEAM, id, 1, (None, false)).await.unwrap(), Decided::Overtaken);
+    assert_eq!(store::job_begin(pool, TEAM, id, 1).await.unwrap(), None);
     assert_eq!((put_back(2).await, house.statuses().await), (PutBack::Queued, vec!["queued".to_owned()]));
     assert_eq!(put_back(2).await, PutBack::Overtaken, "it waits already");
+    // Whatever ends it while it waits ends the decision that it was given meanwhile.
+    assert_eq!(store::job_decide(pool, TEAM, id, 1, (Some(other), true)).await.unwrap(), Decided::Overtaken);
+    assert_eq!(house.texts("SELECT decision_id::text FROM executor.execution").await, [other.to_string()]);
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     fakes::{Fakes, Mood},
-    house::{House, LEASE, until},
+    house::{House, LEASE, posting, until},
     ledger::intent,
 };
 use crate::store;
@@ -23,7 +23,7 @@ async fn worker(house: &House, owner: Uuid, last_seen: &'static str) {
 async fn leave(house: &House, owner: Uuid) -> store::Execution {
     let intent = intent(owner, "");
     let mut transaction = store::begin(house.database.pool().unwrap(), true).await.unwrap();
-    store::intents_insert_in_txn(&mut transaction, &[&intent]).await.unwrap();
+    store::intents_insert(&mut transaction, &[&intent]).await.unwrap();
     transaction.commit().await.unwrap();
     intent.execution
 }
@@ -31,6 +31,7 @@ async fn leave(house: &House, owner: Uuid) -> store::Execution {
 #[tokio::test]
 async fn executions_of_the_dead_are_closed_and_those_of_the_living_are_not() {
     let house = House::new().await;
+    house.add(posting("tool", "http://127.0.0.1:1/"));
     let (dead, unknown, living) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
     worker(&house, dead, "now() - interval '1 hour'").await;
     worker(&house, living, "now() + interval '1 hour'").await;
@@ -54,6 +55,9 @@ async fn executions_of_the_dead_are_closed_and_those_of_the_living_are_not() {
     settled.sort();
     expected.sort();
     assert_eq!(settled, expected);
+    // And costs what it would have.
+    assert_eq!(*house.fakes.charged.lock().unwrap(), [7, 7]);
+    assert_eq!(house.number("SELECT sum(cost_micro_usd)::bigint FROM executor.execution").await, 14);
 }
 
 #[tokio::test]

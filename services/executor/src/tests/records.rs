@@ -102,7 +102,7 @@ async fn a_write_under_an_old_lease_touches_nothing() {
     })
     .await;
     house.add(posting("tool", &upstream.url));
-    refused(house.execute(request("tool", "{}")).await, Code::Internal, ErrorReason::Internal);
+    refused(house.execute(request("tool", "{}")).await, Code::Unavailable, ErrorReason::OutcomeUnknown);
     let rows =
         house.texts("SELECT status || ':' || result_json || ':' || error_json FROM executor.execution").await;
     assert_eq!(rows, ["unknown_outcome::"]);

@@ -1,7 +1,5 @@
 //! Events on their way: they wait for audit, arrive in order and once, and stop new calls when they wait too long.
 
-use std::fmt::Write;
-
 use ::rpc::ErrorReason;
 use prost::Message;
 use proto::{audit::v1::Event, executor::v1::ExecutionStatus, types::v1::Effect};
@@ -61,14 +59,28 @@ async fn an_answer_that_is_lost_delivers_again_under_the_same_id() {
     assert_eq!(house.fakes.trail().len(), 3);
 }
 
+#[tokio::test]
+async fn events_are_delivered_from_memory_and_those_of_a_dead_process_from_the_table() {
+    let (house, _upstream) = house(|_| {}).await;
+    ended(house.execute(request("tool", "{}")).await, ExecutionStatus::Succeeded);
+    until(async || waiting(&house).await == 0).await;
+    let young = "SELECT count(*) FROM executor.execution WHERE end_time > now() - interval '4 seconds'";
+    assert_eq!((house.fakes.trail().len(), house.number(young).await), (1, 1), "it waited to grow old");
+    let left: Vec<OutboxEvent> = (0..3).map(|_| large_event()).collect();
+    insert(&house, &left).await;
+    until(async || waiting(&house).await == 0).await;
+    assert_eq!(house.fakes.trail().len(), 4);
+}
+
+async fn insert(house: &House, events: &[OutboxEvent]) {
+    let mut connection = house.database.pool().unwrap().acquire().await.unwrap();
+    store::events_insert(&mut connection, &events.iter().collect::<Vec<_>>()).await.unwrap();
+}
+
 fn large_event() -> OutboxEvent {
     let arguments_json = "x".repeat(64 * 1024);
     let event = Event { id: types::new_id().to_string(), arguments_json, ..Event::default() };
-    let hex = event.encode_to_vec().iter().fold(String::from("\\x"), |mut hex, byte| {
-        write!(hex, "{byte:02x}").unwrap();
-        hex
-    });
-    OutboxEvent { destination: "audit", payload: hex }
+    OutboxEvent { destination: "audit", payload: event.encode_to_vec() }
 }
 
 #[tokio::test]
@@ -76,9 +88,7 @@ async fn more_events_than_one_message_may_hold_are_delivered_in_parts() {
     let (house, _upstream) = house(|_| {}).await;
     Fakes::set(&house.fakes.audit, Mood::Down);
     let events: Vec<OutboxEvent> = (0..100).map(|_| large_event()).collect();
-    let mut transaction = store::begin(house.database.pool().unwrap(), false).await.unwrap();
-    store::events_insert_in_txn(&mut transaction, &events.iter().collect::<Vec<_>>()).await.unwrap();
-    transaction.commit().await.unwrap();
+    insert(&house, &events).await;
     let bytes = house
         .number("SELECT sum(octet_length(payload)) FROM executor.outbox WHERE destination = 'audit'")
         .await;

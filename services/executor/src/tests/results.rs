@@ -82,7 +82,7 @@ async fn a_listing_of_large_executions_is_a_message_that_clients_take() {
     };
     let intents: Vec<Intent> = intents.into_iter().map(large).collect();
     let mut transaction = store::begin(house.database.pool().unwrap(), false).await.unwrap();
-    store::intents_insert_in_txn(&mut transaction, &intents.iter().collect::<Vec<_>>()).await.unwrap();
+    store::intents_insert(&mut transaction, &intents.iter().collect::<Vec<_>>()).await.unwrap();
     transaction.commit().await.unwrap();
     let outgoing = Outgoing::new("executor", ::rpc::TokenKey::new(&"s".repeat(32).into()));
     let (mut found, mut page_token, mut pages) = (std::collections::HashSet::new(), String::new(), 0);

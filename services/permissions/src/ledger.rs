@@ -2,26 +2,27 @@
 //! statement. Nothing is granted that the database did not grant.
 
 mod allot;
-mod group;
 
-use ::store::{Database, Error};
+use ::store::{Database, Entry, Error, GroupCommit, Kept};
 
 use crate::store::{self, Connection, NewReservation, Settlement};
 
 pub(crate) use allot::Taken;
-use group::{Group, Item};
 
 /// The way to write. Cheap to clone; the writers end when every clone is gone.
 #[derive(Debug, Clone)]
 pub(crate) struct Ledger {
-    takes: Group<NewReservation>,
-    ends: Group<Settlement>,
+    takes: GroupCommit<NewReservation>,
+    ends: GroupCommit<Settlement>,
 }
 
 impl Ledger {
     /// The ledger, with its writers at work. Must be called inside a tokio runtime.
     pub(crate) fn start(database: &Database) -> Self {
-        Self { takes: Group::start(database), ends: Group::start(database) }
+        Self {
+            takes: GroupCommit::start(Kept::relaxed(database), ()),
+            ends: GroupCommit::start(Kept::relaxed(database), ()),
+        }
     }
 
     /// Takes all that a call needs, or nothing. A conflict means that another process took it for the same
@@ -42,15 +43,22 @@ impl Ledger {
     }
 }
 
-impl Item for NewReservation {
+impl Entry for NewReservation {
+    const NAME: &'static str = "reservations";
+
+    type Desk = ();
     type Answer = Taken;
     type Key = (String, uuid::Uuid);
 
-    fn key(&self) -> Self::Key {
-        (self.team_id.clone(), self.execution_id)
+    fn key(&self) -> Option<Self::Key> {
+        Some((self.team_id.clone(), self.execution_id))
     }
 
-    async fn commit(connection: &mut Connection, batch: &[&Self]) -> Result<Vec<Option<Taken>>, Error> {
+    async fn commit(
+        (): &mut (),
+        connection: &mut Connection,
+        batch: &[&Self],
+    ) -> Result<Vec<Option<Taken>>, Error> {
         let mut rows = None;
         if batch.iter().all(|wanted| wanted.day.is_none() && wanted.quota_limit > 0) {
             rows = store::places_take(connection, batch).await?;
@@ -67,15 +75,22 @@ impl Item for NewReservation {
     }
 }
 
-impl Item for Settlement {
+impl Entry for Settlement {
+    const NAME: &'static str = "ends of reservations";
+
+    type Desk = ();
     type Answer = bool;
     type Key = (String, uuid::Uuid);
 
-    fn key(&self) -> Self::Key {
-        (self.team_id.clone(), self.decision_id)
+    fn key(&self) -> Option<Self::Key> {
+        Some((self.team_id.clone(), self.decision_id))
     }
 
-    async fn commit(connection: &mut Connection, batch: &[&Self]) -> Result<Vec<Option<bool>>, Error> {
+    async fn commit(
+        (): &mut (),
+        connection: &mut Connection,
+        batch: &[&Self],
+    ) -> Result<Vec<Option<bool>>, Error> {
         Ok(store::reservations_settle(connection, batch).await?.into_iter().map(Some).collect())
     }
 }

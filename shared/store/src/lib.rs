@@ -4,6 +4,7 @@
 
 mod database;
 mod error;
+mod group;
 mod hold;
 mod kept;
 mod local;
@@ -13,6 +14,7 @@ mod redis;
 
 pub use database::Database;
 pub use error::Error;
+pub use group::{Entry, GroupCommit};
 pub use kept::Kept;
 pub use local::{LocalCluster, LocalError, LocalOptions, User, unprivileged_user, user_can_reach};
 pub use migrate::{MigrateError, Schema};

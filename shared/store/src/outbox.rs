@@ -148,7 +148,8 @@ impl Outbox {
             let done = self.deliver_fresh(deliver, course).await;
             self.note(done, &mut course.fresh, Duration::ZERO);
         }
-        if course.delivered.len() >= DELETE_BATCH || course.deleted_at.elapsed() >= DELETE_INTERVAL {
+        let is_due = course.delivered.len() >= DELETE_BATCH || course.deleted_at.elapsed() >= DELETE_INTERVAL;
+        if is_due && self.database.is_up() {
             course.deleted_at = Instant::now();
             if let Err(error) = self.delete(course).await {
                 tracing::warn!(destination = self.destination, %error, "delivered events stay in the outbox");

@@ -132,7 +132,7 @@ mod tests {
         let mut fresh = Fresh::default();
         fresh.add(events(0..100, MAX_WAITING_BYTES / 10));
         assert_eq!(fresh.events.len(), 10);
-        fresh.put_back(events([7], 1));
+        fresh.put_back(events([7], 10));
         assert_eq!((fresh.events.len(), fresh.bytes), (10, MAX_WAITING_BYTES / 10 * 10));
     }
 }

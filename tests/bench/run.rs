@@ -62,7 +62,8 @@ pub fn is_there(stage: &Stage, row: Row) -> bool {
 pub async fn settle(stage: &mut Stage, run_ms: u64) {
     let suites = [Some(&mut stage.all), stage.split.as_mut(), stage.redis.as_mut()];
     for suite in suites.into_iter().flatten() {
-        let calls = [(Kind::Reads, Step::Audit), (Kind::Effects, Step::Audit), (Kind::Effects, Step::RequestId)];
+        let calls =
+            [(Kind::Reads, Step::Audit), (Kind::Effects, Step::Audit), (Kind::Effects, Step::RequestId)];
         for (kind, step) in calls {
             let row = Row { place: Place::AllInOne, kind, step };
             let plan = Loop { callers: 32, warm_ms: 0, run_ms };

@@ -1,7 +1,7 @@
 //! Who calls? From an API key to a caller, by the permissions service. What is missing, malformed,
-//! unknown or revoked gets one and the same answer.
+//! unknown or revoked gets one and the same answer. Must never ask again and again for whoever guesses.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use http::{HeaderMap, header::AUTHORIZATION};
 use moka::future::Cache;
@@ -10,15 +10,19 @@ use proto::permissions::v1::{
     permissions_service_client::PermissionsServiceClient,
 };
 use rpc::{ErrorReason, Link, Outgoing};
-use tonic::Status;
+use tonic::{Code, Status};
 use types::{Caller, Kind, Role};
+
+use crate::strangers::Strangers;
 
 /// Metadata key for clients that cannot set `authorization`.
 const API_KEY_HEADER: &str = "x-api-key";
 /// How long a key is believed without asking again: a revocation bites within a second.
 const BELIEVED: Duration = Duration::from_millis(900);
-/// Keys remembered at once.
+/// Keys remembered at once, of each kind.
 const MAX_REMEMBERED: u64 = 10_000;
+/// How long a key that was valid is asked for whatever else comes from its caller's address.
+const PROVEN: Duration = Duration::from_mins(15);
 /// How long the permissions service may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -29,30 +33,65 @@ pub(crate) struct Authenticator {
     outgoing: Outgoing,
     /// By SHA-256 of the key: the key itself is not kept.
     remembered: Cache<String, Caller>,
+    /// Keys that are not valid, and the answer they got. Apart from the others: made-up keys displace none of them.
+    rejected: Cache<String, Status>,
+    /// Keys that were valid lately: they are asked for again, but never for the guesses of a neighbour refused.
+    proven: Cache<String, ()>,
+    strangers: Strangers,
 }
 
 impl Authenticator {
-    pub(crate) fn new(permissions: Link, outgoing: Outgoing) -> Self {
+    pub(crate) fn new(permissions: Link, outgoing: Outgoing, strangers: Strangers) -> Self {
         let remembered = Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(BELIEVED).build();
-        Self { permissions, outgoing, remembered }
+        let rejected = Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(BELIEVED).build();
+        let proven = Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(PROVEN).build();
+        Self { permissions, outgoing, remembered, rejected, proven, strangers }
     }
 
-    /// The caller whose key the request carries.
-    pub(crate) async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Box<Status>> {
-        let key = presented(headers).ok_or_else(unauthenticated)?;
+    /// The caller whose key the request carries. Calls without a valid one count against the address they come from.
+    pub(crate) async fn caller(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<SocketAddr>,
+    ) -> Result<Caller, Box<Status>> {
+        let Some(key) = presented(headers) else {
+            return Err(Box::new(self.strangers.count(peer).err().unwrap_or_else(unauthenticated)));
+        };
         let digest = types::digest_bytes(key.as_bytes());
         if let Some(caller) = self.remembered.get(&digest).await {
             return Ok(caller);
         }
+        if let Some(rejection) = self.rejected.get(&digest).await {
+            return Err(Box::new(self.strangers.count(peer).err().unwrap_or(rejection)));
+        }
+        if !self.proven.contains_key(&digest) {
+            self.strangers.check(peer)?;
+        }
+        match self.ask(key).await {
+            Ok(caller) => {
+                self.proven.insert(digest.clone(), ()).await;
+                self.remembered.insert(digest, caller.clone()).await;
+                Ok(caller)
+            }
+            Err(status) => {
+                if status.code() == Code::Unauthenticated {
+                    self.proven.invalidate(&digest).await;
+                    self.rejected.insert(digest, status.clone()).await;
+                    self.strangers.count(peer)?;
+                }
+                Err(Box::new(status))
+            }
+        }
+    }
+
+    async fn ask(&self, key: &str) -> Result<Caller, Status> {
         let ask = || {
             let mut client = PermissionsServiceClient::new(self.permissions.clone());
             let message = AuthenticateApiKeyRequest { api_key: key.to_owned() };
             let request = self.outgoing.own_request(TIMEOUT, message);
             async move { client.authenticate_api_key(request).await }
         };
-        let caller = caller(self.outgoing.read(ask).await.map_err(Box::new)?);
-        self.remembered.insert(digest, caller.clone()).await;
-        Ok(caller)
+        Ok(caller(self.outgoing.read(ask).await?))
     }
 }
 
@@ -76,9 +115,9 @@ fn caller(answer: AuthenticateApiKeyResponse) -> Caller {
     }
 }
 
-fn unauthenticated() -> Box<Status> {
+fn unauthenticated() -> Status {
     let message = "the API key is missing or not valid";
-    Box::new(rpc::status_with_reason(Kind::Unauthenticated, ErrorReason::Unauthenticated, message))
+    rpc::status_with_reason(Kind::Unauthenticated, ErrorReason::Unauthenticated, message)
 }
 
 #[cfg(test)]

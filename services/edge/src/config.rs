@@ -16,6 +16,10 @@ pub struct Config {
     pub requests_per_minute: u32,
     /// How many of them may come at once, after a pause.
     pub burst: u32,
+    /// How many calls without a valid API key may come from one address a minute; 0 limits none.
+    pub unauthenticated_per_minute: u32,
+    /// Calls passed on at once; one more is refused.
+    pub max_concurrent_requests: usize,
 }
 
 impl Config {
@@ -32,6 +36,9 @@ impl Config {
             faults.push(
                 "edge.burst must be at least 1, or no call of edge.requests_per_minute passes".to_owned(),
             );
+        }
+        if !(1..=1_000_000).contains(&self.max_concurrent_requests) {
+            faults.push("edge.max_concurrent_requests must be 1 to 1000000".to_owned());
         }
         faults
     }

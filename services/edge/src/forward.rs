@@ -1,9 +1,10 @@
-//! One call through the edge: route, authenticate, count, check the size, strip what only we may say, say it, pass
-//! on.
+//! One call through the edge: take a permit, route, authenticate, count, check the size, strip what only we may say,
+//! say it, pass on.
 
 use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
 use rpc::{CALLER_HEADER, ErrorReason, Link, Observer};
-use tonic::{Status, body::Body};
+use tokio::sync::Semaphore;
+use tonic::{Status, body::Body, transport::server::TcpConnectInfo};
 use tower::ServiceExt;
 use types::{Caller, Kind};
 
@@ -18,6 +19,8 @@ pub(crate) struct Forwarder {
     pub gate: Gate,
     pub parts: Parts,
     pub observer: Observer,
+    /// One for each call that may be under way.
+    pub permits: Semaphore,
 }
 
 impl Forwarder {
@@ -26,8 +29,10 @@ impl Forwarder {
     }
 
     async fn forward(&self, request: Request<Body>) -> Result<Response<Body>, Box<Status>> {
+        let _permit = self.permits.try_acquire().map_err(|_| overloaded())?;
         let link = self.route(request.uri().path())?;
-        let caller = self.authenticator.caller(request.headers()).await?;
+        let peer = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+        let caller = self.authenticator.caller(request.headers(), peer).await?;
         let pass = self.gate.check(&caller).await;
         let mut response = match pass.refusal.clone() {
             Some(refusal) => rpc::error_response(refusal),
@@ -80,6 +85,11 @@ fn strip(headers: &mut HeaderMap) {
     }
     headers.remove(AUTHORIZATION);
     headers.remove("x-api-key");
+}
+
+fn overloaded() -> Box<Status> {
+    let message = "the edge passes on as many calls as it may; try again";
+    Box::new(rpc::status_with_reason(Kind::Unavailable, ErrorReason::Overloaded, message))
 }
 
 fn internal() -> Box<Status> {

@@ -1,12 +1,13 @@
 //! The edge: the one address that the outside calls.
 //!
-//! `forward.rs` is the story: route, authenticate, count, check the size, strip, mint, pass on. It never decodes a message,
-//! so it knows no request or response type but those of authentication.
+//! `forward.rs` is the story: take a permit, route, authenticate, count, check the size, strip, mint, pass on. It never
+//! decodes a message, so it knows no request or response type but those of authentication.
 
 mod admit;
 mod authenticate;
 mod config;
 mod forward;
+mod strangers;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use std::{convert::Infallible, sync::Arc};
 use http::{HeaderName, HeaderValue, Method, Request};
 use limit::Limiter;
 use rpc::{Link, Observer, Outgoing, TokenKey};
+use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tower::{Layer, service_fn};
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -43,9 +45,11 @@ pub struct Parts {
 /// The edge as a link to serve: gRPC, and gRPC-Web with CORS for browsers.
 pub fn start(config: &Config, parts: Parts) -> Link {
     let outgoing = Outgoing::new("edge", parts.key.clone());
-    let authenticator = authenticate::Authenticator::new(parts.permissions.clone(), outgoing);
+    let strangers = strangers::Strangers::new(config.unauthenticated_per_minute);
+    let authenticator = authenticate::Authenticator::new(parts.permissions.clone(), outgoing, strangers);
     let gate = admit::Gate::new(config, parts.limiter.clone());
-    let forwarder = Arc::new(forward::Forwarder { authenticator, gate, parts, observer: Observer::new() });
+    let (observer, permits) = (Observer::new(), Semaphore::new(config.max_concurrent_requests));
+    let forwarder = Arc::new(forward::Forwarder { authenticator, gate, parts, observer, permits });
     let service = service_fn(move |request: Request<Body>| {
         let forwarder = Arc::clone(&forwarder);
         async move { Ok::<_, Infallible>(forwarder.observe(request).await) }

@@ -2,10 +2,12 @@
 
 use std::{
     convert::Infallible,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -17,8 +19,9 @@ use proto::{
     permissions::v1::{AuthenticateApiKeyRequest, AuthenticateApiKeyResponse, Role},
     registry::v1::{GetToolRequest, GetToolResponse, registry_service_client::RegistryServiceClient},
 };
-use rpc::{ErrorReason, Link, TokenKey};
-use tonic::{Code, Status, body::Body};
+use rpc::{ErrorReason, Link, ServerOptions, TokenKey};
+use tokio::sync::Notify;
+use tonic::{Code, Status, body::Body, transport::server::TcpConnectInfo};
 use tonic_types::StatusExt;
 use tower::service_fn;
 
@@ -40,16 +43,36 @@ async fn message<T: Message + Default>(request: Request<Body>) -> T {
     T::decode(bytes.slice(5..)).unwrap()
 }
 
-/// A permissions service that takes any key `team.key`, and a registry that counts its calls.
+/// A permissions service that takes any key `team.key` and counts its calls, and a registry that counts its own.
 struct House {
     edge: Link,
     calls: Arc<AtomicU32>,
+    asked: Arc<AtomicU32>,
+    /// Lets an answer for `team.held` go.
+    go: Arc<Notify>,
+}
+
+fn config(requests_per_minute: u32, burst: u32) -> Config {
+    Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        cors_origins: vec![],
+        requests_per_minute,
+        burst,
+        unauthenticated_per_minute: 3,
+        max_concurrent_requests: 100,
+    }
 }
 
 impl House {
     fn new(requests_per_minute: u32, burst: u32, limiter: Limiter) -> Self {
-        let calls = Arc::new(AtomicU32::new(0));
-        let counter = Arc::clone(&calls);
+        Self::with(&config(requests_per_minute, burst), limiter)
+    }
+
+    fn with(config: &Config, limiter: Limiter) -> Self {
+        let (calls, asked) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let (counter, questions) = (Arc::clone(&calls), Arc::clone(&asked));
+        let go = Arc::new(Notify::new());
+        let may_go = Arc::clone(&go);
         let registry = service(move |_| {
             counter.fetch_add(1, Ordering::Relaxed);
             async {
@@ -58,16 +81,25 @@ impl House {
                 answer
             }
         });
-        let permissions = service(|request| async {
-            let key = message::<AuthenticateApiKeyRequest>(request).await.api_key;
-            let (team, key) = key.split_once('.').unwrap();
-            answer(&AuthenticateApiKeyResponse {
-                team_id: team.to_owned(),
-                agent_id: "a".to_owned(),
-                key_id: key.to_owned(),
-                role: Role::Agent.into(),
-                ..AuthenticateApiKeyResponse::default()
-            })
+        let permissions = service(move |request| {
+            questions.fetch_add(1, Ordering::Relaxed);
+            let may_go = Arc::clone(&may_go);
+            async move {
+                let key = message::<AuthenticateApiKeyRequest>(request).await.api_key;
+                let Some((team, key)) = key.split_once('.') else {
+                    return rpc::error_response(Status::unauthenticated("unknown"));
+                };
+                if key == "held" {
+                    may_go.notified().await;
+                }
+                answer(&AuthenticateApiKeyResponse {
+                    team_id: team.to_owned(),
+                    agent_id: "a".to_owned(),
+                    key_id: key.to_owned(),
+                    role: Role::Agent.into(),
+                    ..AuthenticateApiKeyResponse::default()
+                })
+            }
         });
         let absent = || {
             rpc::local(service_fn(|_: Request<Body>| async {
@@ -83,24 +115,35 @@ impl House {
             key: TokenKey::new(&"0123456789abcdef0123456789abcdef".to_owned().into()),
             limiter,
         };
-        let config = Config {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            cors_origins: vec![],
-            requests_per_minute,
-            burst,
-        };
         assert_eq!(config.validate(), Vec::<String>::new());
-        Self { edge: start(&config, parts), calls }
+        Self { edge: start(config, parts), calls, asked, go }
     }
 
     async fn call(&self, key: &str) -> Result<tonic::Response<GetToolResponse>, Status> {
+        self.call_from(None, key).await
+    }
+
+    /// A call as it comes over a socket from an address.
+    async fn call_from(
+        &self,
+        address: Option<&str>,
+        key: &str,
+    ) -> Result<tonic::Response<GetToolResponse>, Status> {
         let mut request = tonic::Request::new(GetToolRequest::default());
+        if let Some(address) = address {
+            let remote_addr = Some(SocketAddr::new(address.parse().unwrap(), 1));
+            request.extensions_mut().insert(TcpConnectInfo { local_addr: None, remote_addr });
+        }
         request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
         RegistryServiceClient::new(self.edge.clone()).get_tool(request).await
     }
 
     fn calls(&self) -> u32 {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    fn asked(&self) -> u32 {
+        self.asked.load(Ordering::Relaxed)
     }
 }
 
@@ -179,14 +222,90 @@ async fn edges_over_one_redis_share_the_limit() {
     }
 }
 
+#[tokio::test]
+async fn whoever_guesses_keys_is_refused_before_anyone_is_asked_and_his_neighbours_are_not() {
+    let house = House::new(0, 0, Limiter::memory());
+    let (here, elsewhere) = (Some("192.0.2.1"), Some("192.0.2.2"));
+    house.call_from(here, "team.known").await.unwrap();
+    for guess in ["a", "b", "c"] {
+        let refusal = house.call_from(here, guess).await.unwrap_err();
+        assert_eq!(refusal.code(), Code::Unauthenticated, "{refusal:?}");
+    }
+    assert_eq!(house.asked(), 4);
+    for guess in ["d", "team.new"] {
+        let refusal = house.call_from(here, guess).await.unwrap_err();
+        let told = (refusal.code(), rpc::reason_of(&refusal));
+        assert_eq!(told, (Code::ResourceExhausted, Some(ErrorReason::RateLimited)), "{refusal:?}");
+        let retry = refusal.get_error_details().retry_info().unwrap().retry_delay.unwrap();
+        assert!(retry.as_secs() <= 20 && !retry.is_zero(), "{retry:?}");
+        assert!(!refusal.message().contains("team.new"), "{refusal:?}");
+    }
+    assert_eq!(house.asked(), 4, "no one was asked");
+    house.call_from(elsewhere, "team.new").await.unwrap();
+    // What was valid lately is asked for again when it is believed no more.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    house.call_from(here, "team.known").await.unwrap();
+    assert_eq!(house.asked(), 6);
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_valid_is_asked_for_once_in_a_while_and_counts_each_time() {
+    let house = House::new(0, 0, Limiter::memory());
+    let codes = async |key: &str| house.call_from(Some("192.0.2.1"), key).await.unwrap_err().code();
+    for _ in 0..3 {
+        assert_eq!(codes("wrong").await, Code::Unauthenticated);
+    }
+    assert_eq!((codes("wrong").await, house.asked()), (Code::ResourceExhausted, 1));
+    // Calls without any key count as well.
+    let house = House::new(0, 0, Limiter::memory());
+    let codes = async |key: &str| house.call_from(Some("192.0.2.1"), key).await.unwrap_err().code();
+    for _ in 0..3 {
+        assert_eq!(codes("").await, Code::Unauthenticated);
+    }
+    assert_eq!((codes("").await, house.asked()), (Code::ResourceExhausted, 0));
+}
+
+#[tokio::test]
+async fn the_address_of_a_caller_is_that_of_its_socket() {
+    let house = House::new(0, 0, Limiter::memory());
+    let bound = rpc::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let peer = format!("http://{}", bound.address);
+    let options = ServerOptions { accept_http1: true, max_connection_age: Duration::from_mins(1) };
+    let (_, server) = rpc::serve(bound, house.edge.clone(), &options, std::future::pending()).unwrap();
+    let server = tokio::spawn(server);
+    let link = rpc::remote("edge", &peer).unwrap();
+    let mut codes = Vec::new();
+    for guess in ["a", "b", "c", "d"] {
+        let mut request = tonic::Request::new(GetToolRequest::default());
+        request.metadata_mut().insert("x-api-key", guess.parse().unwrap());
+        codes.push(RegistryServiceClient::new(link.clone()).get_tool(request).await.unwrap_err().code());
+    }
+    server.abort();
+    let refused = Code::Unauthenticated;
+    assert_eq!(codes, [refused, refused, refused, Code::ResourceExhausted]);
+}
+
+#[tokio::test]
+async fn one_call_more_than_may_be_passed_on_is_refused_and_none_after_it() {
+    let config = Config { max_concurrent_requests: 1, ..config(0, 0) };
+    let house = House::with(&config, Limiter::memory());
+    let (first, second) = tokio::join!(house.call("team.held"), async {
+        // The first is at the permissions service when this is reached.
+        let second = house.call("team.key").await;
+        house.go.notify_one();
+        second
+    });
+    first.unwrap();
+    let refusal = second.unwrap_err();
+    let told = (refusal.code(), rpc::reason_of(&refusal));
+    assert_eq!(told, (Code::Unavailable, Some(ErrorReason::Overloaded)), "{refusal:?}");
+    house.call("team.key").await.unwrap();
+}
+
 #[test]
-fn a_limit_without_a_burst_is_a_fault() {
-    let config = |requests_per_minute, burst| Config {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        cors_origins: vec![],
-        requests_per_minute,
-        burst,
-    };
+fn settings_that_let_nothing_pass_are_faults() {
     assert!(config(6_000, 0).validate().join("\n").contains("edge.burst"));
     assert!(config(0, 0).validate().is_empty());
+    let none = Config { max_concurrent_requests: 0, ..config(0, 0) };
+    assert!(none.validate().join("\n").contains("edge.max_concurrent_requests"));
 }

@@ -130,20 +130,25 @@ pub(crate) async fn with_retries(
 ) -> Tried {
     let shield = executor.shield(&run.caller.team, candidate);
     shield.budget.deposit(tokio::time::Instant::now());
-    let (mut retry, mut backoff) = (0, Duration::ZERO);
+    let (mut retry, mut backoff, mut before) = (0, Duration::ZERO, None);
     loop {
         let kind = if retry == 0 { first } else { AttemptKind::Retry };
         log.begin(candidate, kind, backoff.as_secs_f64() * 1_000.0);
         let tried = attempt(executor, run, candidate, &shield, log).await;
         let failure = tried.ended.as_ref().err().cloned();
-        log.end(failure.clone());
+        let has_asked = log.end(failure.clone());
         let Some(error) = failure else { return tried };
+        // An attempt that never came to the tool says nothing of it: the tool's own failure is the one before.
+        let hides = !has_asked && error.code != ToolErrorCode::OwnerDied;
+        if let Some(failed) = before.take().filter(|_| hides) {
+            return failed;
+        }
         let Some(delay) = next_delay(run, candidate, &shield, &error, retry) else { return tried };
         if let Some(attempt) = log.last() {
             run.progress.attempt(&attempt);
         }
         tokio::time::sleep(delay).await;
-        (backoff, retry) = (delay, retry + 1);
+        (backoff, retry, before) = (delay, retry + 1, Some(tried));
     }
 }
 
@@ -222,7 +227,7 @@ async fn attempt(
 /// What an attempt holds while it runs.
 type Admitted = (Option<Permit>, resilience::Guard);
 
-/// Passes the tool's rate, its circuit breaker, its bulkhead and the lease, or says which held it back.
+/// Passes the tool's rate, its circuit breaker, its bulkhead, the lease and the deadline, or says which held it back.
 async fn admitted(
     executor: &Executor,
     run: &Run,
@@ -240,17 +245,24 @@ async fn admitted(
             return Err(held_back(ToolErrorCode::CircuitOpen, &message, open.retry_after));
         }
     };
-    let guard = shield
-        .bulkhead
-        .enter()
-        .await
-        .map_err(|full| held_back(ToolErrorCode::ToolBusy, &format!("{name} is busy: {full}"), SOON))?;
-    // Last: the lease may have ended while the call waited.
+    let left = run.deadline.saturating_duration_since(Instant::now());
+    let entered = tokio::time::timeout(left, shield.bulkhead.enter()).await;
+    // Last: the lease may have ended while the call waited, and so may its time.
     if !executor.lease.is_held_since(run.taken_up) {
         let message = "this process lost touch with the database; another one may own the call by now";
         return Err(ToolError::new(ToolErrorCode::OwnerDied, message).having(Reached::No));
     }
+    let busy = |full| held_back(ToolErrorCode::ToolBusy, &format!("{name} is busy: {full}"), SOON);
+    let guard = entered.map_err(|_| too_late())?.map_err(busy)?;
+    if Instant::now() >= run.deadline {
+        return Err(too_late());
+    }
     Ok((permit, guard))
+}
+
+fn too_late() -> ToolError {
+    let message = "the time of the call was over before the tool could be asked";
+    ToolError::new(ToolErrorCode::Timeout, message).having(Reached::No)
 }
 
 async fn within_rate(
@@ -312,7 +324,7 @@ fn sanitised(mut error: ToolError) -> ToolError {
 }
 
 /// The names in a result are the tool's own words too.
-fn clean_all(violations: &mut [Violation]) {
+pub(crate) fn clean_all(violations: &mut [Violation]) {
     for violation in violations {
         violation.pointer = clean(&violation.pointer);
         violation.message = clean(&violation.message);

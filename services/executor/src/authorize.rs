@@ -1,6 +1,9 @@
 //! Asks the permissions service, and settles what it reserved. Permissions unreachable means denied.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use ::rpc::{ErrorReason, Link, Outgoing};
 use chrono::Utc;
@@ -18,7 +21,7 @@ use tracing::Instrument;
 use types::{Caller, Kind};
 use uuid::Uuid;
 
-use crate::{Error, resolve::definition};
+use crate::{Error, events::Settlement, resolve::definition};
 
 /// How long a decision may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,6 +68,7 @@ pub(crate) struct Authorizer {
 }
 
 /// A decision whose place is given back when this is dropped.
+#[derive(Debug)]
 pub(crate) struct Reserved {
     authorizer: Authorizer,
     runs: TaskTracker,
@@ -78,11 +82,12 @@ impl Reserved {
         self.decision.take().unwrap_or_default()
     }
 
-    /// Settles it, in a task of its own: permissions may be slow.
-    pub(crate) fn settle(mut self, committed: bool, cost_micro_usd: i64) {
-        self.end(committed, cost_micro_usd);
+    /// What it comes to.
+    pub(crate) fn charge(self, committed: bool, cost_micro_usd: i64) -> Charge {
+        Charge { reserved: self, committed, cost_micro_usd, is_recorded: AtomicBool::new(false) }
     }
 
+    /// Settles it, in a task of its own: permissions may be slow.
     fn end(&mut self, committed: bool, cost_micro_usd: i64) {
         let Some(decision) = self.decision.take() else { return };
         let (authorizer, caller) = (self.authorizer.clone(), self.caller.clone());
@@ -97,6 +102,45 @@ impl Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         self.end(false, 0);
+    }
+}
+
+/// What a decision comes to. It is recorded with the outcome of its call, so that no death of the process parts the
+/// two; where no outcome was recorded, it is settled when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    reserved: Reserved,
+    committed: bool,
+    cost_micro_usd: i64,
+    is_recorded: AtomicBool,
+}
+
+impl Charge {
+    /// The same as it is recorded; `None`: nothing was reserved.
+    pub(crate) fn settlement(&self) -> Option<Settlement> {
+        let decision = self.reserved.decision.as_ref().filter(|decision| decision.reserved)?;
+        Some(Settlement {
+            team_id: self.reserved.caller.team.clone(),
+            agent_id: self.reserved.caller.agent.clone(),
+            decision_id: decision.id?,
+            committed: self.committed,
+            cost_micro_usd: self.cost_micro_usd,
+        })
+    }
+
+    /// From here on the record settles it.
+    pub(crate) fn recorded(&self) {
+        self.is_recorded.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if self.is_recorded.load(Ordering::Acquire) {
+            self.reserved.decision = None;
+        } else {
+            self.reserved.end(self.committed, self.cost_micro_usd);
+        }
     }
 }
 

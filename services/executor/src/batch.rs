@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use ::rpc::Call;
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 
 use crate::{
     Error, Executor,
@@ -26,38 +26,44 @@ pub(crate) struct Batch {
     pub stop_on_failure: bool,
 }
 
-/// Runs the calls and gives what became of each, in their order.
-pub(crate) async fn batch(executor: &Arc<Executor>, call: &Call, batch: Batch) -> Vec<Result<Answer, Error>> {
+/// Runs the calls and gives what became of each, in their order, as soon as it is known: whoever keeps all of them
+/// decides how much of each to keep.
+pub(crate) fn batch(
+    executor: &Arc<Executor>,
+    call: &Call,
+    batch: Batch,
+) -> impl Stream<Item = Result<Answer, Error>> + Send + use<> {
     let parallelism = match batch.parallelism {
         0 => executor.config.parallel_limit,
         asked => asked,
     };
     let stop = Stop { wanted: batch.stop_on_failure, failed: AtomicBool::new(false), first: OnceLock::new() };
-    let one = |(index, request): (usize, Result<Request, Error>)| {
-        let (executor, stop) = (Arc::clone(executor), &stop);
+    let (executor, call, stop) = (Arc::clone(executor), Arc::new(call.clone()), Arc::new(stop));
+    let one = move |(index, request): (usize, Result<Request, Error>)| {
+        let (executor, call, stop) = (Arc::clone(&executor), Arc::clone(&call), Arc::clone(&stop));
         async move {
             if let Some(left_out) = stop.left_out() {
                 return Err(left_out);
             }
             let answer = match request {
-                Ok(request) => in_time(call, invoke::invoke(&executor, call, request)).await,
+                Ok(request) => in_time(&executor, &call, request).await,
                 Err(error) => Err(error),
             };
             stop.note(index, &answer);
             answer
         }
     };
-    let calls = stream::iter(batch.calls.into_iter().enumerate().map(one));
-    calls.buffered(parallelism.max(1)).collect().await
+    stream::iter(batch.calls.into_iter().enumerate().map(one)).buffered(parallelism.max(1))
 }
 
 /// The answer of a call, unless the deadline passes before it has begun; a call under way tells so itself.
-async fn in_time(call: &Call, invoked: impl Future<Output = Result<Answer, Error>>) -> Result<Answer, Error> {
-    let too_late = || Err(Error::NotBegun("the deadline passed before it began".to_owned()));
+async fn in_time(executor: &Arc<Executor>, call: &Call, request: Request) -> Result<Answer, Error> {
+    let too_late = || Error::NotBegun("the deadline passed before it began".to_owned());
     if call.time_left().is_zero() {
-        return too_late();
+        return Err(too_late());
     }
-    tokio::time::timeout(call.time_left(), invoked).await.unwrap_or_else(|_| too_late())
+    let begun = tokio::time::timeout(call.time_left(), invoke::begin(executor, call, &request)).await;
+    invoke::go_on(executor, call, request, begun.map_err(|_| too_late())??).await
 }
 
 /// Remembers the first call that did not succeed.

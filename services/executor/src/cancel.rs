@@ -92,6 +92,6 @@ async fn end_queued(executor: &Executor, execution: &Execution) -> Result<(), Er
     let ended = store::outcomes_update(&mut transaction, &[&outcome]).await?.pop();
     let ended = ended.ok_or_else(|| Error::Internal("a queued execution could not be ended".into()))?;
     transaction.commit().await.map_err(::store::Error::from)?;
-    executor.relays.hand_over(outcome.events, &ended.events);
+    executor.relays.hand_over(&outcome.events, &ended.events);
     Ok(())
 }

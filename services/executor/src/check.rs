@@ -14,6 +14,9 @@ use crate::{
     validate::Violation,
 };
 
+/// Most tokens of a kind that one result may report.
+const MAX_TOKENS: i64 = 1_000_000_000_000;
+
 /// A result that may be answered.
 #[derive(Debug)]
 pub(crate) struct Checked {
@@ -72,12 +75,13 @@ fn violations(executor: &Executor, candidate: &Candidate<'_>, value: &Value) -> 
     executor.schemas.check(schema, value)
 }
 
-/// The tokens that a result reports under `usage`, in the words of either kind of model API.
+/// The tokens that a result reports under `usage`, in the words of either kind of model API; never more than
+/// `MAX_TOKENS` of a kind, whatever the tool says: its figures are sums of them.
 fn tokens(value: &Value) -> (i64, i64) {
     let usage = value.get("usage").or_else(|| value.pointer("/_meta/usage"));
     let count = |names: [&str; 2]| {
         let number = names.iter().find_map(|name| usage?.get(name)?.as_i64());
-        number.filter(|number| *number >= 0).unwrap_or(0)
+        number.unwrap_or(0).clamp(0, MAX_TOKENS)
     };
     (count(["input_tokens", "prompt_tokens"]), count(["output_tokens", "completion_tokens"]))
 }
@@ -95,5 +99,7 @@ mod tests {
         assert_eq!(tokens(&json!({"_meta": {"usage": {"input_tokens": 1}}})), (1, 0));
         assert_eq!(tokens(&json!({"usage": {"input_tokens": -4, "output_tokens": "many"}})), (0, 0));
         assert_eq!(tokens(&json!([1, 2])), (0, 0));
+        let most = json!({"usage": {"input_tokens": i64::MAX, "output_tokens": MAX_TOKENS}});
+        assert_eq!(tokens(&most), (MAX_TOKENS, MAX_TOKENS));
     }
 }

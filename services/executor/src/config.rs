@@ -39,6 +39,12 @@ pub struct Config {
     pub metrics_refresh_s: u64,
     /// After how long without news a watcher is told that all is alive, in seconds.
     pub watch_heartbeat_s: u64,
+    /// How long a watch lasts at most, in seconds; it can be resumed.
+    pub watch_timeout_s: u64,
+    /// Watches that this process serves at once.
+    pub max_watches: usize,
+    /// How many of them one team may have.
+    pub max_watches_per_team: usize,
     /// Answers of tools that are kept.
     pub cache: CacheConfig,
     /// The Python sandbox.
@@ -151,6 +157,12 @@ impl Config {
         check(self.max_wait_ms <= 60_000, "max_wait_ms must be at most 60000");
         check(self.metrics_refresh_s >= 10, "metrics_refresh_s must be at least 10");
         check((1..=300).contains(&self.watch_heartbeat_s), "watch_heartbeat_s must be 1 to 300");
+        check((1..=86_400).contains(&self.watch_timeout_s), "watch_timeout_s must be 1 to 86400");
+        check((1..=100_000).contains(&self.max_watches), "max_watches must be 1 to 100000");
+        check(
+            (1..=self.max_watches).contains(&self.max_watches_per_team),
+            "max_watches_per_team must be 1 to max_watches",
+        );
         check(self.cache.max_entry_bytes >= 1_024, "cache.max_entry_bytes must be at least 1024");
         check(
             self.cache.max_bytes >= self.cache.max_entry_bytes as u64,
@@ -182,6 +194,10 @@ impl Config {
 
     pub(crate) fn execution_timeout(&self) -> Duration {
         Duration::from_secs(self.execution_timeout_s)
+    }
+
+    pub(crate) fn watch_timeout(&self) -> Duration {
+        Duration::from_secs(self.watch_timeout_s)
     }
 
     pub(crate) fn max_wait(&self) -> Duration {

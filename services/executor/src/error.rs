@@ -85,6 +85,22 @@ pub enum Error {
         /// The execution that has it.
         execution_id: String,
     },
+    /// As many watches are open as may be.
+    #[error("{whose} has {most} watches open")]
+    TooManyWatches {
+        /// The team or the process.
+        whose: &'static str,
+        /// So many may be.
+        most: usize,
+    },
+    /// A watch has lasted as long as it may.
+    #[error("the watch has lasted {longest:?}")]
+    WatchTooLong {
+        /// So long may it.
+        longest: Duration,
+        /// Sequence number of the last event that was sent.
+        after: i64,
+    },
     /// A call of the same request id was held back while this one waited for it.
     #[error("the call that this one joined was held back")]
     Overtaken,
@@ -159,7 +175,8 @@ impl ServiceError for Error {
             | Self::NotBegun(_) => Kind::Precondition,
             Self::Denied { reason: ErrorReason::QuotaExhausted | ErrorReason::BudgetExhausted, .. }
             | Self::HeldBack { reason: ErrorReason::RateLimited, .. }
-            | Self::ResultLeftOut { .. } => Kind::Exhausted,
+            | Self::ResultLeftOut { .. }
+            | Self::TooManyWatches { .. } => Kind::Exhausted,
             Self::Denied { .. } => Kind::Denied,
             Self::HeldBack { .. }
             | Self::Overtaken
@@ -167,7 +184,7 @@ impl ServiceError for Error {
             | Self::AuditBacklog(_)
             | Self::OutcomeLost { .. }
             | Self::Peer { .. } => Kind::Unavailable,
-            Self::Deadline { .. } => Kind::Deadline,
+            Self::Deadline { .. } | Self::WatchTooLong { .. } => Kind::Deadline,
             Self::Store(error) => error.kind(),
             Self::Internal(_) => Kind::Internal,
         }
@@ -188,7 +205,8 @@ impl ServiceError for Error {
             Self::NotFound(_) => ErrorReason::NotFound,
             Self::ShuttingDown => ErrorReason::ShuttingDown,
             Self::AuditBacklog(_) => ErrorReason::AuditBacklog,
-            Self::Deadline { .. } => ErrorReason::DeadlineExceeded,
+            Self::Deadline { .. } | Self::WatchTooLong { .. } => ErrorReason::DeadlineExceeded,
+            Self::TooManyWatches { .. } => ErrorReason::Overloaded,
             Self::OutcomeLost { .. } => ErrorReason::OutcomeUnknown,
             Self::Peer { .. } => ErrorReason::ServiceUnavailable,
             Self::Store(store::Error::Unavailable(_)) => ErrorReason::StoreUnavailable,
@@ -223,6 +241,12 @@ impl ServiceError for Error {
             Self::ResultLeftOut { execution_id } => format!(
                 "the results of the batch are larger than one message; this one is on execution {execution_id} (GetExecution)"
             ),
+            Self::TooManyWatches { whose, most } => {
+                format!("{whose} has {most} watches open, as many as it may; end one, or try again")
+            }
+            Self::WatchTooLong { longest, after } => {
+                format!("a watch lasts {} s at most; go on with after_sequence {after}", longest.as_secs())
+            }
             Self::Overtaken => "the same request was held back; try again".into(),
             Self::NotCancellable { status, .. } => {
                 format!("the execution is {status} already; there is nothing to cancel")
@@ -272,6 +296,9 @@ impl ServiceError for Error {
                 let kind = "EXECUTION_STATUS".to_owned();
                 details.precondition = Some((kind, id.clone(), format!("the execution is {status}")));
             }
+            Self::WatchTooLong { after, .. } => {
+                details.metadata.insert("after_sequence".into(), after.to_string());
+            }
             Self::Overtaken => details.retry_after = Some(Duration::from_secs(1)),
             Self::ToolNotFound { nearest, .. } if !nearest.is_empty() => {
                 details.metadata.insert("nearest".into(), nearest.join(","));
@@ -289,7 +316,7 @@ impl ServiceError for Error {
             | Self::OutcomeLost { execution_id } => {
                 details.metadata.insert("execution_id".into(), execution_id.clone());
             }
-            Self::ShuttingDown | Self::AuditBacklog(_) | Self::Peer { .. } => {
+            Self::ShuttingDown | Self::AuditBacklog(_) | Self::Peer { .. } | Self::TooManyWatches { .. } => {
                 details.retry_after = Some(Duration::from_secs(1));
             }
             Self::Denied { .. }

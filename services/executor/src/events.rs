@@ -54,20 +54,26 @@ pub(crate) fn of(
     events
 }
 
-/// The end of the reservation that an execution holds. What may have been done counts as done.
-fn settled(execution: &Execution, finished: &Finished) -> Option<OutboxEvent> {
+/// The ends of the reservations that an execution holds: its own, and one for each fallback that was allowed.
+fn settled(execution: &Execution, finished: &Finished) -> Vec<OutboxEvent> {
+    let of_fallbacks = finished.charges.iter().filter_map(|charge| charge.settlement());
+    let all = own_settlement(execution, finished).into_iter().chain(of_fallbacks);
+    // A struct of texts and numbers has a JSON form.
+    let payloads = all.filter_map(|settlement| serde_json::to_vec(&settlement).ok());
+    payloads.map(|payload| OutboxEvent { destination: PERMISSIONS, payload }).collect()
+}
+
+/// What may have been done counts as done.
+fn own_settlement(execution: &Execution, finished: &Finished) -> Option<Settlement> {
     let decision_id = execution.decision_id.filter(|_| execution.reserved)?;
     let may_be_done = finished.ended.as_ref().is_err_and(|error| error.reached != Reached::No);
-    let settlement = Settlement {
+    Some(Settlement {
         team_id: execution.team_id.clone(),
         agent_id: execution.agent_id.clone(),
         decision_id,
         committed: finished.was_made() || may_be_done,
         cost_micro_usd: finished.own_cost_micro_usd,
-    };
-    // A struct of texts and numbers has a JSON form.
-    let payload = serde_json::to_vec(&settlement).ok()?;
-    Some(OutboxEvent { destination: PERMISSIONS, payload })
+    })
 }
 
 /// A cached answer, a call that never came to the tool, and one that its caller gave up say nothing of the tool.

@@ -1,15 +1,16 @@
 //! Another tool in place of one that failed. Never runs one where the first may have taken effect and must not
 //! take effect twice, and never one that the caller may not call.
 
-use std::{collections::HashMap, sync::Arc};
+mod expression;
 
-use cel::{Context, Env, Value as CelValue, objects::Key};
+use std::sync::Arc;
+
 use proto::registry::v1::{Fallback, FallbackCondition, Tool};
 use serde_json::{Value, json};
 
 use crate::{
     Error, Executor,
-    attempt::{Candidate, Tried, with_retries},
+    attempt::{Candidate, Tried, clean_all, with_retries},
     authorize::{Reserved, question},
     invoke::digest,
     outcome::{AttemptKind, Reached, ToolError, ToolErrorCode},
@@ -59,10 +60,8 @@ pub(crate) async fn attempt(
 ) -> Tried {
     let before = log.spent();
     let prepared = prepare(executor, run, fallback, error).await;
-    let (tool, arguments, _charge) = match prepared {
-        Ok((tool, arguments, reserved)) => {
-            (tool, arguments, Charge { reserved: Some(reserved), log, before })
-        }
+    let (tool, arguments, _place) = match prepared {
+        Ok((tool, arguments, reserved)) => (tool, arguments, Place { reserved: Some(reserved), log, before }),
         Err((tool, failed)) => {
             let arguments = Value::Null;
             log.begin(&Candidate::fallback(&tool, &arguments), AttemptKind::Fallback, 0.0);
@@ -74,20 +73,20 @@ pub(crate) async fn attempt(
     with_retries(executor, run, &candidate, AttemptKind::Fallback, log).await
 }
 
-/// What a fallback holds of the caller's limits. Settled when this is dropped: when its run is cancelled or panics
-/// too.
-struct Charge<'a> {
+/// What a fallback holds of the caller's limits. Goes to the log when this is dropped: when its run is cancelled or
+/// panics too.
+struct Place<'a> {
     reserved: Option<Reserved>,
     log: &'a AttemptLog,
     before: Spent,
 }
 
-impl Drop for Charge<'_> {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
         let spent = self.log.spent();
         if let Some(reserved) = self.reserved.take() {
             let cost = spent.fallbacks_micro_usd - self.before.fallbacks_micro_usd;
-            reserved.settle(spent.calls > self.before.calls, cost);
+            self.log.charge(reserved.charge(spent.calls > self.before.calls, cost));
         }
     }
 }
@@ -112,10 +111,9 @@ async fn prepare(
     let tool =
         executor.resolver.resolve(&run.caller, &fallback.tool).await.map_err(|e| unusable(named(), &e))?;
     let with = |error: Error| unusable(Arc::clone(&tool), &error);
-    let arguments = arguments(run, fallback, error).map_err(Error::Internal);
-    let arguments = arguments.map_err(|error| {
-        (Arc::clone(&tool), ToolError::new(ToolErrorCode::FallbackUnusable, error.to_string()))
-    })?;
+    let arguments = arguments(run, fallback, error)
+        .await
+        .map_err(|why| (Arc::clone(&tool), ToolError::new(ToolErrorCode::FallbackUnusable, why)))?;
     let definition = definition(&tool).map_err(with)?;
     let stands_in = Candidate::fallback(&tool, &arguments);
     if stands_in.has_side_effect() && !Candidate::asked_for(run).has_side_effect() {
@@ -123,8 +121,10 @@ async fn prepare(
         let message = "it has side effects, and the tool it stands in for has none";
         return Err((Arc::clone(&tool), ToolError::new(ToolErrorCode::FallbackUnusable, message)));
     }
-    let violations = executor.schemas.check(&definition.input_schema_json, &arguments);
+    let mut violations = executor.schemas.check(&definition.input_schema_json, &arguments);
     if !violations.is_empty() {
+        // They are recorded, and a name that the schema does not expect may be a secret.
+        clean_all(&mut violations);
         let message = "the arguments made for it break its input schema";
         let failed = ToolError::new(ToolErrorCode::FallbackUnusable, message);
         return Err((Arc::clone(&tool), ToolError { violations, ..failed }));
@@ -141,51 +141,15 @@ fn unknown(name: &str) -> Tool {
     Tool { definition: Some(definition), ..Tool::default() }
 }
 
-/// The fallback's arguments: the same, or what its expression makes of them. The registry has bounded the
-/// expression's nesting, so that it ends soon.
-fn arguments(run: &Run, fallback: &Fallback, error: &ToolError) -> Result<Value, String> {
+/// The fallback's arguments: the same, or what its expression makes of them.
+async fn arguments(run: &Run, fallback: &Fallback, error: &ToolError) -> Result<Value, String> {
     if fallback.arguments.is_empty() {
         return Ok(run.arguments.clone());
     }
     let error = json!({ "code": error.code.as_str(), "message": error.message });
     let tool = json!(run.execution.tool_name);
-    evaluate(&fallback.arguments, &[("arguments", &run.arguments), ("error", &error), ("tool", &tool)])
-}
-
-/// What a CEL expression makes of these variables: an object.
-fn evaluate(expression: &str, variables: &[(&str, &Value)]) -> Result<Value, String> {
-    let env = Arc::new(Env::stdlib());
-    // Without what `cel` says: it repeats values, and those may be secrets.
-    let program = env.compile(expression).map_err(|_| "its arguments expression is wrong".to_owned())?;
-    let mut context = Context::with_env(env);
-    for (name, value) in variables {
-        context.add_variable_from_value(*name, cel_value(value));
-    }
-    let made = program
-        .execute(&context)
-        .map_err(|_| "its arguments cannot be made from those of this call".to_owned())?;
-    let made = made.json().map_err(|_| "its arguments expression gives no JSON".to_owned())?;
-    if made.is_object() { Ok(made) } else { Err("its arguments expression gives no object".to_owned()) }
-}
-
-/// JSON as CEL sees it: whole numbers are `int`, as they are in a literal.
-fn cel_value(value: &Value) -> CelValue {
-    match value {
-        Value::Null => CelValue::Null,
-        Value::Bool(flag) => CelValue::Bool(*flag),
-        Value::String(text) => CelValue::String(Arc::new(text.clone())),
-        Value::Number(number) => number
-            .as_i64()
-            .map(CelValue::Int)
-            .or_else(|| number.as_u64().map(CelValue::UInt))
-            .or_else(|| number.as_f64().map(CelValue::Float))
-            .unwrap_or(CelValue::Null),
-        Value::Array(items) => CelValue::List(Arc::new(items.iter().map(cel_value).collect())),
-        Value::Object(fields) => {
-            let entry = |(name, value): (&String, &Value)| (Key::from(name.clone()), cel_value(value));
-            CelValue::from(fields.iter().map(entry).collect::<HashMap<Key, CelValue>>())
-        }
-    }
+    let variables = vec![("arguments", run.arguments.clone()), ("error", error), ("tool", tool)];
+    expression::evaluate(fallback.arguments.clone(), variables).await
 }
 
 #[cfg(test)]
@@ -218,18 +182,5 @@ mod tests {
         assert_eq!(names(ToolErrorCode::InvalidResult), ["broken", "last"]);
         assert_eq!(names(ToolErrorCode::CircuitOpen), ["last"]);
         assert!(names(ToolErrorCode::OwnerDied).is_empty());
-    }
-
-    #[test]
-    fn an_expression_maps_the_arguments_and_must_give_an_object() {
-        let arguments = json!({"query": "rust", "limit": 3, "deep": {"a": [1, 2.5, null]}});
-        let with = |expression: &str| evaluate(expression, &[("arguments", &arguments)]);
-        assert_eq!(
-            with(r#"{"q": arguments.query + "!", "n": arguments.limit * 2, "d": arguments.deep}"#).unwrap(),
-            json!({"q": "rust!", "n": 6, "d": {"a": [1, 2.5, null]}})
-        );
-        assert!(with("arguments.limit").unwrap_err().contains("no object"));
-        assert!(with("arguments.nothing").is_err());
-        assert!(with("{").unwrap_err().contains("wrong"));
     }
 }

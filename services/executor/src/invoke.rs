@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Largest sanitised arguments that are stored, in bytes of JSON text.
-const MAX_STORED_ARGUMENTS: usize = 64 * 1024;
+pub(crate) const MAX_STORED_ARGUMENTS: usize = 64 * 1024;
 
 /// A checked request for one run.
 #[derive(Debug, Clone, Default)]
@@ -95,12 +95,39 @@ pub(crate) struct Permitted {
     pub admitted: TaskTrackerToken,
 }
 
+/// What a request came to before anything was recorded of it.
+pub(crate) enum Begun {
+    /// An earlier request of the same id and body has this execution.
+    Known(Uuid),
+    /// It may be made.
+    Permitted(Box<Permitted>),
+}
+
 /// Runs one tool, or answers with what an earlier request of the same id got.
 pub(crate) async fn invoke(executor: &Arc<Executor>, call: &Call, request: Request) -> Result<Answer, Error> {
-    if let Some(id) = known(executor, call, &request).await? {
-        return replay::ended(executor, call, id).await;
+    let begun = begin(executor, call, &request).await?;
+    go_on(executor, call, request, begun).await
+}
+
+/// What comes before the intent: may be dropped at any time, and then nothing was begun.
+pub(crate) async fn begin(executor: &Arc<Executor>, call: &Call, request: &Request) -> Result<Begun, Error> {
+    match known(executor, call, request).await? {
+        Some(id) => Ok(Begun::Known(id)),
+        None => Ok(Begun::Permitted(Box::new(permitted(executor, call, request).await?))),
     }
-    let permitted = permitted(executor, call, &request).await?;
+}
+
+/// From the intent to the answer; at the caller's deadline the answer is the id of what goes on.
+pub(crate) async fn go_on(
+    executor: &Arc<Executor>,
+    call: &Call,
+    request: Request,
+    begun: Begun,
+) -> Result<Answer, Error> {
+    let permitted = match begun {
+        Begun::Known(id) => return replay::ended(executor, call, id).await,
+        Begun::Permitted(permitted) => *permitted,
+    };
     let intent = intent(executor, call, &request, &permitted)?;
     let Permitted { tool, arguments, decision, admitted, .. } = permitted;
     let run = Run::new(executor, call, &request, (tool, arguments), decision, intent.execution)?;

@@ -4,10 +4,28 @@
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-/// The lease of this process. The clock goes on while a process is stopped.
+use rustix::time::{ClockId, clock_gettime};
+
+/// A time of the clock that goes on while this process is stopped, and while the machine sleeps as well
+/// (`CLOCK_BOOTTIME`); `Instant` stands still then, and the others' clocks do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(Duration);
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        // It counts from the start of the machine, so it is never below zero.
+        Self(Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default())
+    }
+
+    fn elapsed(self) -> Duration {
+        Self::now().0.saturating_sub(self.0)
+    }
+}
+
+/// The lease of this process.
 #[derive(Debug)]
 pub(crate) struct Lease {
     term: Duration,
@@ -16,23 +34,23 @@ pub(crate) struct Lease {
 
 #[derive(Debug)]
 struct State {
-    heard: Instant,
+    heard: Moment,
     /// Since when there was no gap.
-    since: Instant,
+    since: Moment,
 }
 
 impl Lease {
     /// Held from now on.
     pub(crate) fn new(term: Duration) -> Self {
-        let now = Instant::now();
+        let now = Moment::now();
         Self { term, state: Mutex::new(State { heard: now, since: now }) }
     }
 
     /// Holds it from the time at which a heartbeat was sent that has arrived.
-    pub(crate) fn renew(&self, sent: Instant) {
+    pub(crate) fn renew(&self, sent: Moment) {
         let mut state = self.lock();
         if state.heard.elapsed() >= self.term {
-            state.since = Instant::now();
+            state.since = Moment::now();
         }
         state.heard = sent;
     }
@@ -43,7 +61,7 @@ impl Lease {
     }
 
     /// Whether they had to all the time since then, so that what was taken up then is still this process's.
-    pub(crate) fn is_held_since(&self, then: Instant) -> bool {
+    pub(crate) fn is_held_since(&self, then: Moment) -> bool {
         let state = self.lock();
         state.heard.elapsed() < self.term && state.since <= then
     }
@@ -57,26 +75,40 @@ impl Lease {
 mod tests {
     use super::*;
 
+    const TERM: Duration = Duration::from_secs(30);
+
+    /// A time at which a lease began that has ended.
+    fn long_ago() -> Moment {
+        Moment(Moment::now().0.checked_sub(TERM + Duration::from_secs(1)).unwrap())
+    }
+
     #[test]
     fn it_ends_with_its_term_and_a_heartbeat_renews_it() {
-        let lease = Lease::new(Duration::from_secs(1_000));
+        let lease = Lease::new(TERM);
         assert!(lease.is_held());
-        let long_ago = Instant::now().checked_sub(Duration::from_secs(1_001)).unwrap();
-        lease.renew(long_ago);
+        lease.renew(long_ago());
         assert!(!lease.is_held());
-        lease.renew(Instant::now());
+        lease.renew(Moment::now());
         assert!(lease.is_held());
     }
 
     #[test]
     fn what_was_taken_up_before_a_gap_stays_out_of_reach_after_it() {
-        let lease = Lease::new(Duration::from_secs(1_000));
-        let before = Instant::now();
+        let lease = Lease::new(TERM);
+        let before = Moment::now();
         lease.renew(before);
         assert!(lease.is_held_since(before));
-        lease.renew(before.checked_sub(Duration::from_secs(1_001)).unwrap());
-        lease.renew(Instant::now());
+        lease.renew(long_ago());
+        lease.renew(Moment::now());
         assert!(lease.is_held() && !lease.is_held_since(before));
-        assert!(lease.is_held_since(Instant::now()));
+        assert!(lease.is_held_since(Moment::now()));
+    }
+
+    #[test]
+    fn its_clock_counts_the_time_that_the_machine_slept() {
+        // proc_uptime(5): the seconds since the start of the machine, those of its sleep among them.
+        let text = std::fs::read_to_string("/proc/uptime").unwrap();
+        let uptime: f64 = text.split_whitespace().next().unwrap().parse().unwrap();
+        assert!((Moment::now().0.as_secs_f64() - uptime).abs() < 20.0, "{text}");
     }
 }

@@ -1,54 +1,82 @@
 //! Group commit: intents, outcomes and events of many calls in one transaction, so that a durable call
 //! costs a share of a flush and not a flush. No tool may run before its intent came back from here.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
-use ::store::{Database, Error, Kept};
-use tokio::sync::{mpsc, oneshot};
+use ::store::{Database, Entry, Error, GroupCommit, Kept};
+use uuid::Uuid;
 
 use crate::{
     relay::Relays,
-    store::{self, Group, Intent, OutboxEvent, Outcome, ProgressEvent, Written},
+    store::{self, Connection, Group, Intent, OutboxEvent, Outcome, ProgressEvent, Written},
 };
-
-/// Entries written at once.
-const MAX_BATCH: usize = 256;
-/// Bytes of long texts written at once, unless one entry alone has more.
-const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// Entries that may wait; more make their callers wait.
-const QUEUE: usize = 4_096;
-
-enum Entry {
-    Intent(Box<Intent>, oneshot::Sender<Result<bool, Error>>),
-    Outcome(Box<Outcome>, oneshot::Sender<Result<bool, Error>>),
-    Events(Vec<OutboxEvent>, oneshot::Sender<Result<bool, Error>>),
-    Progress(Box<ProgressEvent>),
-}
 
 /// The way to write. Cheap to clone; the writers end when every clone is gone.
 #[derive(Debug, Clone)]
 pub(crate) struct Ledger {
-    durable: mpsc::Sender<Entry>,
-    relaxed: mpsc::Sender<Entry>,
+    durable: GroupCommit<Write>,
+    relaxed: GroupCommit<Write>,
+    unconfirmed: Unconfirmed,
+}
+
+/// Intents of which no answer says whether they were written, and since when: whether or not they were, nothing was
+/// run for them. Whoever finds one in the database ends it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Unconfirmed(Arc<Mutex<HashMap<Uuid, Instant>>>);
+
+impl Unconfirmed {
+    fn note(&self, id: Uuid) {
+        self.lock().insert(id, Instant::now());
+    }
+
+    /// Those that are known now.
+    pub(crate) fn all(&self) -> HashMap<Uuid, Instant> {
+        self.lock().clone()
+    }
+
+    pub(crate) fn forget(&self, ids: impl Iterator<Item = Uuid>) {
+        let mut known = self.lock();
+        for id in ids {
+            known.remove(&id);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Ledger {
     /// The ledger with its two writers at work: one waits for the disk, the other does not. What they have written is
     /// handed to the relays. Must be called inside a tokio runtime.
     pub(crate) fn start(database: &Database, relays: &Relays) -> Self {
-        let (durable, durable_entries) = mpsc::channel(QUEUE);
-        let (relaxed, relaxed_entries) = mpsc::channel(QUEUE);
-        let writer = |kept, is_durable| Writer { kept, is_durable, relays: relays.clone() };
-        // Not counted among the tasks that end with the process: a writer ends with the last handle to the ledger, and
-        // by then every run has been recorded, since runs wait for their writes.
-        tokio::spawn(write(writer(Kept::durable(database), true), durable_entries));
-        tokio::spawn(write(writer(Kept::relaxed(database), false), relaxed_entries));
-        Self { durable, relaxed }
+        let desk = |is_durable| Desk { is_durable, relays: relays.clone() };
+        Self {
+            durable: GroupCommit::start(Kept::durable(database), desk(true)),
+            relaxed: GroupCommit::start(Kept::relaxed(database), desk(false)),
+            unconfirmed: Unconfirmed::default(),
+        }
     }
 
-    /// Records an intent; `false` when its request id is taken.
+    /// Records an intent; `false` when its request id is taken. After an error nothing may run for it, though it may
+    /// stand in the database.
     pub(crate) async fn intent(&self, intent: Intent, durable: bool) -> Result<bool, Error> {
-        self.send(durable, |done| Entry::Intent(Box::new(intent), done)).await
+        // One for the queue is run whoever was told of it.
+        let noted = intent.job.is_none().then_some(intent.execution.id);
+        let written = self.of(durable).write(Write::Intent(Box::new(intent))).await;
+        if let (Err(Error::Unavailable(_)), Some(id)) = (&written, noted) {
+            self.unconfirmed.note(id);
+        }
+        written
+    }
+
+    /// Intents that may or may not be written.
+    pub(crate) fn unconfirmed(&self) -> &Unconfirmed {
+        &self.unconfirmed
     }
 
     /// Records an outcome with its events; `false` when the execution was closed by another process.
@@ -56,7 +84,7 @@ impl Ledger {
     pub(crate) async fn outcome(&self, outcome: Outcome, durable: bool) -> Result<bool, Error> {
         let mut rest = Duration::from_millis(50);
         loop {
-            match self.send(durable, |done| Entry::Outcome(Box::new(outcome.clone()), done)).await {
+            match self.of(durable).write(Write::Outcome(Box::new(outcome.clone()))).await {
                 Err(Error::Unavailable(_)) => {
                     tokio::time::sleep(rest).await;
                     rest = (rest * 2).min(Duration::from_secs(1));
@@ -68,190 +96,103 @@ impl Ledger {
 
     /// Records events that belong to no execution.
     pub(crate) async fn events(&self, events: Vec<OutboxEvent>) -> Result<(), Error> {
-        self.send(false, |done| Entry::Events(events, done)).await.map(drop)
+        self.relaxed.write(Write::Events(events)).await.map(drop)
     }
 
     /// Keeps what a running tool said; when too much waits already, it is left out: nothing waits for it.
     pub(crate) fn progress(&self, event: ProgressEvent) {
-        let _ = self.relaxed.try_send(Entry::Progress(Box::new(event)));
+        self.relaxed.offer(Write::Progress(Box::new(event)));
     }
 
-    async fn send(
-        &self,
-        durable: bool,
-        entry: impl FnOnce(oneshot::Sender<Result<bool, Error>>) -> Entry,
-    ) -> Result<bool, Error> {
-        let (done, answer) = oneshot::channel();
-        let queue = if durable { &self.durable } else { &self.relaxed };
-        queue.send(entry(done)).await.map_err(|_| Error::Unavailable(None))?;
-        answer.await.unwrap_or(Err(Error::Unavailable(None)))
+    fn of(&self, durable: bool) -> &GroupCommit<Write> {
+        if durable { &self.durable } else { &self.relaxed }
     }
 }
 
-impl Entry {
-    /// In the order of writing: whoever waits for events that come after progress finds the progress written.
-    fn kind(&self) -> usize {
-        match self {
-            Self::Intent(..) => 0,
-            Self::Progress(_) => 1,
-            Self::Outcome(..) => 2,
-            Self::Events(..) => 3,
-        }
-    }
-
-    /// Bytes of its long texts.
-    fn bytes(&self) -> usize {
-        let payloads = |events: &[OutboxEvent]| events.iter().map(|event| event.payload.len()).sum::<usize>();
-        match self {
-            Self::Intent(intent, _) => {
-                intent.execution.arguments_json.len() + intent.job.as_ref().map_or(0, String::len)
-            }
-            Self::Outcome(outcome, _) => outcome.result_json.len() + payloads(&outcome.events),
-            Self::Events(events, _) => payloads(events),
-            Self::Progress(event) => event.body_json.len(),
-        }
-    }
+/// One thing to write.
+enum Write {
+    Intent(Box<Intent>),
+    Outcome(Box<Outcome>),
+    Events(Vec<OutboxEvent>),
+    Progress(Box<ProgressEvent>),
 }
 
-/// Writes until every sender is gone and all is answered.
-async fn write(mut writer: Writer, mut entries: mpsc::Receiver<Entry>) {
-    let mut batch = Vec::with_capacity(MAX_BATCH);
-    while entries.recv_many(&mut batch, MAX_BATCH).await > 0 {
-        gather(&mut entries, &mut batch).await;
-        for part in parts(std::mem::take(&mut batch)) {
-            writer.write_all(part).await;
-        }
-    }
-}
-
-/// Lets the tasks that are ready send their entries too, as long as there are any: under load a statement is shared
-/// by many, and a caller alone waits for nobody.
-async fn gather(entries: &mut mpsc::Receiver<Entry>, batch: &mut Vec<Entry>) {
-    let mut before = 0;
-    while before < batch.len() && batch.len() < MAX_BATCH {
-        before = batch.len();
-        tokio::task::yield_now().await;
-        while batch.len() < MAX_BATCH
-            && let Ok(entry) = entries.try_recv()
-        {
-            batch.push(entry);
-        }
-    }
-}
-
-/// The same entries in the same order, in parts of a bounded size.
-fn parts(batch: Vec<Entry>) -> Vec<Vec<Entry>> {
-    let (mut parts, mut bytes) = (vec![Vec::new()], 0);
-    for entry in batch {
-        bytes += entry.bytes();
-        if bytes > MAX_BATCH_BYTES {
-            bytes = entry.bytes();
-            parts.push(Vec::new());
-        }
-        if let Some(part) = parts.last_mut() {
-            part.push(entry);
-        }
-    }
-    parts.retain(|part| !part.is_empty());
-    parts
-}
-
-/// One writer: its connection, and whom it tells what it has written.
-struct Writer {
-    kept: Kept,
+/// What a writer has besides its connection.
+struct Desk {
     is_durable: bool,
     relays: Relays,
 }
 
-impl Writer {
-    /// In one commit where each waits for the disk; else in one a kind, which saves the transaction around them.
-    async fn write_all(&mut self, batch: Vec<Entry>) {
-        if self.is_durable {
-            return self.write_together(batch).await;
+impl Entry for Write {
+    const NAME: &'static str = "ledger entries";
+    const MAX_ROWS: usize = 256;
+    /// An intent that stands already would be taken for another's.
+    const TRIES_AGAIN: bool = false;
+
+    /// Whether it was written.
+    type Answer = bool;
+    type Desk = Desk;
+    type Key = ();
+
+    fn bytes(&self) -> usize {
+        let payloads = |events: &[OutboxEvent]| events.iter().map(|event| event.payload.len()).sum::<usize>();
+        match self {
+            Self::Intent(intent) => {
+                intent.execution.arguments_json.len() + intent.job.as_ref().map_or(0, String::len)
+            }
+            Self::Outcome(outcome) => outcome.result_json.len() + payloads(&outcome.events),
+            Self::Events(events) => payloads(events),
+            Self::Progress(event) => event.body_json.len(),
         }
-        let mut kinds = [const { Vec::new() }; 4];
-        for entry in batch {
-            kinds[entry.kind()].push(entry);
+    }
+
+    /// All together where each commit waits for the disk; else apart, which saves the transaction around them. Events
+    /// go with progress: whoever waits for events that come after progress finds the progress written.
+    fn lane(&self, desk: &Desk) -> u8 {
+        match self {
+            _ if desk.is_durable => 0,
+            Self::Intent(_) => 0,
+            Self::Outcome(_) => 1,
+            Self::Events(_) | Self::Progress(_) => 2,
         }
-        for kind in kinds {
-            if !kind.is_empty() {
-                self.write_together(kind).await;
+    }
+
+    /// Tells the relays before the callers: whoever has an answer may ask at once whether its events are delivered.
+    async fn commit(
+        desk: &mut Desk,
+        connection: &mut Connection,
+        batch: &[&Self],
+    ) -> Result<Vec<Option<bool>>, Error> {
+        let mut group = Group::default();
+        for write in batch {
+            match write {
+                Self::Intent(intent) => group.intents.push(intent),
+                Self::Outcome(outcome) => group.outcomes.push(outcome),
+                Self::Events(events) => group.events.extend(events),
+                Self::Progress(event) => group.progress.push(event),
             }
         }
-    }
-
-    async fn write_together(&mut self, batch: Vec<Entry>) {
-        match store::group_commit(&mut self.kept, &group(&batch)).await {
-            Ok(written) => self.answer(batch, written),
-            // One row that the database refuses must not fail its neighbours.
-            Err(Error::Failed(_) | Error::Conflict { .. }) if batch.len() > 1 => {
-                for entry in batch {
-                    self.write_alone(entry).await;
-                }
-            }
-            Err(error) => refuse(batch, error),
-        }
-    }
-
-    async fn write_alone(&mut self, entry: Entry) {
-        let alone = vec![entry];
-        match store::group_commit(&mut self.kept, &group(&alone)).await {
-            Ok(written) => self.answer(alone, written),
-            Err(error) => refuse(alone, error),
-        }
-    }
-
-    /// Tells the relays first: whoever has an answer may ask at once whether its events are delivered.
-    fn answer(&self, batch: Vec<Entry>, mut written: Written) {
-        let mut keys = written.events.into_iter();
-        for entry in batch {
-            // A caller that stopped waiting does not undo what is written.
-            let _ = match entry {
-                Entry::Intent(intent, done) => done.send(Ok(written.intents.contains(&intent.execution.id))),
-                Entry::Outcome(outcome, done) => {
-                    let keys = written.outcomes.remove(&outcome.id);
-                    let is_written = keys.is_some();
-                    self.relays.hand_over(outcome.events, &keys.unwrap_or_default());
-                    done.send(Ok(is_written))
-                }
-                Entry::Events(events, done) => {
-                    let keys: Vec<i64> = keys.by_ref().take(events.len()).collect();
-                    self.relays.hand_over(events, &keys);
-                    done.send(Ok(true))
-                }
-                Entry::Progress(_) => Ok(()),
-            };
-        }
+        let written = store::group_commit(connection, &group).await?;
+        let mut ids = &written.events[..];
+        Ok(batch.iter().map(|write| Some(told(desk, write, &written, &mut ids))).collect())
     }
 }
 
-fn group(batch: &[Entry]) -> Group<'_> {
-    let mut group = Group::default();
-    for entry in batch {
-        match entry {
-            Entry::Intent(intent, _) => group.intents.push(intent),
-            Entry::Outcome(outcome, _) => group.outcomes.push(outcome),
-            Entry::Events(events, _) => group.events.extend(events),
-            Entry::Progress(event) => group.progress.push(event),
+/// Whether an entry was written; its events go on their way. `ids` are those of events that belong to no execution.
+fn told(desk: &Desk, write: &Write, written: &Written, ids: &mut &[i64]) -> bool {
+    match write {
+        Write::Intent(intent) => written.intents.contains(&intent.execution.id),
+        Write::Outcome(outcome) => {
+            let ids = written.outcomes.get(&outcome.id);
+            desk.relays.hand_over(&outcome.events, ids.map_or(&[], Vec::as_slice));
+            ids.is_some()
         }
-    }
-    group
-}
-
-fn refuse(batch: Vec<Entry>, error: Error) {
-    let unavailable = matches!(error, Error::Unavailable(_));
-    if !unavailable {
-        // The message alone: the detail of a database error repeats the row.
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        tracing::error!(%error, cause, entries = batch.len(), "ledger entries were refused by the database");
-    }
-    let mut first = Some(error);
-    for entry in batch {
-        let (Entry::Intent(_, done) | Entry::Outcome(_, done) | Entry::Events(_, done)) = entry else {
-            continue;
-        };
-        // An error cannot be copied: the first caller gets its detail, the others its kind.
-        let error = first.take().unwrap_or(Error::Unavailable(None));
-        let _ = done.send(Err(error));
+        Write::Events(events) => {
+            let (own, rest) = ids.split_at(events.len().min(ids.len()));
+            desk.relays.hand_over(events, own);
+            *ids = rest;
+            true
+        }
+        Write::Progress(_) => true,
     }
 }

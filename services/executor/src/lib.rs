@@ -9,6 +9,7 @@
 mod artifact;
 mod attempt;
 mod authorize;
+mod background;
 mod batch;
 mod builtin;
 mod cached;
@@ -69,7 +70,7 @@ use uuid::Uuid;
 use crate::{
     attempt::Candidate, authorize::Authorizer, drivers::Drivers, lease::Lease, ledger::Ledger,
     metrics::Refreshes, outcome::Finished, queue::Queue, relay::Relays, resolve::Resolver,
-    running::RunningSet, signals::Signals, validate::Schemas,
+    running::RunningSet, signals::Signals, validate::Schemas, watch::Watches,
 };
 pub use config::{CacheConfig, CacheVariant, Config, HttpConfig, SandboxConfig, WebSearchConfig};
 pub use error::Error;
@@ -138,6 +139,7 @@ pub(crate) struct Executor {
     pub signals: Signals,
     pub seal: SealKey,
     pub refreshes: Refreshes,
+    pub watches: Watches,
     /// Late outcomes that touched no row.
     pub fenced: Counter<u64>,
     /// What must end before the process may; closed when no new call is taken.
@@ -165,6 +167,10 @@ impl Executor {
             return Err(Error::AuditBacklog(age));
         }
         self.database.pool()?;
+        // Others may take this process for dead: what it began now would end before its first attempt.
+        if !self.lease.is_held() {
+            return Err(::store::Error::Unavailable(None).into());
+        }
         Ok(token)
     }
 
@@ -229,6 +235,7 @@ fn launch(config: &Config, parts: Parts) -> Result<Arc<Executor>, Error> {
         signals: Signals::new(),
         seal: parts.seal.clone(),
         refreshes: Refreshes::default(),
+        watches: Watches::default(),
         fenced: fenced(),
         runs: TaskTracker::new(),
         owner: Uuid::new_v4(),
@@ -240,35 +247,8 @@ fn launch(config: &Config, parts: Parts) -> Result<Arc<Executor>, Error> {
         audit_backlog_max_age: config.audit_backlog_max_age(),
         database: parts.database.clone(),
     });
-    parts.tasks.clone().spawn(background(Arc::clone(&executor), parts));
+    parts.tasks.clone().spawn(background::run(Arc::clone(&executor), parts));
     Ok(executor)
-}
-
-/// Runs until told to stop; then: no new calls, runs end, events are delivered, and only then it ends.
-async fn background(executor: Arc<Executor>, parts: Parts) {
-    let runs_ended = CancellationToken::new();
-    let Parts { audit, selector, permissions, outgoing, .. } = parts.clone();
-    let to_audit = |payloads| relay::to_audit(audit.clone(), outgoing.clone(), payloads);
-    let to_permissions = |payloads| relay::to_permissions(permissions.clone(), outgoing.clone(), payloads);
-    let to_selector = |payloads| relay::to_selector(selector.clone(), outgoing.clone(), payloads);
-    let wind_down = async {
-        executor.drivers.warm_up().await;
-        parts.stop.cancelled().await;
-        executor.runs.close();
-        executor.runs.wait().await;
-        executor.drivers.close().await;
-        runs_ended.cancel();
-    };
-    tokio::join!(
-        wind_down,
-        reap::keep(&executor, runs_ended.clone()),
-        queue::work(&executor, parts.stop.clone()),
-        signals::run(&executor, runs_ended.clone()),
-        metrics::keep_fresh(&executor, runs_ended.clone()),
-        executor.relays.audit.run(runs_ended.clone(), to_audit),
-        executor.relays.selector.run(runs_ended.clone(), to_selector),
-        executor.relays.permissions.run(runs_ended.clone(), to_permissions),
-    );
 }
 
 /// Counts late outcomes that touched no row, since another process had closed their executions.

@@ -17,10 +17,10 @@ use crate::{
     store::{self, ToolFigures},
 };
 
-/// How long figures that were asked for anew are new enough for the next one who asks.
+/// How long figures that were asked for anew are new enough for the next one who asks, in any process.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// When this process last had them made, and whose turn it is: whoever waits for it holds no connection.
+/// When this process last made them, and whose turn it is: whoever waits for it holds no connection.
 #[derive(Debug)]
 pub(crate) struct Refreshes {
     last: Mutex<Option<Instant>>,
@@ -81,9 +81,8 @@ async fn made(executor: &Executor, refresh: bool) -> Result<DateTime<Utc>, Error
     let pool = executor.database.pool()?;
     if refresh && executor.refreshes.are_due() {
         let _turn = executor.refreshes.turn.acquire().await;
-        // Whoever had the turn before has made them for all who waited.
-        if executor.refreshes.are_due() {
-            store::figures_refresh(pool, Duration::ZERO).await?;
+        // Whoever had the turn before has made them for all who waited; and so may another process have.
+        if executor.refreshes.are_due() && store::figures_refresh(pool, FRESH).await? {
             executor.refreshes.note();
         }
     }

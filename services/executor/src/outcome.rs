@@ -9,6 +9,7 @@ use types::Effect;
 
 pub(crate) use crate::failure::{Reached, ToolError, ToolErrorCode};
 use crate::{
+    authorize::Charge,
     events,
     store::{Execution, Outcome},
     validate::Violation,
@@ -112,10 +113,14 @@ pub(crate) struct Finished {
     pub source: Source,
     pub cache_age_ms: i64,
     pub attempts: Vec<Attempt>,
+    /// How many of them, the first ones, were made at earlier deliveries.
+    pub earlier: usize,
     pub warnings: Vec<Violation>,
     pub cost_micro_usd: i64,
     /// Of that, what is settled with the run's own decision: each fallback has one of its own.
     pub own_cost_micro_usd: i64,
+    /// What the decisions of its fallbacks come to.
+    pub charges: Vec<Arc<Charge>>,
     /// Input and output.
     pub tokens: (i64, i64),
 }
@@ -130,14 +135,17 @@ impl Finished {
             source: Source::Tool,
             cache_age_ms: 0,
             attempts: Vec::new(),
+            earlier: 0,
             warnings: Vec::new(),
             cost_micro_usd: 0,
             own_cost_micro_usd: 0,
+            charges: Vec::new(),
             tokens: (0, 0),
         }
     }
 
-    /// Whether the call counts against its limits: it was answered, or a tool was asked.
+    /// Whether the call counts against its limits: it was answered, or a tool was asked at this delivery. It went
+    /// back to the queue at the earlier ones, since no tool was reached.
     pub(crate) fn was_made(&self) -> bool {
         let was_asked = |attempt: &Attempt| {
             let error = attempt.error.as_ref();
@@ -145,7 +153,7 @@ impl Finished {
         };
         self.is_hit() && self.held_back().is_none()
             || self.ended.is_ok()
-            || self.attempts.iter().any(was_asked)
+            || self.attempts.iter().skip(self.earlier).any(was_asked)
     }
 
     /// Whether another call's answer was given, now or from the cache; a stale one follows a failure.
@@ -160,9 +168,11 @@ impl Finished {
         for attempt in &mut self.attempts {
             attempt.number = attempt.number.saturating_add(before);
         }
+        let (earlier, left_out) =
+            (attempts.len(), (attempts.len() + self.attempts.len()).saturating_sub(MAX_ATTEMPTS));
         attempts.append(&mut self.attempts);
-        attempts.drain(..attempts.len().saturating_sub(MAX_ATTEMPTS));
-        Self { attempts, ..self }
+        attempts.drain(..left_out);
+        Self { attempts, earlier: earlier.saturating_sub(left_out), ..self }
     }
 
     /// The attempts as they are recorded.

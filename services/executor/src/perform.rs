@@ -2,7 +2,7 @@
 //! them failed. Never writes the outcome, and never decides whether the call was allowed.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -12,12 +12,16 @@ use proto::registry::v1::Degradation;
 use crate::{
     Executor,
     attempt::{Candidate, Tried, with_retries},
+    authorize::Charge,
     events::duration_ms,
     fallback,
     outcome::{Attempt, AttemptKind, Finished, Reached, Source, ToolError, ToolErrorCode},
     recall::{self, Place, Recall},
     run::Run,
 };
+
+/// Most that the calls of one tool count as in one run, in millionths of a US dollar: permissions takes no more.
+pub(crate) const MAX_MICRO_USD: i64 = 1_000_000_000_000;
 
 /// The attempts of one run, and the one under way: what is known when the run is stopped in the middle.
 #[derive(Debug, Default)]
@@ -28,6 +32,7 @@ struct Log {
     ended: Vec<Attempt>,
     under_way: Option<UnderWay>,
     spent: Spent,
+    charges: Vec<Arc<Charge>>,
 }
 
 #[derive(Debug)]
@@ -55,7 +60,7 @@ impl Spent {
         self.calls += u32::from(ended.is_called);
         if ended.is_called && reached != Reached::No {
             let sum = if ended.stands_in { &mut self.fallbacks_micro_usd } else { &mut self.own_micro_usd };
-            *sum += ended.cost_micro_usd;
+            *sum = sum.saturating_add(ended.cost_micro_usd).min(MAX_MICRO_USD);
         }
     }
 }
@@ -88,12 +93,23 @@ impl AttemptLog {
         }
     }
 
-    /// Ends it.
-    pub(crate) fn end(&self, error: Option<ToolError>) {
+    /// Ends it, and tells whether it came to its tool. One whose time was over before that was none: nothing is
+    /// recorded of it.
+    pub(crate) fn end(&self, error: Option<ToolError>) -> bool {
         let mut log = self.lock();
-        let Some(under_way) = log.under_way.take() else { return };
+        let Some(under_way) = log.under_way.take() else { return false };
+        let is_called = under_way.is_called;
+        if !is_called && error.as_ref().is_some_and(|error| error.code == ToolErrorCode::Timeout) {
+            return false;
+        }
         log.spent.add(&under_way, error.as_ref().map_or(Reached::Yes, |error| error.reached));
         log.ended.push(ended(under_way.attempt, error, Utc::now()));
+        is_called
+    }
+
+    /// Takes what the decision of a fallback comes to, to be told with the outcome.
+    pub(crate) fn charge(&self, charge: Charge) {
+        self.lock().charges.push(Arc::new(charge));
     }
 
     /// The attempt that ended last, as it is recorded.
@@ -135,9 +151,12 @@ impl AttemptLog {
         if let Err(error) = &mut finished.ended {
             error.reached = error.reached.max(reached);
         }
-        let attempts = std::mem::take(&mut self.lock().ended);
+        let mut log = self.lock();
+        let (attempts, charges) = (std::mem::take(&mut log.ended), std::mem::take(&mut log.charges));
+        drop(log);
         Finished {
             attempts,
+            charges,
             cost_micro_usd: spent.own_micro_usd + spent.fallbacks_micro_usd,
             own_cost_micro_usd: spent.own_micro_usd,
             ..finished

@@ -74,7 +74,7 @@ async fn fill(executor: &Arc<Executor>, unconfirmed: &mut Vec<Execution>) -> Res
     return_unconfirmed(executor, unconfirmed).await?;
     while executor.queue.free() > 0 && executor.lease.is_held() {
         let Ok(admitted) = executor.admit() else { return Ok(()) };
-        let before = std::time::Instant::now();
+        let before = crate::lease::Moment::now();
         let claimed = claim(executor, unconfirmed).await?;
         if claimed.is_empty() {
             return Ok(());

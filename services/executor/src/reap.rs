@@ -3,7 +3,10 @@
 //! as often as it may. Everything else ends, and whether it took effect is not known: it is never silently run again,
 //! and counts and costs as if it had.
 
-use std::time::{Duration, Instant as Clock};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant as Clock},
+};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +15,9 @@ use uuid::Uuid;
 
 use crate::{
     Error, Executor,
+    lease::Moment,
     outcome::{self, Finished, Reached, Status, ToolError, ToolErrorCode},
+    perform::MAX_MICRO_USD,
     store::{self, Execution, Left, Outcome},
 };
 
@@ -105,7 +110,7 @@ async fn beat(executor: &Executor, steady: &mut Steady) -> Result<(), Error> {
 
 /// Says that this process lives. Its lease counts from before that: the others cannot have heard it earlier.
 async fn touch(executor: &Executor) -> Result<(), Error> {
-    let sent = Clock::now();
+    let sent = Moment::now();
     store::worker_touch(executor.database.pool()?, executor.owner).await?;
     executor.lease.renew(sent);
     Ok(())
@@ -113,6 +118,18 @@ async fn touch(executor: &Executor) -> Result<(), Error> {
 
 /// Takes orphans and decides on each; tells how many there were.
 async fn reap(executor: &Executor) -> Result<i64, Error> {
+    let unmade = executor.ledger.unconfirmed().all();
+    let found = take_orphans(executor, &unmade).await?;
+    if found < BATCH {
+        // What was written is as old as its note, so this look has found it.
+        let old = executor.lease_timeout * 2;
+        let past = unmade.into_iter().filter(|(_, noted)| noted.elapsed() > old);
+        executor.ledger.unconfirmed().forget(past.map(|(id, _)| id));
+    }
+    Ok(found)
+}
+
+async fn take_orphans(executor: &Executor, unmade: &HashMap<Uuid, Clock>) -> Result<i64, Error> {
     let mut transaction = store::begin(executor.database.pool()?, true).await?;
     let mut ours = executor.running.ids();
     ours.extend(executor.queue.ids());
@@ -123,19 +140,26 @@ async fn reap(executor: &Executor) -> Result<i64, Error> {
     }
     let left = store::jobs_left_in_txn(&mut transaction, &orphans.iter().collect::<Vec<_>>()).await?;
     let left = |execution: &Execution| left.get(&execution.id).copied().unwrap_or_default();
-    let mut fates: Vec<_> = orphans.iter().map(|e| (e, fate(e, left(e)))).collect();
+    let fate = |e: &Execution| if unmade.contains_key(&e.id) { Fate::Unmade } else { fate(e, left(e)) };
+    let mut fates: Vec<_> = orphans.iter().map(|e| (e, fate(e))).collect();
     let again: Vec<_> = fates.iter().filter(|(_, fate)| *fate == Fate::Again).map(|(e, _)| *e).collect();
     let waiting = store::jobs_put_back_in_txn(&mut transaction, &again).await?;
     fates.retain(|(execution, _)| !waiting.contains(&execution.id));
     let outcomes: Vec<_> = fates
         .iter()
         .map(|(execution, fate)| {
-            fate.outcome(execution, reached(execution, left(execution)), cost(executor, execution))
+            let reached = match fate {
+                Fate::Unmade => Reached::No,
+                Fate::Again | Fate::DeadLetter | Fate::Cancelled | Fate::Unknown => {
+                    reached(execution, left(execution))
+                }
+            };
+            fate.outcome(execution, reached, cost(executor, execution))
         })
         .collect();
     let ended = store::outcomes_update(&mut transaction, &outcomes.iter().collect::<Vec<_>>()).await?;
     transaction.commit().await.map_err(::store::Error::from)?;
-    executor.relays.hand_over_all(outcomes, &ended);
+    executor.relays.hand_over_all(&outcomes, &ended);
     tell(executor, &fates, &waiting);
     Ok(i64::try_from(orphans.len()).unwrap_or(i64::MAX))
 }
@@ -151,6 +175,8 @@ enum Fate {
     Cancelled,
     /// It may have taken effect, and must not do so twice.
     Unknown,
+    /// This process accepted it, was not told that it is on record, and ran nothing.
+    Unmade,
 }
 
 fn is_repeatable(execution: &Execution) -> bool {
@@ -177,7 +203,8 @@ fn reached(execution: &Execution, left: Left) -> Reached {
 /// What one call of the tool costs, as its newest version declares it: the one that ran may be gone.
 fn cost(executor: &Executor, execution: &Execution) -> i64 {
     let tool = executor.resolver.catalog.find(&execution.team_id, &execution.tool_name);
-    tool.and_then(|tool| Some(tool.definition.as_ref()?.cost_micro_usd)).unwrap_or(0)
+    let declared = tool.and_then(|tool| Some(tool.definition.as_ref()?.cost_micro_usd)).unwrap_or(0);
+    declared.min(MAX_MICRO_USD)
 }
 
 impl Fate {
@@ -201,6 +228,10 @@ impl Fate {
                 );
                 (Status::DeadLetter, ToolErrorCode::OwnerDied, message)
             }
+            Self::Unmade => {
+                let message = "the database went away before it said that the call is on record; the tool was not called";
+                (Status::Failed, ToolErrorCode::OwnerDied, message.to_owned())
+            }
             // One that was to go back has no place in the queue any more.
             Self::Unknown | Self::Again => {
                 (Status::UnknownOutcome, ToolErrorCode::OwnerDied, unknown.to_owned())
@@ -220,7 +251,7 @@ impl Fate {
 /// Tells what ended and what waits again, and wakes the workers for it.
 fn tell(executor: &Executor, ended: &[(&Execution, Fate)], waiting: &[Uuid]) {
     for (execution, fate) in ended {
-        tracing::warn!(execution.id = %execution.id, tool.name = execution.tool_name, ?fate, "its process died; it is closed");
+        tracing::warn!(execution.id = %execution.id, tool.name = execution.tool_name, ?fate, "no process runs it any more; it is closed");
     }
     for id in waiting {
         tracing::warn!(execution.id = %id, "its process died; it is back in the queue");

@@ -96,6 +96,12 @@ fn is_for_all(run: &Run, finished: &Finished) -> bool {
         }
 }
 
+/// Whether those who wait for a call hear how it ended: an answer, a failure that the same arguments will always
+/// get, or what holds back every call of the tool. Any other failure may be the leader's own: of its deadline, say.
+fn is_told(finished: &Finished) -> bool {
+    finished.ended.as_ref().err().is_none_or(|error| error.is_deterministic) || finished.held_back().is_some()
+}
+
 /// Whether the cache holds nothing that another process has invalidated a second ago or longer.
 fn is_current(executor: &Executor) -> bool {
     !matches!(executor.cache, Cache::Memory(_)) || executor.signals.is_live()
@@ -122,8 +128,8 @@ pub(crate) async fn stale(executor: &Executor, run: &Run) -> Option<(String, i64
 }
 
 impl Place {
-    /// Keeps an answer of the tool itself, and a refusal that the same arguments will always get; gives either to
-    /// those who wait for it.
+    /// Keeps an answer of the tool itself, and a refusal that the same arguments will always get; tells those who
+    /// wait for it what holds for them too. Otherwise the next of them leads: one at a time asks a tool that fails.
     pub(crate) async fn keep(self, executor: &Executor, finished: &Finished) {
         let kept =
             self.keep.and_then(|(key, ticket, caching)| Some((key, ticket, kept(finished, &caching)?)));
@@ -139,7 +145,7 @@ impl Place {
                 }
             }
         }
-        if let Some(lead) = self.lead {
+        if let Some(lead) = self.lead.filter(|_| is_told(finished)) {
             lead.finish(Arc::new(finished.clone()));
         }
     }

@@ -4,10 +4,15 @@
 //! In this order: the schema's marks, key names at any depth, detectors in every text, JSON inside texts.
 
 mod detect;
+mod marks;
 
 use serde_json::{Map, Value};
 
-pub(crate) use self::detect::text;
+use self::marks::Marks;
+pub(crate) use self::{
+    detect::text,
+    marks::{is_huge, may_mark},
+};
 
 /// What stands where something was taken out.
 const MARK: &str = "[redacted]";
@@ -40,14 +45,6 @@ const SECRET_ENDS: [&str; 16] = [
 /// Ends of names that sound like it and only say where a listing goes on.
 const CURSOR_ENDS: [&str; 3] = ["pagetoken", "nexttoken", "continuationtoken"];
 
-/// Steps through a schema and a value together that are taken before the rest of the value goes as a whole.
-const MAX_STEPS: usize = 1_000_000;
-/// References and alternatives of a schema that are followed at one place of the value.
-const MAX_HOPS: usize = 8;
-
-/// Keywords of a schema whose value holds at the same place as the schema itself.
-const ALTERNATIVES: [&str; 6] = ["$ref", "allOf", "anyOf", "oneOf", "then", "else"];
-
 /// A value as it may be stored, as JSON text: sanitised, and dropped as a whole above `max_bytes`.
 pub(crate) fn json(value: &Value, schema: Option<&Value>, max_bytes: usize) -> String {
     let text = match schema {
@@ -62,36 +59,10 @@ pub(crate) fn json(value: &Value, schema: Option<&Value>, max_bytes: usize) -> S
 
 fn sanitised(mut value: Value, schema: Option<&Value>) -> Value {
     if let Some(schema) = schema {
-        Marks { root: schema, steps: 0 }.apply(&mut value, schema, 0);
+        Marks::new(schema).apply(&mut value);
     }
     scrub(&mut value, 0);
     value
-}
-
-/// Whether going through this schema may take something out of a value that is not huge: something in it is marked,
-/// or one place of the value is visited more than once.
-pub(crate) fn may_mark(schema: &Value) -> bool {
-    match schema {
-        Value::Object(words) => {
-            is_marked(schema)
-                || ALTERNATIVES.iter().any(|word| words.contains_key(*word))
-                || words.values().any(may_mark)
-        }
-        Value::Array(items) => items.iter().any(may_mark),
-        _ => false,
-    }
-}
-
-/// Whether a value has so many places that one visit of each is too much.
-pub(crate) fn is_huge(value: &Value) -> bool {
-    fn places(value: &Value) -> usize {
-        1 + match value {
-            Value::Object(fields) => fields.values().map(places).sum(),
-            Value::Array(items) => items.iter().map(places).sum(),
-            _ => 0,
-        }
-    }
-    places(value) > MAX_STEPS
 }
 
 /// The first characters of a text as they may be stored. Cut after it is sanitised: half a secret is not known as
@@ -99,68 +70,6 @@ pub(crate) fn is_huge(value: &Value) -> bool {
 pub(crate) fn excerpt(whole: &str, most: usize) -> String {
     let ahead: String = whole.chars().take(most.saturating_mul(4)).collect();
     text(&ahead).chars().take(most).collect()
-}
-
-/// What the tool's own schema calls secret, found through references and alternatives.
-struct Marks<'a> {
-    root: &'a Value,
-    steps: usize,
-}
-
-impl<'a> Marks<'a> {
-    fn apply(&mut self, value: &mut Value, schema: &'a Value, hops: usize) {
-        self.steps += 1;
-        if self.steps > MAX_STEPS || is_marked(schema) {
-            *value = Value::from(MARK);
-            return;
-        }
-        if hops < MAX_HOPS {
-            for other in self.others(schema) {
-                self.apply(value, other, hops + 1);
-            }
-        }
-        match value {
-            Value::Object(fields) => {
-                for (name, field) in fields {
-                    if let Some(schema) = property(schema, name) {
-                        self.apply(field, schema, 0);
-                    }
-                }
-            }
-            Value::Array(items) => {
-                for (index, item) in items.iter_mut().enumerate() {
-                    if let Some(schema) =
-                        schema.pointer(&format!("/prefixItems/{index}")).or(schema.get("items"))
-                    {
-                        self.apply(item, schema, 0);
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// The schemas that hold at the same place: the one referred to, and every alternative.
-    fn others(&self, schema: &'a Value) -> Vec<&'a Value> {
-        let pointer = schema.get("$ref").and_then(Value::as_str).and_then(|at| at.strip_prefix('#'));
-        let referred = pointer.and_then(|pointer| self.root.pointer(pointer));
-        let lists = ["allOf", "anyOf", "oneOf"].into_iter().filter_map(|name| schema.get(name)?.as_array());
-        let branches = ["then", "else"].into_iter().filter_map(|name| schema.get(name));
-        referred.into_iter().chain(lists.flatten()).chain(branches).collect()
-    }
-}
-
-/// `writeOnly`, `format: password`, `x-sensitivity`.
-fn is_marked(schema: &Value) -> bool {
-    let word = |name: &str| schema.get(name).and_then(Value::as_str);
-    schema.get("writeOnly") == Some(&Value::Bool(true))
-        || word("format") == Some("password")
-        || matches!(word("x-sensitivity"), Some("confidential" | "restricted" | "secret"))
-}
-
-fn property<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
-    let named = schema.get("properties").and_then(|all| all.get(name));
-    named.or_else(|| schema.get("additionalProperties").filter(|schema| schema.is_object()))
 }
 
 /// Whether `scrub` leaves this value as it is. What is no secret but looks like one is not clean, and is left as it
@@ -463,12 +372,6 @@ mod tests {
             let plain: String = name.chars().filter(|c| !"_-. ".contains(*c)).collect();
             assert_eq!(is_secret_key(&name), says_secret(plain.to_lowercase().as_bytes()), "{name:?}");
         }
-    }
-
-    #[test]
-    fn a_value_is_huge_when_its_places_are_more_than_the_steps() {
-        assert!(!is_huge(&json!(vec![json!({"a": []}); 100])));
-        assert!(!is_huge(&json!(vec![0; MAX_STEPS - 1])) && is_huge(&json!(vec![0; MAX_STEPS])));
     }
 
     #[test]

@@ -11,12 +11,9 @@ use types::Sensitivity;
 use crate::{
     Error, Executor,
     events::{self, Refusal},
-    invoke::{Request, sensitivity, stored_arguments},
+    invoke::{MAX_STORED_ARGUMENTS, Request, sensitivity, stored_arguments},
     redact, store,
 };
-
-/// Largest sanitised arguments of an unknown tool that are stored, in bytes of JSON text.
-const MAX_STORED_ARGUMENTS: usize = 64 * 1024;
 
 /// Records that a call was refused, and gives the refusal back. What cannot be recorded is refused as
 /// unavailable instead. Recorded in a task of its own: a client that goes away does not undo its refusal.

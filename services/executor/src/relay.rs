@@ -48,28 +48,23 @@ impl Relays {
     }
 
     /// Sends the events of committed outcomes on their way; those of an outcome that touched no row are nowhere.
-    pub(crate) fn hand_over_all(&self, outcomes: Vec<Outcome>, ended: &[Ended]) {
+    pub(crate) fn hand_over_all(&self, outcomes: &[Outcome], ended: &[Ended]) {
         for outcome in outcomes {
             if let Some(ended) = ended.iter().find(|ended| ended.id == outcome.id) {
-                self.hand_over(outcome.events, &ended.events);
+                self.hand_over(&outcome.events, &ended.events);
             }
         }
     }
 
-    /// Sends committed events on their way; their ids in the outbox are in the same order.
-    pub(crate) fn hand_over(&self, events: Vec<OutboxEvent>, ids: &[i64]) {
-        let outboxes = [
+    /// Sends committed events on their way; their ids in the outbox are in the same order. Without ids, nothing.
+    pub(crate) fn hand_over(&self, events: &[OutboxEvent], ids: &[i64]) {
+        for (destination, outbox) in [
             (events::AUDIT, &self.audit),
             (events::SELECTOR, &self.selector),
             (events::PERMISSIONS, &self.permissions),
-        ];
-        let mut written: Vec<_> = events.into_iter().zip(ids.iter().copied()).collect();
-        for (destination, outbox) in outboxes {
-            let (here, elsewhere) =
-                written.into_iter().partition(|(event, _)| event.destination == destination);
-            let here: Vec<(OutboxEvent, i64)> = here;
-            outbox.hand_over(here.into_iter().map(|(event, id)| (id, event.payload)));
-            written = elsewhere;
+        ] {
+            let here = events.iter().zip(ids).filter(|(event, _)| event.destination == destination);
+            outbox.hand_over(here.map(|(event, id)| (*id, event.payload.clone())));
         }
     }
 }

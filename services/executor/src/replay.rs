@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     Error, Executor,
-    invoke::{Answer, Request},
+    invoke::{Answer, Options, Request, Turn},
     outcome::{self, Status},
     store::{self, Execution},
 };
@@ -25,10 +25,8 @@ pub(crate) async fn find(executor: &Executor, call: &Call, request: &Request) ->
     let pool = executor.database.pool()?;
     match store::request_get(pool, &call.caller.team, &request.request_id).await? {
         None => Ok(None),
-        Some((_, digest)) if digest != body_digest(&call.caller, request) => {
-            Err(Error::RequestIdReused(request.request_id.clone()))
-        }
-        Some((id, _)) => Ok(Some(id)),
+        Some((id, digest)) if is_of(&digest, &call.caller, request) => Ok(Some(id)),
+        Some(_) => Err(Error::RequestIdReused(request.request_id.clone())),
     }
 }
 
@@ -41,12 +39,77 @@ pub(crate) async fn join(executor: &Executor, call: &Call, request: &Request) ->
     }
 }
 
-/// What makes two requests the same: who asks and everything asked, to the letter.
+/// Whether a digest is that of a request, by this version's form or the one before it.
+fn is_of(digest: &str, caller: &Caller, request: &Request) -> bool {
+    digest == body_digest(caller, request) || digest == positional_digest(caller, request)
+}
+
+/// What makes two requests the same: who asks and everything asked, to the letter. Each field goes by its name and
+/// only where it is not what it is by default, so that one that is added later changes no digest that is kept.
 pub(crate) fn body_digest(caller: &Caller, request: &Request) -> String {
     let Request { tool, arguments_json, request_id: _, task_id, timeout_ms, selection_id, options, turn } =
         request;
-    let (timeout_ms, overrides) = (timeout_ms.to_string(), format!("{options:?}{turn:?}"));
-    let parts = [&caller.agent, tool, arguments_json, task_id, &timeout_ms, selection_id, &overrides];
+    let Options { max_retries, skip_cache, max_age_s, no_fallbacks, degradation } = options;
+    let turn = turn.as_ref();
+    let not_before = turn.and_then(|turn| turn.not_before);
+    let fields = [
+        ("agent", said(&caller.agent)),
+        ("tool", said(tool)),
+        ("arguments_json", said(arguments_json)),
+        ("task_id", said(task_id)),
+        ("timeout_ms", unless_default(timeout_ms)),
+        ("selection_id", said(selection_id)),
+        ("options.max_retries", max_retries.map(|retries| retries.to_string())),
+        ("options.skip_cache", unless_default(skip_cache)),
+        ("options.max_age_s", unless_default(max_age_s)),
+        ("options.no_fallbacks", unless_default(no_fallbacks)),
+        ("options.degradation", unless_default(degradation)),
+        // A queued call has it always, and so is never the same as one that is waited for.
+        ("turn.max_deliveries", turn.map(|turn| turn.max_deliveries.to_string())),
+        ("turn.priority", turn.and_then(|turn| unless_default(&turn.priority))),
+        ("turn.not_before_s", not_before.map(|at| at.timestamp().to_string())),
+        ("turn.not_before_ns", not_before.and_then(|at| unless_default(&at.timestamp_subsec_nanos()))),
+    ];
+    let present = fields.iter().filter_map(|(name, value)| Some([*name, value.as_deref()?]));
+    digest_of(present.flatten())
+}
+
+fn said(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn unless_default<T: Default + PartialEq + ToString>(value: &T) -> Option<String> {
+    (*value != T::default()).then(|| value.to_string())
+}
+
+/// The form of the version before this one, by place and not by name. Must never change: digests of that version are
+/// in the database, and its processes still write them while they are replaced. The next version can do without.
+fn positional_digest(caller: &Caller, request: &Request) -> String {
+    let Options { max_retries, skip_cache, max_age_s, no_fallbacks, degradation } = &request.options;
+    let turn = match &request.turn {
+        None => "None".to_owned(),
+        Some(Turn { priority, not_before, max_deliveries }) => format!(
+            "Some(Turn {{ priority: {priority}, not_before: {not_before:?}, max_deliveries: {max_deliveries} }})"
+        ),
+    };
+    let overrides = format!(
+        "Options {{ max_retries: {max_retries:?}, skip_cache: {skip_cache}, max_age_s: {max_age_s}, \
+         no_fallbacks: {no_fallbacks}, degradation: {degradation} }}{turn}"
+    );
+    let timeout_ms = request.timeout_ms.to_string();
+    digest_of([
+        caller.agent.as_str(),
+        &request.tool,
+        &request.arguments_json,
+        &request.task_id,
+        &timeout_ms,
+        &request.selection_id,
+        &overrides,
+    ])
+}
+
+/// Each part with its length before it.
+fn digest_of<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     let mut bytes = Vec::new();
     for part in parts {
         bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
@@ -78,8 +141,9 @@ pub(crate) async fn ended(executor: &Executor, call: &Call, id: Uuid) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use chrono::{DateTime, Utc};
+
     use super::*;
-    use crate::invoke::{Options, Turn};
 
     #[test]
     fn every_part_of_a_request_counts_and_its_id_does_not() {
@@ -108,5 +172,44 @@ mod tests {
             assert_ne!(body_digest(&caller, other), same, "{other:?}");
         }
         assert_ne!(body_digest(&Caller { agent: "b".into(), ..caller }, &request), same);
+    }
+
+    fn requests() -> [Request; 3] {
+        let plain = Request { tool: "t".into(), arguments_json: r#"{"a":1}"#.into(), ..Request::default() };
+        let options = Options {
+            max_retries: Some(3),
+            skip_cache: true,
+            max_age_s: 60,
+            no_fallbacks: true,
+            degradation: 2,
+        };
+        let not_before = DateTime::<Utc>::from_timestamp(1_763_800_000, 5_000_000);
+        let turn = Some(Turn { priority: -7, not_before, max_deliveries: 5 });
+        let (task_id, timeout_ms) = ("k".to_owned(), 900);
+        [
+            plain.clone(),
+            Request { options: options.clone(), task_id, timeout_ms, ..plain.clone() },
+            Request { options, turn, selection_id: "s".into(), ..plain },
+        ]
+    }
+
+    /// What is kept in databases does not follow the code.
+    #[test]
+    fn the_digests_of_this_version_and_the_one_before_it_never_change() {
+        let caller = Caller { agent: "a".into(), ..Caller::service("x") };
+        let told = requests().map(|request| {
+            let (now, before) = (body_digest(&caller, &request), positional_digest(&caller, &request));
+            assert!(is_of(&now, &caller, &request) && is_of(&before, &caller, &request));
+            let other = Request { timeout_ms: 77, ..request };
+            assert!(!is_of(&now, &caller, &other) && !is_of(&before, &caller, &other));
+            [now[..16].to_owned(), before[..16].to_owned()]
+        });
+        // Worked out by hand from the two forms, the second as Rust's Debug wrote it.
+        let expected = [
+            ["8309bb2108feb54c", "5bd9d8188b0c45cd"],
+            ["758a6534a58d2726", "86a20b57c99b0de5"],
+            ["3a162f1e26bce9ed", "24d049456aaf994c"],
+        ];
+        assert_eq!(told, expected);
     }
 }

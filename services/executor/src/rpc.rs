@@ -22,7 +22,9 @@ use proto::executor::v1::{
 };
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use crate::{Error, Executor, batch, cached, cancel, invoke, metrics, query, start, watch};
+use crate::{
+    Error, Executor, batch, cached, cancel, events::timestamp, invoke, metrics, query, start, watch,
+};
 
 pub(crate) struct Service {
     pub executor: Arc<Executor>,
@@ -114,8 +116,8 @@ impl ExecutorService for Service {
     ) -> Result<Response<BatchExecuteResponse>, Status> {
         let call = Call::of(&request).map_err(|status| *status)?;
         let asked = figures::batch(request.into_inner()).map_err(refused)?;
-        let answers = batch::batch(&self.executor, &call, asked).await;
-        Ok(Response::new(figures::batch_response(answers)))
+        let answers = batch::batch(&self.executor, &call, asked);
+        Ok(Response::new(figures::batch_response(answers).await))
     }
 
     async fn get_tool_metrics(
@@ -126,7 +128,7 @@ impl ExecutorService for Service {
         let GetToolMetricsRequest { tool_name, refresh } = request.into_inner();
         let found = metrics::get(&self.executor, &call.caller, &tool_name, refresh).await;
         let (found, as_of) = found.map_err(refused)?;
-        let as_of = Some(figures::as_of(as_of));
+        let as_of = Some(timestamp(as_of));
         Ok(Response::new(GetToolMetricsResponse { metrics: Some(figures::metrics(found)), as_of }))
     }
 
@@ -140,7 +142,7 @@ impl ExecutorService for Service {
         let listed = metrics::list(&self.executor, &self.pages, &call.caller, request.refresh, page).await;
         let (rows, as_of, next_page_token) = listed.map_err(refused)?;
         let metrics = rows.into_iter().map(figures::metrics).collect();
-        let as_of = Some(figures::as_of(as_of));
+        let as_of = Some(timestamp(as_of));
         Ok(Response::new(ListToolMetricsResponse { metrics, as_of, next_page_token }))
     }
 

@@ -16,8 +16,9 @@ use uuid::Uuid;
 
 use crate::{
     Error, Executor, artifact,
-    authorize::Decision,
+    authorize::{Charge, Decision},
     invoke::{Answer, Options, Request, effect},
+    lease::Moment,
     outcome::{self, Finished, ToolError, ToolErrorCode},
     perform::perform,
     progress::Sink,
@@ -39,11 +40,12 @@ pub(crate) struct Run {
     pub options: Options,
     /// Of one attempt.
     pub timeout: Duration,
-    /// After it no attempt begins: the caller has stopped waiting, or the run has taken long enough.
+    /// After it no attempt begins, whatever the call waited for: the caller has stopped waiting, or the run has
+    /// taken long enough. One that began before has its own timeout.
     pub deadline: Instant,
     pub durable: bool,
     /// Before this process took it up: a gap in its lease since then, and it may be another's.
-    pub taken_up: Instant,
+    pub taken_up: Moment,
     /// Keeps the reaper away until the run has ended, or its task has panicked; tells when to stop.
     pub held: Held,
     pub progress: Sink,
@@ -99,7 +101,7 @@ impl Run {
             timeout,
             deadline,
             durable,
-            taken_up: Instant::now(),
+            taken_up: Moment::now(),
             held,
             progress,
             standings,
@@ -143,12 +145,13 @@ impl Run {
             if in_time { perform(executor, self).await } else { Finished::without_attempt(Err(too_late())) };
         let held_back = finished.held_back().cloned();
         let outcome = self.outcome(executor, &finished);
+        let charges = finished.charges;
         // Several times as large as its text, and writing may take long.
         drop(finished.value);
         let result = finished.ended.unwrap_or_else(|_| finished.partial.unwrap_or_default());
         // As its caller is to see it: with the whole result, not with what is stored of it.
         let execution = outcome::ended_execution(std::mem::take(&mut self.execution), &outcome, result);
-        self.write(executor, outcome).await?;
+        self.write(executor, outcome, &charges).await?;
         match held_back {
             Some(error) => Err(Error::held_back(execution.tool_name, &error, execution.id.to_string())),
             None => Ok(Answer { execution, replayed: false, standings: self.standings() }),
@@ -158,8 +161,10 @@ impl Run {
     /// Writes how the run ended, with the events that tell of it.
     pub(crate) async fn record(&self, executor: &Executor, finished: Finished) -> Result<(), Error> {
         let outcome = self.outcome(executor, &finished);
-        drop(finished);
-        self.write(executor, outcome).await
+        let charges = finished.charges;
+        // Several times as large as its text, and writing may take long.
+        drop((finished.ended, finished.value, finished.partial));
+        self.write(executor, outcome, &charges).await
     }
 
     fn outcome(&self, executor: &Executor, finished: &Finished) -> Outcome {
@@ -170,11 +175,19 @@ impl Run {
         outcome::outcome(&self.execution, finished, stored, at)
     }
 
-    async fn write(&self, executor: &Executor, outcome: Outcome) -> Result<(), Error> {
+    async fn write(
+        &self,
+        executor: &Executor,
+        outcome: Outcome,
+        charges: &[Arc<Charge>],
+    ) -> Result<(), Error> {
         let id = outcome.id;
         self.progress.flush().await;
         let written = executor.ledger.outcome(outcome, self.durable).await?;
         if written {
+            for charge in charges {
+                charge.recorded();
+            }
             return Ok(());
         }
         executor.fenced.add(1, &[]);

@@ -13,6 +13,7 @@ mod worker;
 use ::store::Error;
 use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Serialize, Serializer};
+pub(crate) use sqlx::PgConnection as Connection;
 use sqlx::{PgPool, Postgres, Transaction};
 use uuid::Uuid;
 

@@ -7,6 +7,8 @@
 //! event of its run, queued again in the middle, the end last. A status that has passed is told as far as the
 //! row still shows it: where a process died, who comes late hears of the last run only.
 
+mod places;
+
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use ::rpc::Call;
@@ -15,6 +17,8 @@ use futures_util::Stream;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use self::places::Place;
+pub(crate) use self::places::Watches;
 use crate::{
     Error, Executor,
     outcome::{Attempt, Status, ToolError, ToolErrorCode},
@@ -27,6 +31,8 @@ use crate::{
 const PAGE: i64 = 100;
 /// How often the database is looked at.
 const POLL: Duration = Duration::from_millis(200);
+/// The same for an execution that waits in the queue, after a while without news.
+const SLOW_POLL: Duration = Duration::from_secs(1);
 /// How long a watch outlives a database that is away.
 const OUTAGE: Duration = Duration::from_secs(20);
 
@@ -52,7 +58,8 @@ pub(crate) enum What {
 }
 
 /// What happens to an execution that the caller may see, after this sequence number; 0: from the beginning. The
-/// stream ends with the execution. One that is cut off by an error can be resumed after its last event.
+/// stream ends with the execution. One that is cut off by an error, as after the longest time that a stream may
+/// last, can be resumed after its last event.
 pub(crate) async fn watch(
     executor: &Arc<Executor>,
     call: &Call,
@@ -62,8 +69,13 @@ pub(crate) async fn watch(
     if after < 0 {
         return Err(Error::invalid("after_sequence", "must not be negative"));
     }
+    let config = &executor.config;
+    let place = executor.watches.take(&call.caller.team, config.max_watches, config.max_watches_per_team)?;
     let execution = query::get(&executor.database, &call.caller, id).await?;
     let watch = Watch {
+        _place: place,
+        begun: Instant::now(),
+        pause: POLL,
         executor: Arc::clone(executor),
         execution,
         cursor: after,
@@ -82,6 +94,10 @@ pub(crate) async fn watch(
 }
 
 struct Watch {
+    _place: Place,
+    begun: Instant,
+    /// How long it waits before the next look.
+    pause: Duration,
     executor: Arc<Executor>,
     /// As it was last read.
     execution: Execution,
@@ -102,10 +118,15 @@ impl Watch {
         loop {
             if let Some(event) = self.pending.pop_front() {
                 self.last = Instant::now();
+                self.pause = POLL;
                 return Ok(Some(event));
             }
             if self.is_over {
                 return Ok(None);
+            }
+            let longest = self.executor.config.watch_timeout();
+            if self.begun.elapsed() >= longest {
+                return Err(Error::WatchTooLong { longest, after: self.cursor });
             }
             // Asked first: what ends here after this is seen by the look that follows.
             let goes_on = self.goes_on();
@@ -164,17 +185,23 @@ impl Watch {
     }
 
     /// Until something may have happened.
-    async fn wait(&self) {
+    async fn wait(&mut self) {
         tokio::select! {
             () = self.executor.running.ended(self.execution.id) => {}
-            () = tokio::time::sleep(POLL) => {}
+            () = tokio::time::sleep(self.pause) => {}
         }
+        self.pause = next_pause(self.pause, self.execution.status == Status::Queued.as_str());
     }
 
     /// A process that stops sends the end of what it still runs; the rest can be watched elsewhere.
     fn goes_on(&self) -> bool {
         !self.executor.runs.is_closed() || self.executor.running.holds(self.execution.id)
     }
+}
+
+/// What waits in the queue may do so for days, and is looked at less and less often.
+fn next_pause(pause: Duration, is_queued: bool) -> Duration {
+    if is_queued { (pause * 2).min(SLOW_POLL) } else { POLL }
 }
 
 /// The statuses that an execution has had, as far as its row shows them, in their order.
@@ -307,6 +334,16 @@ mod tests {
         let cancelled = Execution { start_time: None, ..execution("cancelled", 0, true) };
         let expected = [(500_000, "queued".to_owned()), (999_999, "cancelled".to_owned())];
         assert_eq!(told(&cancelled), expected);
+    }
+
+    #[test]
+    fn what_waits_is_looked_at_less_often_until_it_runs() {
+        let looks: Vec<_> = std::iter::successors(Some(POLL), |pause| Some(next_pause(*pause, true)))
+            .take(5)
+            .map(|pause| pause.as_millis())
+            .collect();
+        assert_eq!(looks, [200, 400, 800, 1_000, 1_000]);
+        assert_eq!(next_pause(SLOW_POLL, false), POLL);
     }
 
     #[test]

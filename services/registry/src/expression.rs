@@ -11,8 +11,9 @@ use crate::nesting;
 const MAX_BYTES: usize = 4 * 1024;
 /// Deepest recursion of the parser where it guards itself, as for conditions within conditions.
 const MAX_DEPTH: u16 = 24;
-/// Comprehensions (`map`, `filter`, `exists`, `all`) within each other: each level multiplies the work.
-const MAX_COMPREHENSIONS: usize = 2;
+/// Comprehensions (`map`, `filter`, `exists`, `all`) within each other: each further one would multiply the work by
+/// the items of another list. One may follow another: `a.filter(x, …).map(x, …)`.
+const MAX_COMPREHENSIONS: usize = 1;
 /// What an expression may name.
 const VARIABLES: [&str; 3] = ["arguments", "error", "tool"];
 /// Names of types, which stand for themselves (CEL specification, "Values").
@@ -40,7 +41,7 @@ pub(crate) fn check(text: &str) -> Result<(), String> {
         return Err(format!("names {name:?}; there are {} only", VARIABLES.join(", ")));
     }
     if walk.deepest > MAX_COMPREHENSIONS {
-        return Err(format!("nests map, filter, exists or all more than {MAX_COMPREHENSIONS} deep"));
+        return Err("has a map, filter, exists or all within another".into());
     }
     Ok(())
 }
@@ -122,7 +123,7 @@ mod tests {
         for good in [
             "arguments",
             r#"{"q": arguments.query, "why": error.code, "instead_of": tool}"#,
-            r#"{"n": arguments.items.map(i, i.parts.filter(p, p.size > 1)).size()}"#,
+            r#"{"n": arguments.items.filter(i, i.size > 1).map(i, i.parts).size()}"#,
             r#"has(arguments.q) ? {"q": string(arguments.q)} : {"ok": arguments.all(k, k != "")}"#,
             r#"{"is": type(arguments.q) == string, "a": arguments.a.map(x, x), "b": arguments.b.map(x, x)}"#,
         ] {
@@ -154,7 +155,7 @@ mod tests {
 
     #[test]
     fn every_other_is_refused_with_the_reason() {
-        let nested = "arguments.a.map(x, x.map(y, y.map(z, z)))";
+        let nested = "arguments.items.map(i, i.parts.filter(p, p.size > 1))";
         let long = format!("{{\"q\": \"{}\"}}", "x".repeat(MAX_BYTES));
         let deep = "(".repeat(2_000);
         let conditions = "a ? b : ".repeat(40);
@@ -167,7 +168,8 @@ mod tests {
             ("arguments.x.map(a, b)", "names \"b\""),
             ("[arguments]", "gives no object"),
             ("\"text\"", "gives no object"),
-            (nested, "more than 2 deep"),
+            (nested, "within another"),
+            ("{'n': arguments.a.map(x, [x.exists(y, y)])}", "within another"),
             (&long, "4096"),
             (&deep, "8 deep"),
             (&conditions, "not a CEL expression"),

@@ -82,6 +82,10 @@ fn misfits(settings: &Settings, definition: &Definition) -> Result<Vec<Misfit>, 
         Some(IdempotencyKey::Argument(name)) if !text(name) => {
             add(Part::IdempotencyKey, "idempotency_key.argument", no_text(name));
         }
+        Some(IdempotencyKey::Argument(name)) if !is_sent(&definition.binding, name) => {
+            let wrong = format!("{name:?} is no part of the request, so that nobody would see the key");
+            add(Part::IdempotencyKey, "idempotency_key.argument", wrong);
+        }
         Some(IdempotencyKey::Meta(_)) if !matches!(definition.binding, Binding::Mcp(_)) => {
             let wrong = "is for tools of MCP servers, and this is none; set argument or header".to_owned();
             add(Part::IdempotencyKey, "idempotency_key.meta", wrong);
@@ -95,6 +99,21 @@ fn no_text(name: &str) -> String {
     format!(
         "{name:?} is not a text argument of the tool: the input schema has no such property of type string"
     )
+}
+
+/// Whether an argument reaches whoever does the work: a call with a key is repeated in the belief that it does.
+fn is_sent(binding: &Binding, name: &str) -> bool {
+    match binding {
+        Binding::Http(http) => {
+            let placeholder = format!("{{{name}}}");
+            http.body_json
+                || http.query_arguments.iter().any(|sent| sent == name)
+                || http.url.contains(&placeholder)
+        }
+        // Its other arguments say what to do; none of them is sent as it is.
+        Binding::Builtin(builtin) if builtin.name == "http_request" => name == "body",
+        Binding::Builtin(_) | Binding::Mcp(_) => true,
+    }
 }
 
 /// Whether an argument is a text by the input schema, directly or by a reference within it.
@@ -122,7 +141,7 @@ mod tests {
     fn tool() -> Definition {
         let input = r##"{"type": "object", "$defs": {"T": {"type": "string"}}, "properties": {"q":
             {"type": "string"}, "r": {"$ref": "#/$defs/T"}, "m": {"type": ["null", "string"]}, "n": {"type": "integer"}}}"##;
-        Definition { input_schema: input.into(), ..definition() }
+        Definition { input_schema: input.into(), binding: http(), ..definition() }
     }
 
     fn http() -> Binding {
@@ -183,6 +202,26 @@ mod tests {
     }
 
     #[test]
+    fn an_argument_that_takes_the_key_is_part_of_the_request() {
+        let sent = |url: &str, query: &[&str], body_json| {
+            let Binding::Http(http) = http() else { unreachable!() };
+            let query_arguments = query.iter().map(|name| (*name).to_owned()).collect();
+            let binding = Binding::Http(Http { url: url.into(), query_arguments, body_json, ..http });
+            fields(key(IdempotencyKey::Argument("q".into())), &Definition { binding, ..tool() }).is_empty()
+        };
+        assert!(sent("https://e.com/", &[], true));
+        assert!(sent("https://e.com/", &["r", "q"], false));
+        assert!(sent("https://e.com/{r}/{q}", &[], false));
+        assert!(!sent("https://e.com/q/{r}?q=1", &["r"], false));
+        let own = |name: &str| Binding::Builtin(crate::definition::Builtin { name: name.into() });
+        let argument = || key(IdempotencyKey::Argument("q".into()));
+        let by = |binding| Definition { binding, ..tool() };
+        assert_eq!(fields(argument(), &by(own("http_request"))), ["idempotency_key.argument"]);
+        assert!(fields(argument(), &by(own("echo"))).is_empty());
+        assert!(fields(argument(), &by(mcp())).is_empty());
+    }
+
+    #[test]
     fn a_header_is_for_http_and_meta_for_mcp() {
         let header = |name: &str| key(IdempotencyKey::Header(name.into()));
         let meta = || key(IdempotencyKey::Meta("key".into()));
@@ -192,7 +231,7 @@ mod tests {
         assert_eq!(fields(meta(), &by(http())), ["idempotency_key.meta"]);
         assert!(fields(meta(), &by(mcp())).is_empty());
         assert_eq!(fields(header("Idempotency-Key"), &by(mcp())), ["idempotency_key.header"]);
-        assert_eq!(fields(header("Idempotency-Key"), &tool()), ["idempotency_key.header"]);
-        assert_eq!(fields(meta(), &tool()), ["idempotency_key.meta"]);
+        assert_eq!(fields(header("Idempotency-Key"), &definition()), ["idempotency_key.header"]);
+        assert_eq!(fields(meta(), &definition()), ["idempotency_key.meta"]);
     }
 }

@@ -145,7 +145,9 @@ impl<E: Entry> Writer<E> {
             if crowded || waiting.len() + queue.len() > 1 {
                 gather::<E>(waiting.len(), || queue.len()).await;
             }
-            while let (true, Ok(entries)) = (waiting.len() < E::MAX_ROWS, queue.try_recv()) {
+            while waiting.len() < E::MAX_ROWS
+                && let Ok(entries) = queue.try_recv()
+            {
                 waiting.extend(entries);
             }
             if E::LAPSES {

@@ -1,9 +1,10 @@
 //! Relays events from a service's `outbox` table, where they were written in one transaction with what
 //! they tell of, to another service. At least once: the receiver drops duplicates by event id.
 //!
-//! The process that wrote events hands them over right after its commit, and they are delivered without being read
-//! again; their rows are deleted afterwards, many at once. A row that stays is one whose process died or whose
-//! delivery failed: any process finds it when it has grown old.
+//! The process that wrote events hands them over right after its commit, and they are delivered without their
+//! payloads being read again, once it is sure that no crash of the database can undo what they tell of; their rows are
+//! deleted afterwards, many at once. A row that stays is one whose process died or whose delivery failed: any process
+//! finds it when it has grown old.
 
 mod fresh;
 mod scan;
@@ -21,10 +22,10 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use self::fresh::Fresh;
-use crate::{Database, Error};
+use crate::{Database, Error, Kept};
 
 /// How long events gather before they are sent together: an event costs little then, and nobody waits for it.
-const GATHER: Duration = Duration::from_millis(20);
+const GATHER: Duration = Duration::from_millis(50);
 /// How often the table is searched for events that no process holds.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
 /// Age from which on an event in the table is taken for one that its process does not deliver.
@@ -75,6 +76,8 @@ pub struct Outbox {
 
 /// What one run of a relay remembers.
 struct Course {
+    /// Confirms what was handed over.
+    kept: Kept,
     /// Rows to delete: their events are delivered.
     delivered: Vec<i64>,
     deleted_at: Instant,
@@ -120,7 +123,7 @@ impl Outbox {
         D: Fn(Vec<Vec<u8>>) -> F + Send + Sync,
         F: Future<Output = Result<(), DeliveryFailed>> + Send,
     {
-        let mut course = Course::new();
+        let mut course = Course::new(&self.database);
         while !stop.is_cancelled() {
             self.round(&deliver, &mut course).await;
             let next = course.next(!self.fresh().is_empty());
@@ -243,10 +246,17 @@ struct Parted {
 }
 
 impl Course {
-    fn new() -> Self {
-        let now = Instant::now();
+    fn new(database: &Database) -> Self {
+        let (kept, now) = (Kept::durable(database), Instant::now());
         let attempts = || Attempts { at: now, backoff: BACKOFF.0 };
-        Self { delivered: Vec::new(), deleted_at: now, fresh: attempts(), scan: attempts(), oldest: None }
+        Self {
+            kept,
+            delivered: Vec::new(),
+            deleted_at: now,
+            fresh: attempts(),
+            scan: attempts(),
+            oldest: None,
+        }
     }
 
     /// When something is due next.

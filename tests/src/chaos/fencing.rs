@@ -34,7 +34,7 @@ const TOOLS: [(&str, Effect); 4] = [
     (REPEATABLE, Effect::Idempotent),
 ];
 /// What the executor logs of a write that touched nothing.
-const FENCED: &str = "outcome came too late";
+const FENCED: &str = "outcome touched no row";
 
 /// Runs it with two executors; the second one starts when the first is frozen.
 pub async fn frozen_executor_is_fenced() -> Report {

@@ -43,9 +43,11 @@ pub struct Record {
 type Row = (String, String, String, String, bool, bool, i32, i64, f64);
 
 impl Record {
-    /// Whether it was recorded and not made: a limit of its tool held it back, and its request id was free again.
-    pub fn is_held_back(&self) -> bool {
-        ["RATE_LIMITED", "CIRCUIT_OPEN", "TOOL_BUSY"].contains(&self.error_code.as_str())
+    /// Whether it was recorded and not made, and its request id was free again: a limit of its tool held it back, or
+    /// its process was too late for it.
+    pub fn was_not_made(&self) -> bool {
+        let is_held_back = ["RATE_LIMITED", "CIRCUIT_OPEN", "TOOL_BUSY"].contains(&self.error_code.as_str());
+        is_held_back || (self.status == "failed" && self.error_code == "OWNER_DIED")
     }
 }
 
@@ -120,7 +122,7 @@ pub fn check_effects(records: &[Record], upstream: &Upstream, report: &mut Repor
         *effects.entry(body["key"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
     }
     let mut known = HashSet::new();
-    for record in records.iter().filter(|record| !record.is_held_back()) {
+    for record in records.iter().filter(|record| !record.was_not_made()) {
         let again = !known.insert(record.request_id.as_str());
         report.twice += usize::from(again);
         report.check(!again, format!("one request id, two executions: {record:?}"));
@@ -150,7 +152,7 @@ pub async fn check_books(crew: &Crew, records: &[Record], report: &mut Report) {
     .await
     .unwrap();
     let events: HashMap<&str, i64> = events.iter().map(|(id, count)| (id.as_str(), *count)).collect();
-    for record in records.iter().filter(|record| !record.is_held_back()) {
+    for record in records.iter().filter(|record| !record.was_not_made()) {
         let count = events.get(record.id.as_str()).copied().unwrap_or(0);
         report.twice += usize::from(count > 1);
         report.check(count == 1, format!("{count} events in the trail: {record:?}"));
@@ -197,7 +199,7 @@ pub async fn check_quota(crew: &Crew, records: &[Record], report: &mut Report) {
     });
     report.check(swept.await.is_ok(), "places stay reserved after the sweep");
     let used = crew.number("SELECT coalesce(sum(used), 0)::bigint FROM permissions.counter").await;
-    let counted = records.iter().filter(|record| !record.is_held_back()).count();
+    let counted = records.iter().filter(|record| !record.was_not_made()).count();
     let counted = i64::try_from(counted).unwrap();
     report.check(used == counted, format!("{used} places are taken for {counted} executions"));
     let (spent, held): (i64, i64) = sqlx::query_as(

@@ -43,7 +43,8 @@ pub(crate) struct Fetch {
     pub body: Option<Bytes>,
     pub max_bytes: usize,
     pub allow_private_network: bool,
-    /// Whether its body may be sent to another origin as well, when a redirect asks for that.
+    /// Whether it may go to another origin as well, with a body or with a method that acts, when a redirect asks for
+    /// that.
     pub may_move: bool,
     /// For the answer and all redirects before it.
     pub timeout: Duration,

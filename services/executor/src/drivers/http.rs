@@ -60,6 +60,7 @@ fn request(binding: &HttpBinding, job: &Job<'_>) -> Result<Fetch, ToolError> {
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
         Bytes::from(Value::Object(rest).to_string())
     });
+    idempotency::is_carried(job, |name| binding.body_json || used.contains(name))?;
     let method = Method::from_bytes(binding.method.as_bytes()).map_err(|_| faulty("method"))?;
     Ok(Fetch {
         may_move: may_move(job),

@@ -10,13 +10,14 @@ use serde_json::{Map, Value};
 use super::Job;
 use crate::outcome::{ToolError, ToolErrorCode};
 
-/// The arguments, with the key among them where the tool takes it there and the caller gave none.
+/// The arguments, with the key among them where the tool takes it there and the caller gave none. Only a text that
+/// is not empty is one: by `null` no server tells two calls apart.
 pub(super) fn arguments<'a>(job: &Job<'a>) -> Cow<'a, Value> {
     let (Some((Place::Argument(name), key)), Some(given)) = (job.idempotency, job.arguments.as_object())
     else {
         return Cow::Borrowed(job.arguments);
     };
-    if given.contains_key(name) {
+    if given.get(name).and_then(Value::as_str).is_some_and(|own| !own.trim().is_empty()) {
         return Cow::Borrowed(job.arguments);
     }
     let mut arguments = given.clone();
@@ -24,14 +25,26 @@ pub(super) fn arguments<'a>(job: &Job<'a>) -> Cow<'a, Value> {
     Cow::Owned(Value::Object(arguments))
 }
 
+/// Fails where an argument that takes the key is not sent.
+pub(super) fn is_carried(job: &Job<'_>, is_sent: impl Fn(&str) -> bool) -> Result<(), ToolError> {
+    match job.idempotency {
+        Some((Place::Argument(name), _)) if !is_sent(name) => {
+            Err(unusable("its argument is no part of the request"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Sets the request header that takes the key ("Idempotency-Key" of the IETF draft, or another name). A caller
-/// that gave the header keeps its own.
+/// that gave the header keeps its own, unless it is empty.
 pub(crate) fn set_header(job: &Job<'_>, headers: &mut HeaderMap) -> Result<(), ToolError> {
     match job.idempotency {
         Some((Place::Header(name), key)) => {
             let name = HeaderName::try_from(name).map_err(|_| unusable("its header is not a header name"))?;
             let key = HeaderValue::try_from(key).map_err(|_| unusable("it does not fit into a header"))?;
-            headers.entry(name).or_insert(key);
+            if headers.get(&name).is_none_or(|own| own.as_bytes().trim_ascii().is_empty()) {
+                headers.insert(name, key);
+            }
             Ok(())
         }
         Some((Place::Meta(_), _)) => Err(unusable("only tools of MCP servers take one in _meta")),

@@ -70,7 +70,10 @@ impl Drivers {
         let binding = job.tool.definition.as_ref().and_then(|definition| definition.binding.as_ref());
         match binding.and_then(|binding| binding.kind.as_ref()) {
             Some(Kind::Builtin(builtin)) => {
-                if builtin.name != "http_request" {
+                if builtin.name == "http_request" {
+                    // Its other arguments say what to do; none of them is sent as it is.
+                    idempotency::is_carried(job, |name| name == "body")?;
+                } else {
                     idempotency::only_argument(job)?;
                 }
                 let arguments = idempotency::arguments(job);

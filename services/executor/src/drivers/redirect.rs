@@ -1,4 +1,4 @@
-//! What a redirect makes of a request (RFC 9110, section 15.4). Pure. Must never carry a secret, or a body that
+//! What a redirect makes of a request (RFC 9110, section 15.4). Pure. Must never carry a secret, or a request that
 //! may not move, to another origin.
 
 use reqwest::{
@@ -45,8 +45,9 @@ pub(super) fn apply(fetch: &mut Fetch, status: StatusCode, url: Url) -> Result<(
     }
     if url.origin() != fetch.url.origin() {
         let in_the_clear = fetch.url.scheme() == "https" && url.scheme() == "http";
-        if fetch.body.is_some() && (in_the_clear || !fetch.may_move) {
-            let message = "the server redirects the request to another origin, where its body may not go";
+        let may_act = fetch.body.is_some() || !fetch.method.is_safe();
+        if fetch.body.is_some() && in_the_clear || may_act && !fetch.may_move {
+            let message = "the server redirects the request to another origin, where it may not go";
             return Err(ToolError::new(ToolErrorCode::ToolFailed, message));
         }
         let harmless = |name: &HeaderName| HARMLESS.contains(name);

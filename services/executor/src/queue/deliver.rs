@@ -17,6 +17,7 @@ use crate::{
     Error, Executor,
     authorize::{Decision, question},
     events,
+    lease::Moment,
     outcome::{self, Finished, Reached, ToolError, ToolErrorCode},
     perform::perform,
     redact,
@@ -46,7 +47,7 @@ enum Unready {
 }
 
 /// Runs one call that was taken after this time, or says why not. Its place is free again when this ends.
-pub(super) async fn deliver(executor: Arc<Executor>, call: Claimed, place: Place, before: Instant) {
+pub(super) async fn deliver(executor: Arc<Executor>, call: Claimed, place: Place, before: Moment) {
     let execution = &call.execution;
     let span = tracing::info_span!("queued", execution.id = %execution.id, tool.name = execution.tool_name);
     let delivered = async {
@@ -62,7 +63,7 @@ pub(super) async fn deliver(executor: Arc<Executor>, call: Claimed, place: Place
     drop(place);
 }
 
-async fn begin(executor: &Executor, execution: &Execution, payload: Payload, before: Instant) {
+async fn begin(executor: &Executor, execution: &Execution, payload: Payload, before: Moment) {
     match prepare(executor, execution, payload).await {
         // The process stops: another one begins it.
         Ok(run) if executor.runs.is_closed() => put_back(executor, &run.execution, None).await,

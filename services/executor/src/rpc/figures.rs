@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ::rpc::{reason_of, status};
-use chrono::{DateTime, Utc};
+use futures_util::{Stream, StreamExt};
 use prost::Message;
 use proto::executor::v1::{
     BatchExecuteRequest, BatchExecuteResponse, BatchItem, CacheStats, CallError, ExecuteResponse,
@@ -36,28 +36,45 @@ pub(super) fn batch(request: BatchExecuteRequest) -> Result<Batch, Error> {
     Ok(Batch { calls, parallelism, stop_on_failure: request.stop_on_failure })
 }
 
-/// The items of a batch; where the message has no room for one, how to read it instead.
-pub(super) fn batch_response(answers: Vec<Result<Answer, Error>>) -> BatchExecuteResponse {
-    let is_success = |answer: &&Result<Answer, Error>| matches!(answer, Ok(a) if a.execution.status == Status::Succeeded.as_str());
-    let succeeded = i32::try_from(answers.iter().filter(is_success).count()).unwrap_or(i32::MAX);
-    let mut room = MAX_ITEMS_BYTES;
-    BatchExecuteResponse {
-        items: answers.into_iter().map(|answer| fitting(answer, &mut room)).collect(),
-        succeeded,
+/// The items of a batch; where the message has no room for one, how to read it instead. What has no room is dropped
+/// as it comes: all results together may be a hundred times larger than the message.
+pub(super) async fn batch_response(
+    answers: impl Stream<Item = Result<Answer, Error>>,
+) -> BatchExecuteResponse {
+    answers.fold(Items::default(), async |items, answer| items.with(answer)).await.response
+}
+
+/// The answer to a batch as far as it has come.
+struct Items {
+    response: BatchExecuteResponse,
+    /// Bytes that are left for further items.
+    room: usize,
+}
+
+impl Default for Items {
+    fn default() -> Self {
+        Self { response: BatchExecuteResponse::default(), room: MAX_ITEMS_BYTES }
     }
 }
 
-/// The item, or an error that names the execution when there is no room for all of it.
-fn fitting(answer: Result<Answer, Error>, room: &mut usize) -> BatchItem {
-    let execution_id = answer.as_ref().ok().map(|answer| answer.execution.id.to_string());
-    let whole = item(answer);
-    match (room.checked_sub(whole.encoded_len()), execution_id) {
-        (Some(left), _) => {
-            *room = left;
-            whole
-        }
-        (None, Some(execution_id)) => item(Err(Error::ResultLeftOut { execution_id })),
-        (None, None) => whole,
+impl Items {
+    /// The next item, or an error that names the execution when there is no room for all of it.
+    fn with(mut self, answer: Result<Answer, Error>) -> Self {
+        let execution = answer.as_ref().ok().map(|answer| &answer.execution);
+        let succeeded = execution.is_some_and(|execution| execution.status == Status::Succeeded.as_str());
+        let execution_id = execution.map(|execution| execution.id.to_string());
+        self.response.succeeded += i32::from(succeeded);
+        let whole = item(answer);
+        let fitting = match (self.room.checked_sub(whole.encoded_len()), execution_id) {
+            (Some(left), _) => {
+                self.room = left;
+                whole
+            }
+            (None, Some(execution_id)) => item(Err(Error::ResultLeftOut { execution_id })),
+            (None, None) => whole,
+        };
+        self.response.items.push(fitting);
+        self
     }
 }
 
@@ -117,10 +134,6 @@ pub(super) fn metrics(figures: ToolFigures) -> ToolMetrics {
     }
 }
 
-pub(super) fn as_of(at: DateTime<Utc>) -> prost_types::Timestamp {
-    timestamp(at)
-}
-
 pub(super) fn cache_stats(stats: Vec<(cache::Stats, &'static str)>, variant: &str) -> GetCacheStatsResponse {
     GetCacheStatsResponse {
         stats: stats.into_iter().map(|(stats, semantic)| one_cache(stats, semantic)).collect(),
@@ -145,5 +158,32 @@ fn one_cache(stats: cache::Stats, semantic_state: &str) -> CacheStats {
         invalidations: count(stats.invalidations),
         hit_ratio: if asked == 0 { 0.0 } else { served as f64 / asked as f64 },
         semantic_state: semantic_state.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Execution;
+
+    #[test]
+    fn what_does_not_fit_is_dropped_as_it_comes() {
+        let answer = |result_json: String| {
+            let id = types::new_id();
+            let status = Status::Succeeded.as_str().to_owned();
+            let execution = Execution { id, status, result_json, ..Execution::default() };
+            Ok(Answer { execution, replayed: false, standings: Vec::new() })
+        };
+        let mut items = Items::default();
+        for number in 1..=100 {
+            items = items.with(answer("x".repeat(3 << 20)));
+            let kept = items.response.encoded_len();
+            assert!(kept < 4 << 20, "{kept} bytes after {number} items");
+        }
+        // What is small still fits behind it.
+        items = items.with(answer("{}".to_owned()));
+        let is_whole = |item: &&BatchItem| matches!(item.outcome, Some(Outcome::Response(_)));
+        assert_eq!(items.response.items.iter().filter(is_whole).count(), 2);
+        assert_eq!((items.response.items.len(), items.response.succeeded), (101, 101));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ::store::{Error, Kept};
+use ::store::Error;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
@@ -31,18 +31,14 @@ pub(crate) struct Written {
     pub events: Vec<i64>,
 }
 
-/// Writes a group. One statement needs no transaction around it; a connection that met a fault is not used again.
-pub(crate) async fn group_commit(kept: &mut Kept, group: &Group<'_>) -> Result<Written, Error> {
-    let mut connection = kept.take().await?;
-    let written = if group.takes_one_statement() {
-        group.write(&mut connection).await?
-    } else {
-        let mut transaction = connection.begin().await?;
-        let written = group.write(&mut transaction).await?;
-        transaction.commit().await?;
-        written
-    };
-    kept.put_back(connection);
+/// Writes a group. One statement needs no transaction around it.
+pub(crate) async fn group_commit(connection: &mut PgConnection, group: &Group<'_>) -> Result<Written, Error> {
+    if group.takes_one_statement() {
+        return group.write(connection).await;
+    }
+    let mut transaction = connection.begin().await?;
+    let written = group.write(&mut transaction).await?;
+    transaction.commit().await?;
     Ok(written)
 }
 

@@ -397,7 +397,31 @@ async fn the_idempotency_key_goes_where_the_tool_takes_it() {
     );
     assert!(sent[2].ends_with(r#"{"dedupe":"own"}"#), "{}", sent[2]);
     assert!(sent[3].starts_with("GET /?dedupe=key-1 "), "{}", sent[3]);
+    // What no server can tell two calls by is no key.
+    for none in [json!(null), json!(""), json!(" "), json!(7)] {
+        run(&tool, &argument, json!({ "dedupe": none })).await.unwrap();
+        let last = server.requests().pop().unwrap();
+        assert!(last.ends_with(r#"{"dedupe":"key-1"}"#), "{last}");
+    }
+    let local = Raw::on("127.0.0.2:0", |_| Step::answer("200 OK", "")).await;
+    for (own, sent) in [("", "key-1"), ("own", "own")] {
+        let given = json!({"url": local.url(), "headers": {"Idempotency-Key": own}});
+        run(&builtin("http_request"), &header, given).await.unwrap();
+        let last = local.requests().pop().unwrap();
+        assert!(last.contains(&format!("\r\nidempotency-key: {sent}\r\n")), "{last}");
+    }
     // An unusable place must not pass for a kept promise.
+    let unsent = HttpBinding {
+        method: "POST".into(),
+        url: server.url(),
+        query_arguments: vec!["a".into()],
+        allow_private_network: true,
+        ..HttpBinding::default()
+    };
+    let given = json!({"a": "1", "dedupe": "own", "url": local.url()});
+    for tool in [bound("unsent", Kind::Http(unsent)), builtin("http_request")] {
+        assert_is("unsent", run(&tool, &argument, given.clone()).await, NotConfigured, No, false);
+    }
     let meta = Place::Meta("io.example/key".into());
     for place in [&meta, &Place::Header("not a name".into())] {
         assert_is("unusable", run(&tool, place, json!({})).await, NotConfigured, No, false);
@@ -409,7 +433,7 @@ async fn the_idempotency_key_goes_where_the_tool_takes_it() {
         No,
         false,
     );
-    assert_eq!(server.connections(), 4);
+    assert_eq!((server.connections(), local.connections()), (8, 2));
 
     let called = mcp(|request| {
         let meta = &request["params"]["_meta"]["io.example/key"];

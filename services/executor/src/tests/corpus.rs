@@ -306,6 +306,34 @@ async fn a_body_goes_where_a_redirect_points_only_if_it_may_be_sent_twice_or_sta
 }
 
 #[tokio::test]
+async fn what_acts_without_a_body_follows_no_redirect_to_another_origin_either() {
+    for (method, effect, arrives) in [
+        ("DELETE", Effect::SideEffect, false),
+        ("POST", Effect::SideEffect, false),
+        ("DELETE", Effect::Idempotent, true),
+        ("GET", Effect::SideEffect, true),
+    ] {
+        let target = Raw::new(|_| Step::answer("200 OK", "")).await;
+        let to = target.url();
+        let home = Raw::new(move |_| Step::answer(&format!("307 Moved\r\nlocation: {to}"), "")).await;
+        let mut tool = writing(method, &home.url(), effect);
+        let Some(Kind::Http(http)) = tool.binding.as_mut().and_then(|binding| binding.kind.as_mut()) else {
+            unreachable!()
+        };
+        http.body_json = false;
+        let ended = Drive::new().run(&tool, &json!({})).await;
+        assert_eq!(
+            (ended.is_ok(), target.connections()),
+            (arrives, usize::from(arrives)),
+            "{method} {effect:?}"
+        );
+        if let Err(failure) = ended {
+            assert_eq!(failure.reached, Reached::No, "{failure:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_stands_in_an_argument_never_becomes_a_line_of_the_request() {
     let server = Raw::new(|_| Step::answer("200 OK", "")).await;
     let drive = Drive::new();

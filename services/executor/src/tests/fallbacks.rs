@@ -1,5 +1,6 @@
 //! Who stands in for a tool that failed, and what is answered when no one can.
 
+use ::rpc::ErrorReason;
 use proto::{
     audit::v1::Action,
     executor::v1::{AttemptKind, CallOptions, ExecuteRequest, ExecutionStatus, Source},
@@ -10,10 +11,12 @@ use proto::{
     },
     types::v1::Effect,
 };
+use tonic::Code;
 
 use super::{
-    house::{House, ended, execution, posting, request, retries, until},
-    upstream::{Upstream, json},
+    fakes::{Fakes, Mood},
+    house::{House, PATIENCE, ended, execution, posting, refused, request, retries, until},
+    upstream::{Held, Upstream, json},
 };
 
 fn stands_in(tool: &str, on: On, arguments: &str) -> Fallback {
@@ -51,6 +54,45 @@ async fn a_fallback_takes_over_with_arguments_of_its_own() {
         house.fakes.trail().iter().map(|event| (event.action(), event.tool_name.clone())).collect();
     assert_eq!(told, [(Action::FallbackUsed, "second".into()), (Action::ToolInvoked, "first".into())]);
     until(async || house.fakes.settled().len() == 2).await;
+}
+
+#[tokio::test]
+async fn the_settlement_of_a_fallback_stands_with_the_outcome() {
+    let (house, broken) = (House::new().await, answering(503).await);
+    let permissions = house.fakes.permissions.clone();
+    let well = Upstream::new(move |_| {
+        // From here on nothing is settled but by the record.
+        Fakes::set(&permissions, Mood::Down);
+        async { json(200, "{}") }
+    })
+    .await;
+    house
+        .add_with(read_only(posting("first", &broken.url)), settings(vec![stands_in("second", On::Any, "")]));
+    house.add(read_only(posting("second", &well.url)));
+    let made = execution(house.execute(request("first", "{}")).await);
+    assert_eq!(made.source(), Source::Fallback);
+    let kept = "SELECT count(*) FROM executor.outbox WHERE destination = 'permissions'";
+    assert_eq!(house.number(kept).await, 2);
+    Fakes::set(&house.fakes.permissions, Mood::Well);
+    until(async || house.number(kept).await == 0).await;
+    assert_eq!(house.fakes.settled().len(), 2);
+    assert!(house.fakes.settled().iter().all(|(_, committed)| *committed));
+    assert_eq!(house.fakes.charged.lock().unwrap().iter().sum::<i64>(), 14);
+}
+
+#[tokio::test]
+async fn a_fallback_whose_outcome_is_lost_is_settled_all_the_same() {
+    let (house, broken, held) = (House::new().await, answering(503).await, Held::new().await);
+    house
+        .add_with(read_only(posting("first", &broken.url)), settings(vec![stands_in("second", On::Any, "")]));
+    house.add(read_only(posting("second", &held.upstream.url)));
+    let call = house.spawn(PATIENCE, request("first", "{}"));
+    held.reached().await;
+    house.run("DELETE FROM executor.execution").await;
+    held.go();
+    refused(call.await.unwrap(), Code::Unavailable, ErrorReason::OutcomeUnknown);
+    until(async || house.fakes.settled().len() == 1).await;
+    assert!(house.fakes.settled()[0].1);
 }
 
 #[tokio::test]
@@ -212,4 +254,21 @@ async fn a_result_too_large_to_travel_becomes_a_file_of_the_workspace() {
     let kept = std::fs::read_to_string(folder.path().join("team/job").join(path)).unwrap();
     assert_eq!(kept, large);
     assert_eq!(reference["artifact"]["sha256"], types::digest_bytes(large.as_bytes()));
+}
+
+#[tokio::test]
+async fn a_name_that_a_fallback_does_not_expect_is_recorded_sanitised() {
+    let (house, broken) = (House::new().await, answering(503).await);
+    let input_schema_json =
+        r#"{"type":"object","properties":{"q":{}},"additionalProperties":false}"#.to_owned();
+    let fallbacks = vec![stands_in("picky", On::Any, "")];
+    house.add_with(read_only(posting("first", &broken.url)), settings(fallbacks));
+    house.add(ToolDefinition { input_schema_json, ..read_only(posting("picky", &broken.url)) });
+    let secret = "AKIAIOSFODNN7EXAMPLE";
+    let asked = request("first", &format!(r#"{{"{secret}":1}}"#));
+    let execution = execution(house.execute(asked).await);
+    let violations = &execution.attempts[1].error.as_ref().unwrap().violations;
+    assert!(violations[0].message.contains("[redacted]"), "{violations:?}");
+    let kept = house.texts("SELECT execution::text FROM executor.execution").await;
+    assert!(kept[0].contains("picky") && !kept[0].contains(secret), "{kept:?}");
 }

@@ -61,6 +61,9 @@ pub(crate) fn config(workspace: &Path) -> Config {
         max_wait_ms: 10_000,
         metrics_refresh_s: 300,
         watch_heartbeat_s: 1,
+        watch_timeout_s: 600,
+        max_watches: 100,
+        max_watches_per_team: 50,
         cache: CacheConfig { variant: CacheVariant::Memory, max_bytes: 1 << 24, max_entry_bytes: 1 << 20 },
         sandbox: SandboxConfig {
             python: "/nowhere/python".into(),

@@ -37,6 +37,11 @@ async fn page(
     house.client.clone().list_tool_metrics(house.asking(caller, asked)).await.map(tonic::Response::into_inner)
 }
 
+/// As if the figures had been made long ago.
+async fn age(house: &House) {
+    house.run("UPDATE executor.tool_metrics_refresh SET as_of = now() - interval '1 minute'").await;
+}
+
 /// 480 ended executions of two tools in every status and from every source, 20 that still run, one of a week ago.
 async fn insert(house: &House) {
     house
@@ -166,6 +171,7 @@ async fn they_are_those_of_the_raw_rows() {
     }
     house.add_with(read_only(posting("seldom", &ill.url)), keeping(CacheSettings::default()));
     ended(house.execute(request("seldom", "{}")).await, ExecutionStatus::Failed);
+    age(&house).await;
     for tool in ["often", "seldom"] {
         let told = figures(&house, tool, true).await;
         let reckoned = reckoned(&house, tool).await;
@@ -191,12 +197,72 @@ async fn they_are_those_of_the_raw_rows() {
 async fn they_are_made_anew_on_demand_but_not_more_often_than_every_few_seconds() {
     let (house, upstream) = (House::new().await, Upstream::well().await);
     house.add(posting("tool", &upstream.url));
+    age(&house).await;
     let first = figures(&house, "tool", true).await;
     ended(house.execute(request("tool", "{}")).await, ExecutionStatus::Succeeded);
     let old = figures(&house, "tool", true).await;
     assert_eq!((old.as_of, old.metrics.unwrap().executions), (first.as_of, 0));
     until(async || figures(&house, "tool", true).await.metrics.unwrap().executions == 1).await;
     assert_ne!(figures(&house, "tool", false).await.as_of, first.as_of);
+}
+
+#[tokio::test]
+async fn what_another_process_has_just_made_or_what_takes_long_is_not_made_anew() {
+    let database = testkit::database(&[crate::schema()]).await;
+    let houses = [1, 2, 3].map(|_| House::on(&database, Fakes::default(), |_| {}));
+    age(&houses[0]).await;
+    let made = figures(&houses[0], "tool", true).await.as_of.unwrap();
+    assert!(Utc::now().timestamp() - made.seconds < 30);
+    assert_eq!(figures(&houses[1], "tool", true).await.as_of, Some(made));
+    houses[0]
+        .run("UPDATE executor.tool_metrics_refresh SET took = '1 hour', as_of = now() - interval '9 hours'")
+        .await;
+    let old = figures(&houses[1], "tool", true).await.as_of.unwrap();
+    assert!(Utc::now().timestamp() - old.seconds > 8 * 3_600);
+    houses[0].run("UPDATE executor.tool_metrics_refresh SET as_of = now() - interval '11 hours'").await;
+    let new = figures(&houses[2], "tool", true).await.as_of.unwrap();
+    assert!(Utc::now().timestamp() - new.seconds < 30);
+    let took = "SELECT count(*) FROM executor.tool_metrics_refresh WHERE took > '0' AND took < '1 minute'";
+    assert_eq!(houses[0].number(took).await, 1);
+}
+
+#[tokio::test]
+async fn one_tool_with_absurd_figures_keeps_no_other_from_its_own() {
+    let house = House::new().await;
+    insert(&house).await;
+    house
+        .run(
+            "UPDATE executor.execution SET input_tokens = 9223372036854775807, output_tokens = 9223372036854775807,
+                 cost_micro_usd = 9223372036854775807 WHERE tool_name = 'seldom'",
+        )
+        .await;
+    age(&house).await;
+    let absurd = figures(&house, "seldom", true).await.metrics.unwrap();
+    let tokens = absurd.tokens.unwrap();
+    assert_eq!(
+        (absurd.cost_micro_usd, tokens.input_tokens, tokens.output_tokens),
+        (i64::MAX, i64::MAX, i64::MAX)
+    );
+    let other = figures(&house, "often", false).await.metrics.unwrap();
+    assert_same(&other, &reckoned(&house, "often").await);
+}
+
+#[tokio::test]
+async fn a_tool_that_tells_absurd_tokens_is_believed_up_to_a_bound() {
+    let house = House::new().await;
+    let body = format!(r#"{{"usage":{{"input_tokens":{0},"output_tokens":{0}}}}}"#, i64::MAX);
+    let upstream = Upstream::new(move |_| {
+        let body = body.clone();
+        async move { json(200, &body) }
+    })
+    .await;
+    house.add(posting("tool", &upstream.url));
+    for n in 0..2 {
+        ended(house.execute(request("tool", &format!(r#"{{"n":{n}}}"#))).await, ExecutionStatus::Succeeded);
+    }
+    age(&house).await;
+    let tokens = figures(&house, "tool", true).await.metrics.unwrap().tokens.unwrap();
+    assert_eq!((tokens.input_tokens, tokens.output_tokens), (2_000_000_000_000, 2_000_000_000_000));
 }
 
 #[tokio::test]
@@ -227,6 +293,7 @@ async fn they_are_listed_by_name_page_by_page_for_ones_own_team() {
         )
         .await;
     house.run("UPDATE executor.execution SET id = (substr(executor.uuid_floor(now())::text, 1, 14) || '7' || substr(id::text, 16))::uuid").await;
+    age(&house).await;
     figures(&house, "a", true).await;
     let (mut names, mut token) = (Vec::new(), String::new());
     loop {

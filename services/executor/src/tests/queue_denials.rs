@@ -1,7 +1,7 @@
 //! Permission and the tool are looked at again when a queued call begins.
 
 use proto::{
-    audit::v1::Result as AuditResult,
+    audit::v1::{Action, Result as AuditResult},
     executor::v1::{ExecutionStatus, ToolErrorCode},
     permissions::v1::{AuthorizeResponse, Quota},
     registry::v1::{Tool, ToolStatus},
@@ -38,10 +38,43 @@ async fn a_grant_revoked_in_the_meantime_ends_the_call_and_its_place_is_given_ba
     until(async || house.fakes.settled().len() == 2 && house.fakes.trail().len() == 2).await;
     assert!(house.fakes.settled().contains(&(queued.id.clone(), false)));
     let told = house.fakes.trail().into_iter().find(|event| event.execution_id == queued.id).unwrap();
-    assert_ne!(told.result(), AuditResult::Success);
+    assert_eq!((told.action(), told.result()), (Action::PermissionChecked, AuditResult::Denied));
     // It says nothing of the tool.
     assert!(house.fakes.outcomes.lock().unwrap().iter().all(|outcome| outcome.execution_id != queued.id));
     assert_eq!((upstream.hits(), house.number("SELECT count(*) FROM executor.job").await), (0, 0));
+}
+
+#[tokio::test]
+async fn a_denial_is_one_whatever_was_tried_at_earlier_deliveries() {
+    let ((house, held), upstream) = (busy().await, Upstream::well().await);
+    house.add(posting("tool", &upstream.url));
+    let queued = accepted(&house, later("tool", "{}")).await;
+    // It was not reached, then it was held back; and so the call went back to the queue.
+    let attempts = format!(
+        r#"[{{"number":1,"kind":"FIRST","tool_name":"tool","tool_version":"1.0.0","start_time":"{0}","duration_ms":1.0,
+             "backoff_ms":0.0,"error":{{"code":"UNREACHABLE","message":"refused","reached":"NO"}}}},
+            {{"number":2,"kind":"RETRY","tool_name":"tool","tool_version":"1.0.0","start_time":"{0}","duration_ms":1.0,
+             "backoff_ms":0.0,"error":{{"code":"RATE_LIMITED","message":"later","reached":"NO"}}}}]"#,
+        chrono::Utc::now().to_rfc3339()
+    );
+    sqlx::query("UPDATE executor.execution SET attempts_json = $1 WHERE id = $2::uuid")
+        .bind(attempts)
+        .bind(&queued.id)
+        .execute(house.database.pool().unwrap())
+        .await
+        .unwrap();
+    house.fakes.deny_tool("tool", denial("NO_GRANT", None));
+    held.go();
+    until(async || get(&house, &queued.id).await.status() == ExecutionStatus::Failed).await;
+    assert_eq!(get(&house, &queued.id).await.attempts.len(), 2, "they stay on record");
+    // The slow call, the retry of the other, and its denial.
+    until(async || house.fakes.settled().len() == 2 && house.fakes.trail().len() == 3).await;
+    assert!(house.fakes.settled().contains(&(queued.id.clone(), false)));
+    let told = house.fakes.trail().into_iter().filter(|event| event.execution_id == queued.id);
+    let told: Vec<_> = told.map(|event| (event.action(), event.result())).collect();
+    assert_eq!(told[0].0, Action::RetryAttempted);
+    assert_eq!(told[1], (Action::PermissionChecked, AuditResult::Denied));
+    assert!(house.fakes.outcomes.lock().unwrap().iter().all(|outcome| outcome.execution_id != queued.id));
 }
 
 #[tokio::test]

@@ -8,8 +8,13 @@ use std::sync::{
 use ::rpc::ErrorReason;
 use proto::{
     audit::v1::Action,
-    executor::v1::{AttemptKind, CallOptions, ExecuteRequest, ExecutionStatus, Reached},
-    registry::v1::{CircuitBreaker, IdempotencyKey, ToolDefinition, ToolSettings, idempotency_key::Place},
+    executor::v1::{
+        AttemptKind, CallOptions, ExecuteRequest, ExecutionStatus, Reached, Source, ToolErrorCode,
+    },
+    registry::v1::{
+        CircuitBreaker, Fallback, FallbackCondition as On, IdempotencyKey, ToolDefinition, ToolSettings,
+        idempotency_key::Place,
+    },
     types::v1::Effect,
 };
 use tonic::Code;
@@ -118,6 +123,30 @@ async fn a_tool_that_keeps_failing_is_left_alone_and_then_probed() {
     );
     until(async || house.execute(request("tool", "{}")).await.is_ok()).await;
     assert_eq!(upstream.hits(), 5);
+}
+
+#[tokio::test]
+async fn a_retry_that_is_held_back_does_not_hide_why_it_was_made() {
+    let (house, held, well) = (House::new().await, Held::new().await, Upstream::well().await);
+    let once_a_minute = |definition| ToolDefinition { rate_limit_per_minute: 1, ..definition };
+    let slow = ToolDefinition { timeout_ms: 300, ..read_only(posting("slow", &held.upstream.url)) };
+    let fallback =
+        Fallback { tool: "other".into(), conditions: vec![On::Timeout.into()], ..Fallback::default() };
+    house.add_with(once_a_minute(slow), ToolSettings { fallbacks: vec![fallback], ..with_retries(2) });
+    house.add(read_only(posting("other", &well.url)));
+    let made = execution(house.execute(request("slow", "{}")).await);
+    assert_eq!((made.status(), made.source()), (ExecutionStatus::Succeeded, Source::Fallback));
+    let codes: Vec<_> =
+        made.attempts.iter().filter_map(|attempt| Some(attempt.error.as_ref()?.code())).collect();
+    assert_eq!(codes, [ToolErrorCode::Timeout, ToolErrorCode::RateLimited]);
+    // The tool was asked, so its request id is used and its place is paid.
+    let busy = failing(99, 429).await;
+    house.add_with(once_a_minute(posting("busy", &busy.url)), with_retries(2));
+    let asked = ExecuteRequest { request_id: "once".into(), ..request("busy", "{}") };
+    let (code, _) = ended(house.execute(asked.clone()).await, ExecutionStatus::Failed);
+    assert_eq!(code, "UPSTREAM_RATE_LIMITED");
+    assert!(house.execute(asked).await.unwrap().replayed);
+    assert_eq!(busy.hits(), 1);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! A stop: runs under way end, are recorded and told; new ones are refused.
 
+use std::os::unix::fs::PermissionsExt;
+
 use ::rpc::ErrorReason;
 use proto::executor::v1::ExecutionStatus;
 use tonic::Code;
@@ -33,6 +35,23 @@ async fn a_stop_waits_for_runs_and_their_events_and_takes_no_new_ones() {
     assert_eq!(house.number("SELECT count(*) FROM executor.worker").await, 0);
     assert_eq!(house.fakes.trail().len(), before);
     assert_eq!(house.fakes.settled().len(), before);
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_the_sandbox_to_warm_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let python = folder.path().join("python");
+    std::fs::write(&python, "#!/bin/sh\ntouch \"$(dirname \"$0\")/begun\"\nexec sleep 20\n").unwrap();
+    std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let house = House::with(|config| {
+        config.sandbox.python.clone_from(&python);
+        config.sandbox.work_root = folder.path().join("work");
+    })
+    .await;
+    until(async || folder.path().join("begun").exists()).await;
+    let begun = std::time::Instant::now();
+    house.begin_stop().await;
+    assert!(begun.elapsed().as_secs() < 8, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

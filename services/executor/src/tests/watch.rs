@@ -393,3 +393,53 @@ async fn a_watch_outlives_a_database_that_is_away_for_a_while() {
     execution(call.await.unwrap());
     assert_eq!(named(&told.await.unwrap()), [(1_999_999, "SUCCEEDED".to_owned())]);
 }
+
+#[tokio::test]
+async fn a_team_has_so_many_watches_and_those_that_end_make_room() {
+    let database = testkit::database(&[crate::schema()]).await;
+    let house = House::on(&database, Fakes::default(), |config| {
+        config.max_watches = 3;
+        config.max_watches_per_team = 2;
+    });
+    let held = Held::new().await;
+    house.add(posting("tool", &held.upstream.url));
+    let call = house.spawn(PATIENCE, request("tool", "{}"));
+    held.reached().await;
+    let id = only_id(&house).await;
+    let (first, _second) = (watch(&house, &id, 0).await, watch(&house, &id, 0).await);
+    let refusal = watch_as(&house, &agent("agent"), &id, 0).await.unwrap_err();
+    let told = (refusal.code(), reason_of(&refusal));
+    assert_eq!(told, (Code::ResourceExhausted, Some(ErrorReason::Overloaded)), "{refusal:?}");
+    let details = tonic_types::StatusExt::get_error_details(&refusal);
+    assert!(details.retry_info().is_some_and(|retry| retry.retry_delay.is_some()), "{refusal:?}");
+    drop(first);
+    until(async || watch_as(&house, &agent("agent"), &id, 0).await.is_ok()).await;
+    held.go();
+    execution(call.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_watch_ends_after_its_longest_time_and_says_where_to_go_on() {
+    let house = House::with(|config| config.watch_timeout_s = 1).await;
+    let held = Held::new().await;
+    house.add(posting("tool", &held.upstream.url));
+    let call = house.spawn(PATIENCE, request("tool", "{}"));
+    held.reached().await;
+    let id = only_id(&house).await;
+    let mut watched = watch(&house, &id, 0).await;
+    let ended = loop {
+        match next(&mut watched).await {
+            Ok(told) => assert_eq!(told.unwrap().sequence, 1_000_000),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(
+        (ended.code(), reason_of(&ended)),
+        (Code::DeadlineExceeded, Some(ErrorReason::DeadlineExceeded))
+    );
+    let details = tonic_types::StatusExt::get_error_details(&ended);
+    assert_eq!(details.error_info().unwrap().metadata["after_sequence"], "1000000");
+    held.go();
+    execution(call.await.unwrap());
+    assert_eq!(named(&all(&house, &id, 1_000_000).await), [(1_999_999, "SUCCEEDED".to_owned())]);
+}

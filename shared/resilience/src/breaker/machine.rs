@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{BreakerSettings, Open, Snapshot, State};
+use super::{BreakerSettings, Open, State};
 use crate::window::{Counts, Window};
 
 /// When to ask again while all probes are under way.
@@ -15,8 +15,6 @@ const PROBES_TAKEN: Duration = Duration::from_secs(1);
 pub(super) struct Ticket {
     /// The phase it was admitted in: a result counts in that one only.
     phase: u64,
-    /// Whether it holds the place of a probe.
-    pub(super) probe: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -41,13 +39,12 @@ pub(super) struct Machine {
     window: Window,
     /// How often it opened since it was last closed.
     streak: u32,
-    opened: u64,
 }
 
 impl Machine {
     pub(super) fn new(settings: BreakerSettings, now: Instant) -> Self {
         let window = Window::new(settings.window, now);
-        Self { settings, phase: Phase::Closed, number: 0, window, streak: 0, opened: 0 }
+        Self { settings, phase: Phase::Closed, number: 0, window, streak: 0 }
     }
 
     pub(super) fn admit(&mut self, now: Instant) -> Result<Ticket, Open> {
@@ -59,15 +56,12 @@ impl Machine {
             self.enter(Phase::HalfOpen { running: 0, succeeded: 0 });
         }
         let probes = self.probes();
-        let probe = match &mut self.phase {
-            Phase::HalfOpen { running, succeeded } if *running + *succeeded < probes => {
-                *running += 1;
-                true
-            }
+        match &mut self.phase {
+            Phase::HalfOpen { running, succeeded } if *running + *succeeded < probes => *running += 1,
             Phase::HalfOpen { .. } => return Err(Open { retry_after: PROBES_TAKEN }),
-            Phase::Closed | Phase::Open { .. } => false,
-        };
-        Ok(Ticket { phase: self.number, probe })
+            Phase::Closed | Phase::Open { .. } => {}
+        }
+        Ok(Ticket { phase: self.number })
     }
 
     pub(super) fn succeeded(&mut self, ticket: Ticket, took: Duration, now: Instant) -> Option<State> {
@@ -121,21 +115,6 @@ impl Machine {
         }
     }
 
-    pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
-        let counts = self.window.sum(now);
-        let open_for = match self.phase {
-            Phase::Open { since } => self.open_left(since, now),
-            Phase::Closed | Phase::HalfOpen { .. } => Duration::ZERO,
-        };
-        Snapshot {
-            state: self.state(now),
-            calls: counts.total,
-            failures: counts.marked,
-            open_for,
-            opened: self.opened,
-        }
-    }
-
     pub(super) fn apply(&mut self, settings: BreakerSettings, now: Instant) {
         if settings.window != self.settings.window {
             self.window = self.window.resized(settings.window, now);
@@ -155,7 +134,6 @@ impl Machine {
 
     fn open(&mut self, now: Instant) -> State {
         self.streak = self.streak.saturating_add(1);
-        self.opened += 1;
         self.window = Window::new(self.settings.window, now);
         self.enter(Phase::Open { since: now });
         State::Open

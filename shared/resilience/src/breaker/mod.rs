@@ -84,21 +84,6 @@ pub struct Open {
     pub retry_after: Duration,
 }
 
-/// A breaker as metrics see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Snapshot {
-    /// Its state. Once the open time is over it is half open, whether or not a probe was made.
-    pub state: State,
-    /// Calls in the window; none unless closed.
-    pub calls: u64,
-    /// Failures among them.
-    pub failures: u64,
-    /// Time left until the first probe; zero unless open.
-    pub open_for: Duration,
-    /// How often it opened since it was made.
-    pub opened: u64,
-}
-
 /// The breaker of one tool. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Breaker {
@@ -117,14 +102,9 @@ impl Breaker {
         Ok(Permit { machine: Arc::clone(&self.machine), ticket: Some(ticket), begun: now })
     }
 
-    /// What it does at `now`.
+    /// What it does at `now`. Once the open time is over it is half open, whether or not a probe was made.
     pub fn state(&self, now: Instant) -> State {
         self.lock().state(now)
-    }
-
-    /// Its state with its figures.
-    pub fn snapshot(&self, now: Instant) -> Snapshot {
-        self.lock().snapshot(now)
     }
 
     /// Takes over other settings. Its state and counts stay; how long it is open follows the new settings at
@@ -148,11 +128,6 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Whether it is one of the calls by which a half-open breaker tries the tool.
-    pub fn is_probe(&self) -> bool {
-        self.ticket.is_some_and(|ticket| ticket.probe)
-    }
-
     /// The tool did what it was asked. Gives the state of the breaker if that changed it.
     pub fn succeeded(mut self, now: Instant) -> Option<State> {
         let took = now.saturating_duration_since(self.begun);

@@ -2,10 +2,15 @@
 
 use std::{
     cell::Cell,
+    fs,
+    os::unix::fs::PermissionsExt,
     sync::{Arc, Mutex},
 };
 
+use tokio::task::JoinSet;
+
 use super::*;
+use crate::{Database, LocalCluster, LocalOptions};
 
 /// An entry that knows only its key, its lane and its size.
 #[derive(Debug, Clone, Copy, Default)]
@@ -114,4 +119,43 @@ async fn turns_end_however_many_come_and_when_a_batch_is_full() {
     asked.set(0);
     gather::<Numbered>(Numbered::MAX_ROWS, growing).await;
     assert_eq!(asked.get(), 1);
+}
+
+/// Counts what was written; its callers wait in a crowd.
+struct Counted;
+
+impl Entry for Counted {
+    const NAME: &'static str = "counts";
+    const MAX_ROWS: usize = 4;
+
+    type Answer = usize;
+    type Desk = usize;
+    type Key = ();
+
+    async fn commit(
+        written: &mut usize,
+        _: &mut PgConnection,
+        batch: &[&Self],
+    ) -> Result<Vec<Option<usize>>, Error> {
+        assert!(batch.len() <= Self::MAX_ROWS);
+        *written += batch.len();
+        Ok(vec![Some(*written); batch.len()])
+    }
+}
+
+#[tokio::test]
+async fn none_is_lost_where_more_come_than_a_batch_takes() {
+    let root = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
+    let options = LocalOptions { directory: root.path().join("postgres"), fsync: false };
+    let cluster = LocalCluster::start(&options).await.unwrap();
+    let database = Database::new(&cluster.url("postgres"), 2).unwrap();
+    let group = GroupCommit::start(Kept::relaxed(&database), 0);
+    let mut callers = JoinSet::new();
+    for _ in 0..50 {
+        let group = group.clone();
+        callers.spawn(async move { group.write(Counted).await });
+    }
+    let counts = callers.join_all().await;
+    assert_eq!(counts.into_iter().map(Result::unwrap).max(), Some(50));
+    cluster.stop().await;
 }

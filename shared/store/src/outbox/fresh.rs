@@ -63,7 +63,8 @@ impl Fresh {
 
 impl Outbox {
     /// Delivers what was handed over, and tells whether there is more. What a receiver out of reach did not see is
-    /// tried again; what it refuses is left to those that search the table.
+    /// tried again; what it refuses is left to those that search the table, and what is no longer there was undone by
+    /// a crash of the database, or delivered by another process.
     pub(super) async fn deliver_fresh<D, F>(
         &self,
         deliver: &D,
@@ -80,6 +81,13 @@ impl Outbox {
             }
             let left_behind = course.oldest;
             self.note_oldest(course, left_behind.or_else(|| Some(Utc::now())));
+            let events = match self.confirmed(course, &events).await {
+                Ok(ids) => events.into_iter().filter(|(id, _)| ids.contains(id)).collect(),
+                Err(error) => {
+                    self.fresh().put_back(events);
+                    return Err(error.into());
+                }
+            };
             let parted = self.deliver_parts(deliver, events).await;
             course.delivered.extend(parted.taken);
             self.fresh().put_back(parted.unseen);

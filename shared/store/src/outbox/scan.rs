@@ -1,11 +1,11 @@
 //! The SQL of the relay: finds events that no process delivers, and deletes what is delivered.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Postgres, Transaction};
 
-use super::{AT_A_TIME, Course, DeliveryFailed, MAX_BYTES, Outbox};
+use super::{AT_A_TIME, Course, DeliveryFailed, Event, MAX_BYTES, Outbox};
 use crate::Error;
 
 /// Id, payload and time of one event.
@@ -68,6 +68,27 @@ impl Outbox {
             self.note_oldest(course, None);
         }
         Ok(Ok(more))
+    }
+
+    /// Which of these events stand in the table, and will whatever happens: a commit that was not waited for may still
+    /// be lost with the database, but not once a later one has reached the disk, and this one waits for that.
+    pub(super) async fn confirmed(
+        &self,
+        course: &mut Course,
+        events: &[Event],
+    ) -> Result<HashSet<i64>, Error> {
+        let ids: Vec<i64> = events.iter().map(|(id, _)| *id).collect();
+        // A transaction that wrote nothing would not wait: the message is written and read by nobody.
+        let select = sqlx::AssertSqlSafe(format!(
+            "SELECT o.id FROM unnest($1::bigint[]) AS asked (id)
+             CROSS JOIN LATERAL (SELECT id FROM {}.outbox o WHERE o.id = asked.id LIMIT 1) o
+             CROSS JOIN pg_logical_emit_message(true, 'toolcrib.outbox', '') AS written",
+            self.schema
+        ));
+        let mut connection = course.kept.take().await?;
+        let found = sqlx::query_scalar(select).bind(&ids).fetch_all(&mut connection).await?;
+        course.kept.put_back(connection);
+        Ok(found.into_iter().collect())
     }
 
     /// Deletes the rows of delivered events; they stay noted until that is done.

@@ -2,11 +2,14 @@
 //!
 //! Every line is handed on at once, and a stream that breaks says where to go on.
 
+use std::time::{Duration, Instant};
+
 use clap::Args;
 use proto::executor::v1::{
     Execution, ExecutionStatus, WatchExecutionRequest, WatchExecutionResponse,
     watch_execution_response::Event,
 };
+use tonic::Code;
 
 use super::{
     call,
@@ -16,6 +19,9 @@ use super::{
     output::{Output, Style, Tone},
     words::{execution_tone, word},
 };
+
+/// A stream that ended sooner is not taken up again.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// What to watch.
 #[derive(Debug, Args)]
@@ -33,9 +39,16 @@ pub struct WatchArgs {
 
 /// Runs the command.
 pub async fn run(args: WatchArgs, client: &Client, output: &mut Output) -> Result<(), Error> {
-    let request = WatchExecutionRequest { id: args.id.clone(), after_sequence: args.after };
-    let mut stream = client.executor().watch_execution(request).await?.into_inner();
-    let (mut last, mut ended) = (args.after, None);
+    let watch = async |after_sequence| {
+        let request = WatchExecutionRequest { id: args.id.clone(), after_sequence };
+        client
+            .executor()
+            .watch_execution(request)
+            .await
+            .map(|response| (response.into_inner(), Instant::now()))
+    };
+    let (mut stream, mut begun) = watch(args.after).await?;
+    let (mut first, mut last, mut ended) = (args.after, args.after, None);
     loop {
         match stream.message().await {
             Ok(Some(event)) => {
@@ -44,6 +57,14 @@ pub async fn run(args: WatchArgs, client: &Client, output: &mut Output) -> Resul
                 ended = end(event).or(ended);
             }
             Ok(None) => break,
+            // A stream lasts so long and no longer; one that ended at once, without news, would do so again.
+            Err(status)
+                if status.code() == Code::DeadlineExceeded
+                    && (last > first || begun.elapsed() >= SHORTEST) =>
+            {
+                (stream, begun) = watch(last).await?;
+                first = last;
+            }
             Err(status) => {
                 output.note(&format!("go on with: toolcrib executions watch {} --after {last}", args.id))?;
                 return Err(status.into());

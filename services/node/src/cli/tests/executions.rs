@@ -107,8 +107,11 @@ impl ExecutorService for Desk {
             Ok(happened(1, Event::Heartbeat(Heartbeat {}))),
             Ok(happened(5, Event::Progress(progress))),
         ];
-        if request.get_ref().id == "lost" {
+        let asked = request.get_ref();
+        if asked.id == "lost" {
             events.push(Err(Status::unavailable("away")));
+        } else if asked.id == "long" && asked.after_sequence == 0 {
+            events.push(Err(Status::deadline_exceeded("go on with after_sequence 5")));
         } else {
             events.push(Ok(happened(6, Event::Status(succeeded("e-9")))));
         }
@@ -230,10 +233,14 @@ async fn watching_ends_with_the_execution_and_tells_where_to_go_on_when_it_break
     let events: Vec<serde_json::Value> =
         json.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((events.len(), &events[3]["status"]["id"]), (4, &"e-9".into()));
+    let long = run(&address, &["executions", "watch", "long"]).await;
+    assert_eq!(long.exit_code(), 0, "{}", long.err);
+    let asked = desk.asked();
+    assert!(asked.len() == 4 && asked[3].contains("after_sequence: 5"), "{asked:?}");
     let lost = run(&address, &["executions", "watch", "lost"]).await;
     assert_ne!(lost.exit_code(), 0);
     assert!(lost.err.contains("toolcrib executions watch lost --after 5"), "{}", lost.err);
-    assert_eq!(desk.asked().len(), 3);
+    assert_eq!(desk.asked().len(), 1);
 }
 
 #[tokio::test]

@@ -153,6 +153,7 @@ async fn a_tool_that_is_called_too_often_says_when_to_come_again(suite: &Suite) 
         // The request id is free: the same request may come again, and is held back again.
         let again = refused(agent.execute(asked).await, Code::ResourceExhausted, ErrorReason::RateLimited);
         assert_ne!(again.metadata("execution_id"), refusal.metadata("execution_id"));
+        suite.wait_until_delivered().await;
         // What is queued waits for its turn instead.
         let later = StartExecutionRequest { call: Some(identified(4)), ..StartExecutionRequest::default() };
         let queued = agent.accepted(later).await;

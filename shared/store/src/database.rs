@@ -17,8 +17,6 @@ const PING_INTERVAL: Duration = Duration::from_millis(500);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a call waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-/// A connection that rested longer is asked whether it is still there before it is given out.
-const RESTED: Duration = Duration::from_secs(1);
 
 /// The one database of the suite.
 #[derive(Debug, Clone)]
@@ -37,10 +35,6 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .test_before_acquire(false)
-            .before_acquire(|connection, seen| {
-                Box::pin(async move { Ok(seen.idle_for <= RESTED || connection.ping().await.is_ok()) })
-            })
             .connect_lazy_with(options.clone());
         let (sender, up) = watch::channel(true);
         tokio::spawn(watch_database(options.clone(), sender));

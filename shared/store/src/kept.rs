@@ -10,8 +10,8 @@ use crate::{Database, Error};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// A connection that rested longer is asked whether it is still there.
-const RESTED: Duration = Duration::from_secs(1);
+/// A connection that rested longer is asked whether it is still there; a database that was killed is not back sooner.
+const RESTED: Duration = Duration::from_millis(100);
 
 /// Uses between two plannings at most.
 const REPLAN: u32 = 4_096;

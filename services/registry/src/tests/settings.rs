@@ -286,7 +286,9 @@ async fn a_seed_takes_the_settings_that_go_with_it() {
         idempotency_key: Some(IdempotencyKey { place: Some(Place::Argument("city".into())) }),
         ..ToolSettings::default()
     };
-    let request = RegisterToolRequest { settings: Some(settings), ..registration(definition("weather")) };
+    let echo = Kind::Builtin(BuiltinBinding { name: "echo".into() });
+    let weather = ToolDefinition { binding: Some(Binding { kind: Some(echo) }), ..definition("weather") };
+    let request = RegisterToolRequest { settings: Some(settings), ..registration(weather) };
     registry.make("team", request).await.unwrap();
     let next = crate::check::tests::proposal();
     let next = crate::definition::Proposal { input_schema: r#"{"type":"object"}"#.into(), ..next };

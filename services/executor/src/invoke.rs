@@ -159,7 +159,7 @@ pub(crate) async fn permitted(
     call: &Call,
     request: &Request,
 ) -> Result<Permitted, Error> {
-    let admitted = executor.admit()?;
+    let admitted = executor.admit().await?;
     let tool = match executor.resolver.resolve(&call.caller, &request.tool).await {
         Ok(tool) => tool,
         Err(error) => return Err(refuse::refuse(executor, call, request, None, error).await),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::Notify;
 
 /// A time of the clock that goes on while this process is stopped, and while the machine sleeps as well
 /// (`CLOCK_BOOTTIME`); `Instant` stands still then, and the others' clocks do not.
@@ -30,6 +31,7 @@ impl Moment {
 pub(crate) struct Lease {
     term: Duration,
     state: Mutex<State>,
+    renewed: Notify,
 }
 
 #[derive(Debug)]
@@ -43,7 +45,7 @@ impl Lease {
     /// Held from now on.
     pub(crate) fn new(term: Duration) -> Self {
         let now = Moment::now();
-        Self { term, state: Mutex::new(State { heard: now, since: now }) }
+        Self { term, state: Mutex::new(State { heard: now, since: now }), renewed: Notify::new() }
     }
 
     /// Holds it from the time at which a heartbeat was sent that has arrived.
@@ -53,6 +55,18 @@ impl Lease {
             state.since = Moment::now();
         }
         state.heard = sent;
+        drop(state);
+        self.renewed.notify_waiters();
+    }
+
+    /// Waits for so long at most until it is held, and tells whether it is: after an outage of the database the next
+    /// heartbeat is under way.
+    pub(crate) async fn is_held_within(&self, patience: Duration) -> bool {
+        let renewed = self.renewed.notified();
+        if !self.is_held() {
+            let _ = tokio::time::timeout(patience, renewed).await;
+        }
+        self.is_held()
     }
 
     /// Whether others still have to take this process for living.
@@ -90,6 +104,15 @@ mod tests {
         assert!(!lease.is_held());
         lease.renew(Moment::now());
         assert!(lease.is_held());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_it_hears_of_the_heartbeat_and_does_not_wait_for_ever() {
+        let lease = Lease::new(TERM);
+        lease.renew(long_ago());
+        assert!(!lease.is_held_within(Duration::from_millis(1)).await);
+        let (is_held, ()) = tokio::join!(lease.is_held_within(TERM), async { lease.renew(Moment::now()) });
+        assert!(is_held);
     }
 
     #[test]

@@ -82,6 +82,9 @@ pub use validate::Violation;
 /// Full name of the gRPC service, as health and reflection know it.
 pub const SERVICE: &str = SERVICE_NAME;
 
+/// How long a call waits for the heartbeat that follows an outage of the database.
+const HEARTBEAT_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Calls of one tool that may wait for a place, for each that may run.
 const WAITING: usize = 4;
 
@@ -157,7 +160,7 @@ pub(crate) struct Executor {
 impl Executor {
     /// Whether a new call may be taken. A stop waits for what it gives, so that no call falls between the
     /// check and its task.
-    pub(crate) fn admit(&self) -> Result<TaskTrackerToken, Error> {
+    pub(crate) async fn admit(&self) -> Result<TaskTrackerToken, Error> {
         let token = self.runs.token();
         if self.runs.is_closed() {
             return Err(Error::ShuttingDown);
@@ -168,7 +171,7 @@ impl Executor {
         }
         self.database.pool()?;
         // Others may take this process for dead: what it began now would end before its first attempt.
-        if !self.lease.is_held() {
+        if !self.lease.is_held_within(HEARTBEAT_PATIENCE).await {
             return Err(::store::Error::Unavailable(None).into());
         }
         Ok(token)

@@ -73,7 +73,7 @@ async fn set_aside(executor: &Executor) -> Result<(), Error> {
 async fn fill(executor: &Arc<Executor>, unconfirmed: &mut Vec<Execution>) -> Result<(), Error> {
     return_unconfirmed(executor, unconfirmed).await?;
     while executor.queue.free() > 0 && executor.lease.is_held() {
-        let Ok(admitted) = executor.admit() else { return Ok(()) };
+        let Ok(admitted) = executor.admit().await else { return Ok(()) };
         let before = crate::lease::Moment::now();
         let claimed = claim(executor, unconfirmed).await?;
         if claimed.is_empty() {

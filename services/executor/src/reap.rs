@@ -55,7 +55,7 @@ impl Steady {
 /// back from an outage does not take itself for dead.
 pub(crate) async fn keep(executor: &Executor, stop: CancellationToken) {
     let mut housekeeping_due = Instant::now();
-    let mut steady = Steady::default();
+    let (mut steady, mut database) = (Steady::default(), executor.database.watch());
     loop {
         if let Err(error) = beat(executor, &mut steady).await {
             steady.failed();
@@ -69,6 +69,8 @@ pub(crate) async fn keep(executor: &Executor, stop: CancellationToken) {
         }
         tokio::select! {
             () = tokio::time::sleep(executor.heartbeat_interval) => {}
+            // Back from an outage: calls wait for the next heartbeat.
+            Ok(()) = database.changed() => {}
             () = stop.cancelled() => break,
         }
     }

@@ -119,7 +119,7 @@ impl Ladder {
         } else {
             Decision::default()
         };
-        let admitted = executor.admit()?;
+        let admitted = executor.admit().await?;
         let permitted = Permitted { tool, arguments, arguments_digest, decision, id, admitted };
         let intent = (rung >= Rung::Intent)
             .then(|| invoke::intent(executor, call, &request, &permitted))

@@ -22,6 +22,7 @@ const REPLAN: u32 = 4_096;
 /// every row up by its key: they read no whole table (`enable_seqscan`) and join row by row (`enable_hashjoin`,
 /// `enable_mergejoin`, `enable_material`). A plan that was made while a table was empty still walks through all of it, and PostgreSQL
 /// keeps it until statistics change; so plans are made anew after 32, 64, 128… uses, when the table may have doubled.
+/// That is not enough for every statement: some walk a table that was never analysed until autovacuum has seen it.
 #[derive(Debug)]
 pub struct Kept {
     database: Database,

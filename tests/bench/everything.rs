@@ -61,8 +61,12 @@ impl Everything {
     /// Puts its tools into the catalog, and lets the agent call the echo.
     pub async fn register(&self, suite: &Suite) {
         let http = HttpTransport { url: self.url.clone(), ..HttpTransport::default() };
-        let transport = Some(McpTransport { kind: Some(Kind::Http(http)) });
-        let request = RegisterServerRequest { name: "everything".to_owned(), transport, defaults: None };
+        let transport = Some(McpTransport { kind: Some(Kind::Http(http)), ..McpTransport::default() });
+        let request = RegisterServerRequest {
+            name: "everything".to_owned(),
+            transport,
+            ..RegisterServerRequest::default()
+        };
         let mut request = Request::new(request);
         request.set_timeout(PATIENCE);
         let answer = suite.admin.registry().register_server(request).await.expect("the server is registered");

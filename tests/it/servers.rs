@@ -31,11 +31,15 @@ const INSTALL: &str = "scripts/install-mcp-servers";
 fn stdio(command: &str, args: &[&str]) -> McpTransport {
     let args = args.iter().map(ToString::to_string).collect();
     let stdio = StdioTransport { command: command.to_owned(), args, env: [].into() };
-    McpTransport { kind: Some(Kind::Stdio(stdio)) }
+    McpTransport { kind: Some(Kind::Stdio(stdio)), ..McpTransport::default() }
 }
 
 async fn register(client: &Client, name: &str, transport: McpTransport) -> RegisterServerResponse {
-    let request = RegisterServerRequest { name: name.to_owned(), transport: Some(transport), defaults: None };
+    let request = RegisterServerRequest {
+        name: name.to_owned(),
+        transport: Some(transport),
+        ..RegisterServerRequest::default()
+    };
     let mut request = Request::new(request);
     request.set_timeout(PATIENCE);
     client.registry().register_server(request).await.unwrap().into_inner()
@@ -131,7 +135,8 @@ pub(crate) async fn register_http(
     everything: &Everything,
 ) -> RegisterServerResponse {
     let transport = HttpTransport { url: everything.url.clone(), headers: [].into() };
-    register(client, name, McpTransport { kind: Some(Kind::Http(transport)) }).await
+    register(client, name, McpTransport { kind: Some(Kind::Http(transport)), ..McpTransport::default() })
+        .await
 }
 
 async fn tools_over_http_are_listed_and_called(suite: &Suite) {

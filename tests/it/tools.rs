@@ -200,7 +200,7 @@ async fn a_disabled_tool_is_unavailable(suite: &Suite) {
 async fn a_watch_sees_every_change(suite: &Suite) {
     let upstream = Upstream::start().await;
     let agent = suite.agent("").await;
-    let mut events = agent.registry().watch_tools(WatchToolsRequest {}).await.unwrap().into_inner();
+    let mut events = agent.registry().watch_tools(WatchToolsRequest::default()).await.unwrap().into_inner();
     let mut next = async || {
         let event = tokio::time::timeout(PATIENCE, events.message()).await.expect("the watch goes on");
         event.unwrap().expect("the watch goes on")

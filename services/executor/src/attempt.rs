@@ -109,7 +109,7 @@ impl<'a> Candidate<'a> {
     fn is_remote(&self) -> bool {
         let binding = self.definition().and_then(|definition| definition.binding.as_ref());
         match binding.and_then(|binding| binding.kind.as_ref()) {
-            Some(Kind::Http(_) | Kind::Mcp(_)) => true,
+            Some(Kind::Http(_) | Kind::Mcp(_) | Kind::Grpc(_)) => true,
             Some(Kind::Builtin(builtin)) => builtin.name.ends_with("_web_search"),
             None => false,
         }

@@ -181,7 +181,7 @@ impl Parts {
         let peers = &settings.peers;
         let audit = link(Role::Audit, &peers.audit, self.audit(settings, roles)?)?;
         let permissions = link(Role::Permissions, &peers.permissions, self.permissions(settings, roles)?)?;
-        let registry = link(Role::Registry, &peers.registry, self.registry(settings, roles)?)?;
+        let registry = link(Role::Registry, &peers.registry, self.registry(settings, roles, &permissions)?)?;
         let catalog =
             (roles.has(Role::Selector) || roles.has(Role::Executor)).then(|| self.catalog(&registry));
         let selector = self.selector(settings, roles, catalog.as_ref(), &permissions).await?;
@@ -244,13 +244,20 @@ impl Parts {
         Ok(Some(permissions::start(&settings.permissions, parts)?))
     }
 
-    fn registry(&self, settings: &Settings, roles: &Roles) -> anyhow::Result<Option<Routes>> {
+    fn registry(
+        &self,
+        settings: &Settings,
+        roles: &Roles,
+        permissions: &Link,
+    ) -> anyhow::Result<Option<Routes>> {
         if !roles.has(Role::Registry) {
             return Ok(None);
         }
         let parts = registry::Parts {
             database: self.database()?,
             pages: self.pages.clone(),
+            permissions: permissions.clone(),
+            outgoing: Outgoing::new("registry", self.key.clone()),
             stop: self.stop.clone(),
             tasks: self.tasks.clone(),
         };

@@ -33,6 +33,8 @@ pub(crate) enum Origin {
     Person,
     /// The discovery of an MCP server.
     Discovery,
+    /// An import of a server's own description.
+    Import,
 }
 
 /// What is wrong, gathered.
@@ -114,6 +116,7 @@ pub(crate) fn check(proposal: Proposal, origin: Origin) -> Result<Definition, Vi
         },
         cost_micro_usd: proposal.cost_micro_usd,
         labels: proposal.labels,
+        examples: proposal.examples,
     })
 }
 
@@ -206,7 +209,7 @@ fn provider(given: String, binding: &Binding) -> String {
         (false, _) => given,
         (true, Binding::Builtin(_)) => OWN_PROVIDER.to_owned(),
         (true, Binding::Mcp(mcp)) => mcp.server.clone(),
-        (true, Binding::Http(_)) => "custom".to_owned(),
+        (true, Binding::Http(_) | Binding::Grpc(_)) => "custom".to_owned(),
     }
 }
 
@@ -326,14 +329,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_tool_of_the_teams_own_is_not_said_to_be_toolcribs() {
-        let http = Http {
-            method: "GET".into(),
-            url: "https://example.com/{city}".into(),
-            headers: [].into(),
-            query_arguments: vec![],
-            body_json: false,
-            allow_private_network: false,
-        };
+        let http = Http::new("GET", "https://example.com/{city}");
         let definition = check(Proposal { binding: Some(Binding::Http(http)), ..proposal() }, Origin::Person);
         assert_eq!(definition.unwrap().provider, "custom");
     }

@@ -30,6 +30,10 @@ pub(crate) fn check(binding: &Binding, origin: Origin, input: Option<&Value>, fo
             found.add("binding.builtin.name", format!("{:?} is not one of {known}", builtin.name));
         }
         Binding::Http(http) => check_http(http, input, found),
+        Binding::Grpc(_) if origin == Origin::Import => {}
+        Binding::Grpc(_) => {
+            found.add("binding.grpc", "is made by ImportGrpc, which asks the server itself");
+        }
         Binding::Mcp(_) if origin == Origin::Discovery => {}
         Binding::Mcp(_) => {
             found.add("binding.mcp", "is made by RegisterServer, which lists the tools itself");
@@ -188,14 +192,7 @@ mod tests {
     use super::*;
 
     fn http(url: &str) -> Http {
-        Http {
-            method: "POST".into(),
-            url: url.into(),
-            headers: BTreeMap::new(),
-            query_arguments: vec![],
-            body_json: true,
-            allow_private_network: false,
-        }
+        Http { body_json: true, ..Http::new("POST", url) }
     }
 
     fn wrong(http: Http) -> Vec<String> {

@@ -74,7 +74,7 @@ fn misfits(settings: &Settings, definition: &Definition) -> Result<Vec<Misfit>, 
                 add(Part::IdempotencyKey, "idempotency_key.header", wrong);
             }
             Binding::Http(_) => {}
-            Binding::Builtin(_) | Binding::Mcp(_) => {
+            Binding::Builtin(_) | Binding::Mcp(_) | Binding::Grpc(_) => {
                 let wrong = "is for HTTP tools, and this is none; set argument or meta".to_owned();
                 add(Part::IdempotencyKey, "idempotency_key.header", wrong);
             }
@@ -112,7 +112,7 @@ fn is_sent(binding: &Binding, name: &str) -> bool {
         }
         // Its other arguments say what to do; none of them is sent as it is.
         Binding::Builtin(builtin) if builtin.name == "http_request" => name == "body",
-        Binding::Builtin(_) | Binding::Mcp(_) => true,
+        Binding::Builtin(_) | Binding::Mcp(_) | Binding::Grpc(_) => true,
     }
 }
 
@@ -146,18 +146,15 @@ mod tests {
 
     fn http() -> Binding {
         Binding::Http(Http {
-            method: "POST".into(),
-            url: "https://example.com/".into(),
             headers: [("X-Mine".into(), "1".into())].into(),
-            query_arguments: vec![],
             body_json: true,
-            allow_private_network: false,
+            ..Http::new("POST", "https://example.com/")
         })
     }
 
     fn mcp() -> Binding {
         let transport = mcp::Transport::Http { url: "http://127.0.0.1:1/".into(), headers: [].into() };
-        Binding::Mcp(Mcp { server: "srv".into(), tool: "t".into(), transport })
+        Binding::Mcp(Mcp { server: "srv".into(), tool: "t".into(), transport, credentials: vec![] })
     }
 
     fn key(key: IdempotencyKey) -> Settings {

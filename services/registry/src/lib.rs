@@ -38,7 +38,7 @@ mod watch;
 
 use std::sync::Arc;
 
-use ::rpc::PageKey;
+use ::rpc::{Link, Outgoing, PageKey};
 use ::store::{Database, Schema};
 use proto::registry::v1::registry_service_server::{RegistryServiceServer, SERVICE_NAME};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -59,6 +59,10 @@ pub struct Parts {
     pub database: Database,
     /// Signs page tokens.
     pub pages: PageKey,
+    /// Tells which tools a caller may use.
+    pub permissions: Link,
+    /// Signs what the registry asks other services.
+    pub outgoing: Outgoing,
     /// Ends the background tasks and the watches.
     pub stop: CancellationToken,
     /// Counts the background tasks.
@@ -96,6 +100,8 @@ pub fn start(config: &Config, parts: Parts) -> Routes {
     let service = rpc::Service {
         database: parts.database,
         pages: parts.pages,
+        permissions: parts.permissions,
+        outgoing: parts.outgoing,
         revision: changes.revision,
         heartbeat: config.watch_heartbeat(),
         stop: parts.stop,

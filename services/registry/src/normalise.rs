@@ -8,7 +8,7 @@ use types::{Category, Effect};
 use crate::{
     Error,
     check::{self, Origin},
-    definition::{Binding, Definition, Digests, Mcp, Proposal},
+    definition::{Binding, CredentialUse, Definition, Digests, Mcp, Proposal},
     store::Defaults,
 };
 
@@ -37,6 +37,7 @@ impl Offer {
 pub(crate) fn normalise(
     server: &str,
     transport: &mcp::Transport,
+    credentials: &[CredentialUse],
     defaults: &Defaults,
     tools: Vec<mcp::Tool>,
 ) -> Result<Offer, Error> {
@@ -52,7 +53,8 @@ pub(crate) fn normalise(
     for (name, group) in groups {
         let Some(tool) = unambiguous(&name, server, group, &mut offer) else { continue };
         let own_name = tool.name.clone();
-        match check::check(proposal(name, server, transport, defaults, tool), Origin::Discovery) {
+        match check::check(proposal(name, server, transport, credentials, defaults, tool), Origin::Discovery)
+        {
             Ok(definition) => {
                 let digests = definition.digests()?;
                 offer.tools.push((definition, digests));
@@ -100,6 +102,7 @@ fn proposal(
     name: String,
     server: &str,
     transport: &mcp::Transport,
+    credentials: &[CredentialUse],
     defaults: &Defaults,
     tool: mcp::Tool,
 ) -> Proposal {
@@ -124,6 +127,7 @@ fn proposal(
             server: server.to_owned(),
             tool: tool.name,
             transport: transport.clone(),
+            credentials: credentials.to_vec(),
         })),
         provider: server.to_owned(),
         timeout_ms: defaults.timeout_ms,
@@ -178,7 +182,7 @@ mod tests {
 
     fn offer(defaults: &Defaults, tools: Vec<mcp::Tool>) -> Offer {
         let transport = mcp::Transport::Http { url: "http://127.0.0.1:1/".into(), headers: [].into() };
-        normalise("srv", &transport, defaults, tools).unwrap()
+        normalise("srv", &transport, &[], defaults, tools).unwrap()
     }
 
     fn names(offer: &Offer) -> Vec<&str> {

@@ -1,23 +1,35 @@
 //! The gRPC face of the registry: parse, call the use case, map.
 
+mod bindings;
+mod credentials;
+mod find;
+mod grpc;
+mod health;
 mod mapping;
+mod open_api;
+mod review;
 mod settings;
 
 pub(crate) use settings::default_settings;
 
 use std::{pin::Pin, time::Duration};
 
-use ::rpc::{Call, PageKey, ServiceError, status};
+use ::rpc::{Call, Link, Outgoing, PageKey, ServiceError, status};
 use ::store::Database;
 use futures_util::{Stream, StreamExt};
 use proto::registry::v1::{
-    GetFallbacksRequest, GetFallbacksResponse, GetToolRequest, GetToolResponse, ListServersRequest,
+    ApproveDefinitionRequest, ApproveDefinitionResponse, ExportToolsRequest, ExportToolsResponse,
+    GetFallbacksRequest, GetFallbacksResponse, GetRegistryHealthRequest, GetRegistryHealthResponse,
+    GetToolRequest, GetToolResponse, ImportGrpcRequest, ImportGrpcResponse, ImportOpenApiRequest,
+    ImportOpenApiResponse, ListCredentialsRequest, ListCredentialsResponse, ListServersRequest,
     ListServersResponse, ListToolVersionsRequest, ListToolVersionsResponse, ListToolsRequest,
-    ListToolsResponse, RefreshServerRequest, RefreshServerResponse, RegisterServerRequest,
-    RegisterServerResponse, RegisterToolRequest, RegisterToolResponse, RemoveServerRequest,
-    RemoveServerResponse, SetFallbacksRequest, SetFallbacksResponse, SetToolStatusRequest,
-    SetToolStatusResponse, UpdateToolRequest, UpdateToolResponse, WatchToolsRequest, WatchToolsResponse,
-    registry_service_server::RegistryService,
+    ListToolsResponse, PutCredentialRequest, PutCredentialResponse, RefreshServerRequest,
+    RefreshServerResponse, RegisterServerRequest, RegisterServerResponse, RegisterToolRequest,
+    RegisterToolResponse, RemoveServerRequest, RemoveServerResponse, ResolveCredentialRequest,
+    ResolveCredentialResponse, RevokeCredentialRequest, RevokeCredentialResponse, RotateCredentialRequest,
+    RotateCredentialResponse, SearchToolsRequest, SearchToolsResponse, SetFallbacksRequest,
+    SetFallbacksResponse, SetToolStatusRequest, SetToolStatusResponse, UpdateToolRequest, UpdateToolResponse,
+    WatchToolsRequest, WatchToolsResponse, registry_service_server::RegistryService,
 };
 use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +47,8 @@ use mapping::View;
 pub(crate) struct Service {
     pub database: Database,
     pub pages: PageKey,
+    pub permissions: Link,
+    pub outgoing: Outgoing,
     pub revision: Receiver<i64>,
     pub heartbeat: Duration,
     pub stop: CancellationToken,
@@ -69,7 +83,11 @@ impl RegistryService for Service {
             let plan = settings::plan(request.settings.take())?;
             let proposal = mapping::proposal(request)?;
             let (row, created) = register::register(&self.database, &team, proposal, plan).await?;
-            Ok::<_, Error>(RegisterToolResponse { tool: Some(View::Full.tool(&row)?), created })
+            Ok::<_, Error>(RegisterToolResponse {
+                tool: Some(View::Full.tool(&row)?),
+                created,
+                changes: vec![],
+            })
         };
         answer(registered.await)
     }
@@ -199,5 +217,78 @@ impl RegistryService for Service {
         let removed = self.servers.remove(&team, &request.into_inner().name).await;
         let count = |disabled| i32::try_from(disabled).unwrap_or(i32::MAX);
         answer(removed.map(|disabled| RemoveServerResponse { tools_disabled: count(disabled) }))
+    }
+
+    async fn search_tools(&self, request: Request<SearchToolsRequest>) -> Answer<SearchToolsResponse> {
+        let call = caller(&request)?;
+        answer(find::search(self, &call, request.into_inner()).await)
+    }
+
+    async fn approve_definition(
+        &self,
+        request: Request<ApproveDefinitionRequest>,
+    ) -> Answer<ApproveDefinitionResponse> {
+        let call = caller(&request)?;
+        answer(review::approve(self, &call, request.into_inner()).await)
+    }
+
+    async fn export_tools(&self, request: Request<ExportToolsRequest>) -> Answer<ExportToolsResponse> {
+        let call = caller(&request)?;
+        answer(find::export(self, &call, request.into_inner()).await)
+    }
+
+    async fn import_open_api(&self, request: Request<ImportOpenApiRequest>) -> Answer<ImportOpenApiResponse> {
+        let call = caller(&request)?;
+        answer(open_api::import(self, &call, request.into_inner()).await)
+    }
+
+    async fn import_grpc(&self, request: Request<ImportGrpcRequest>) -> Answer<ImportGrpcResponse> {
+        let call = caller(&request)?;
+        answer(grpc::import(self, &call, request.into_inner()).await)
+    }
+
+    async fn get_registry_health(
+        &self,
+        request: Request<GetRegistryHealthRequest>,
+    ) -> Answer<GetRegistryHealthResponse> {
+        let call = caller(&request)?;
+        answer(health::health(self, &call, request.into_inner()).await)
+    }
+
+    async fn put_credential(&self, request: Request<PutCredentialRequest>) -> Answer<PutCredentialResponse> {
+        let call = caller(&request)?;
+        answer(credentials::put(self, &call, request.into_inner()).await)
+    }
+
+    async fn rotate_credential(
+        &self,
+        request: Request<RotateCredentialRequest>,
+    ) -> Answer<RotateCredentialResponse> {
+        let call = caller(&request)?;
+        answer(credentials::rotate(self, &call, request.into_inner()).await)
+    }
+
+    async fn revoke_credential(
+        &self,
+        request: Request<RevokeCredentialRequest>,
+    ) -> Answer<RevokeCredentialResponse> {
+        let call = caller(&request)?;
+        answer(credentials::revoke(self, &call, request.into_inner()).await)
+    }
+
+    async fn list_credentials(
+        &self,
+        request: Request<ListCredentialsRequest>,
+    ) -> Answer<ListCredentialsResponse> {
+        let call = caller(&request)?;
+        answer(credentials::list(self, &call, request.into_inner()).await)
+    }
+
+    async fn resolve_credential(
+        &self,
+        request: Request<ResolveCredentialRequest>,
+    ) -> Answer<ResolveCredentialResponse> {
+        let call = caller(&request)?;
+        answer(credentials::resolve(self, &call, request.into_inner()).await)
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::{
     Error, check, check_binding,
+    definition::CredentialUse,
     store::{self, Defaults, ServerRow, ServerState, ToolRow, Write},
 };
 
@@ -37,7 +38,10 @@ pub(crate) struct Servers {
 pub(crate) struct NewServer {
     pub name: String,
     pub transport: Option<mcp::Transport>,
+    pub credentials: Vec<CredentialUse>,
     pub defaults: Defaults,
+    /// Whether it is refused when it does not answer.
+    pub verify: bool,
 }
 
 impl Servers {
@@ -51,15 +55,21 @@ impl Servers {
     ) -> Result<(ServerRow, Vec<ToolRow>), Error> {
         let transport = self.check(&new)?;
         let pool = self.database.pool()?;
-        let server = if store::server_insert(pool, team, &new.name, &transport, &new.defaults).await? {
-            self.wait(team, &new.name, time_left, |server| server.state != ServerState::Pending).await?
-        } else {
-            let known = self.find(team, &new.name).await?;
-            if known.transport.0 != transport || known.defaults.0 != new.defaults {
-                return Err(Error::ServerExists(new.name));
-            }
-            self.refresh(team, &new.name, time_left).await?
-        };
+        let server =
+            if store::server_insert(pool, team, &new.name, &transport, &new.defaults, &new.credentials)
+                .await?
+            {
+                self.wait(team, &new.name, time_left, |server| server.state != ServerState::Pending).await?
+            } else {
+                let known = self.find(team, &new.name).await?;
+                if known.transport.0 != transport
+                    || known.defaults.0 != new.defaults
+                    || known.credentials.0 != new.credentials
+                {
+                    return Err(Error::ServerExists(new.name));
+                }
+                self.refresh(team, &new.name, time_left).await?
+            };
         let mut tools = store::tool_list_of_server(pool, team, &new.name, MAX_TOOLS).await?;
         tools.truncate(fitting(&tools));
         Ok((server, tools))

@@ -41,7 +41,8 @@ pub(crate) async fn take(
 ) -> Result<Option<Vec<String>>, Error> {
     let (name, transport) = (server.name.clone(), server.transport.0.clone());
     let defaults = server.defaults.0.clone();
-    let normalise = move || normalise::normalise(&name, &transport, &defaults, tools);
+    let credentials = server.credentials.0.clone();
+    let normalise = move || normalise::normalise(&name, &transport, &credentials, &defaults, tools);
     let mut offer = tokio::task::spawn_blocking(normalise).await??;
     let mut write = Write::begin(database.pool()?).await?;
     if !store::server_is_held(&mut write, &server.key(), owner).await? {

@@ -60,13 +60,15 @@ fn registry(config: &Config, database: &Database) -> Registry {
     let secret = SecretString::from("s".repeat(32));
     let key = TokenKey::new(&secret);
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let options = StackOptions { key: key.clone(), max_concurrent_requests: 64 };
     let parts = Parts {
         database: database.clone(),
         pages: PageKey::new(&secret),
+        permissions: ::rpc::stack(tonic::service::Routes::default(), options.clone()),
+        outgoing: Outgoing::new("registry", key.clone()),
         stop: stop.clone(),
         tasks: tasks.clone(),
     };
-    let options = StackOptions { key: key.clone(), max_concurrent_requests: 64 };
     let link = ::rpc::stack(crate::start(config, parts), options);
     let client = RegistryServiceClient::new(link).max_decoding_message_size(usize::MAX);
     Registry { client, outgoing: Outgoing::new("tests", key), stop, tasks }

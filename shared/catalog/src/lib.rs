@@ -105,7 +105,7 @@ impl Catalog {
         outgoing: &Outgoing,
         loaded: &watch::Sender<bool>,
     ) -> Result<(), tonic::Status> {
-        let request = outgoing.own_request(Duration::from_secs(30), WatchToolsRequest {});
+        let request = outgoing.own_request(Duration::from_secs(30), WatchToolsRequest::default());
         let mut events = client.watch_tools(request).await?.into_inner();
         loop {
             match tokio::time::timeout(SILENCE, events.next()).await {

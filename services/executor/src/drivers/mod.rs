@@ -81,6 +81,7 @@ impl Drivers {
             }
             Some(Kind::Http(http)) => self.http.run(http, job).await,
             Some(Kind::Mcp(mcp)) => self.mcp.run(mcp, job).await,
+            Some(Kind::Grpc(_)) => Err(ToolError::new(ToolErrorCode::NotConfigured, "not there yet")),
             None => Err(ToolError::new(ToolErrorCode::NotConfigured, "the tool has no binding")),
         }
     }

@@ -65,7 +65,8 @@ fn of_child(era: &str, name: &str) -> ToolDefinition {
         args: vec![script, era.into()],
         ..StdioTransport::default()
     };
-    let transport = Some(McpTransport { kind: Some(mcp_transport::Kind::Stdio(stdio)) });
+    let transport =
+        Some(McpTransport { kind: Some(mcp_transport::Kind::Stdio(stdio)), ..McpTransport::default() });
     bound(name, Kind::Mcp(McpBinding { server: "server".into(), tool: name.into(), transport }))
 }
 

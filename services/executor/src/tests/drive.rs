@@ -117,6 +117,7 @@ pub(crate) fn getting(url: &str) -> ToolDefinition {
 /// A tool of an MCP server reached over HTTP.
 pub(crate) fn of_server(url: &str) -> ToolDefinition {
     let http = HttpTransport { url: url.into(), headers: HashMap::new() };
-    let transport = Some(McpTransport { kind: Some(mcp_transport::Kind::Http(http)) });
+    let transport =
+        Some(McpTransport { kind: Some(mcp_transport::Kind::Http(http)), ..McpTransport::default() });
     bound("called", Kind::Mcp(McpBinding { server: "server".into(), tool: "t".into(), transport }))
 }

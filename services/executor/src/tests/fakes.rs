@@ -28,12 +28,18 @@ use proto::{
         permissions_service_server::{PermissionsService, PermissionsServiceServer},
     },
     registry::v1::{
-        GetFallbacksRequest, GetFallbacksResponse, GetToolRequest, GetToolResponse, ListServersRequest,
+        ApproveDefinitionRequest, ApproveDefinitionResponse, ExportToolsRequest, ExportToolsResponse,
+        GetFallbacksRequest, GetFallbacksResponse, GetRegistryHealthRequest, GetRegistryHealthResponse,
+        GetToolRequest, GetToolResponse, ImportGrpcRequest, ImportGrpcResponse, ImportOpenApiRequest,
+        ImportOpenApiResponse, ListCredentialsRequest, ListCredentialsResponse, ListServersRequest,
         ListServersResponse, ListToolVersionsRequest, ListToolVersionsResponse, ListToolsRequest,
-        ListToolsResponse, RefreshServerRequest, RefreshServerResponse, RegisterServerRequest,
-        RegisterServerResponse, RegisterToolRequest, RegisterToolResponse, RemoveServerRequest,
-        RemoveServerResponse, SetFallbacksRequest, SetFallbacksResponse, SetToolStatusRequest,
-        SetToolStatusResponse, UpdateToolRequest, UpdateToolResponse, WatchToolsRequest, WatchToolsResponse,
+        ListToolsResponse, PutCredentialRequest, PutCredentialResponse, RefreshServerRequest,
+        RefreshServerResponse, RegisterServerRequest, RegisterServerResponse, RegisterToolRequest,
+        RegisterToolResponse, RemoveServerRequest, RemoveServerResponse, ResolveCredentialRequest,
+        ResolveCredentialResponse, RevokeCredentialRequest, RevokeCredentialResponse,
+        RotateCredentialRequest, RotateCredentialResponse, SearchToolsRequest, SearchToolsResponse,
+        SetFallbacksRequest, SetFallbacksResponse, SetToolStatusRequest, SetToolStatusResponse,
+        UpdateToolRequest, UpdateToolResponse, WatchToolsRequest, WatchToolsResponse,
         registry_service_server::{RegistryService, RegistryServiceServer},
     },
     selector::v1::{
@@ -287,5 +293,16 @@ impl RegistryService for Fakes {
         update_tool(UpdateToolRequest) -> UpdateToolResponse;
         set_fallbacks(SetFallbacksRequest) -> SetFallbacksResponse;
         get_fallbacks(GetFallbacksRequest) -> GetFallbacksResponse;
+        search_tools(SearchToolsRequest) -> SearchToolsResponse;
+        approve_definition(ApproveDefinitionRequest) -> ApproveDefinitionResponse;
+        export_tools(ExportToolsRequest) -> ExportToolsResponse;
+        import_open_api(ImportOpenApiRequest) -> ImportOpenApiResponse;
+        import_grpc(ImportGrpcRequest) -> ImportGrpcResponse;
+        get_registry_health(GetRegistryHealthRequest) -> GetRegistryHealthResponse;
+        put_credential(PutCredentialRequest) -> PutCredentialResponse;
+        rotate_credential(RotateCredentialRequest) -> RotateCredentialResponse;
+        revoke_credential(RevokeCredentialRequest) -> RevokeCredentialResponse;
+        list_credentials(ListCredentialsRequest) -> ListCredentialsResponse;
+        resolve_credential(ResolveCredentialRequest) -> ResolveCredentialResponse;
     }
 }

@@ -1,6 +1,6 @@
 //! What the tests stand on: an executor behind the whole stack, its database, and its fakes.
 
-use std::{collections::HashMap, fs::Permissions, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use ::rpc::{ErrorReason, Link, Outgoing, PageKey, StackOptions, TokenKey, reason_of};
 use ::store::{Database, LocalCluster, LocalOptions};
@@ -291,10 +291,9 @@ pub(crate) fn posting(name: &str, url: &str) -> ToolDefinition {
     let http = HttpBinding {
         method: "POST".into(),
         url: url.into(),
-        headers: HashMap::new(),
-        query_arguments: Vec::new(),
         body_json: true,
         allow_private_network: true,
+        ..HttpBinding::default()
     };
     bound(name, BindingKind::Http(http))
 }

@@ -14,7 +14,7 @@ fn tool(name: &str) -> ToolDefinition {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/mcp_server.py").to_owned();
     let env = [("CANARY".to_owned(), "hunter2-canary".to_owned())].into();
     let stdio = StdioTransport { command: "python3".into(), args: vec![script], env };
-    let transport = Some(McpTransport { kind: Some(Kind::Stdio(stdio)) });
+    let transport = Some(McpTransport { kind: Some(Kind::Stdio(stdio)), ..McpTransport::default() });
     bound(name, binding::Kind::Mcp(McpBinding { server: "server".into(), tool: name.into(), transport }))
 }
 
@@ -79,7 +79,7 @@ async fn what_a_tool_tells_while_it_runs_is_kept_without_its_secrets() {
 async fn a_program_that_is_no_server_fails_its_own_calls_only() {
     let house = House::new().await;
     let stdio = StdioTransport { command: "/nowhere/server".into(), ..StdioTransport::default() };
-    let transport = Some(McpTransport { kind: Some(Kind::Stdio(stdio)) });
+    let transport = Some(McpTransport { kind: Some(Kind::Stdio(stdio)), ..McpTransport::default() });
     let binding = McpBinding { server: "none".into(), tool: "t".into(), transport };
     house.add(bound("nowhere", binding::Kind::Mcp(binding)));
     house.add(tool("pid"));

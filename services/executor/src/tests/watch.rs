@@ -94,7 +94,7 @@ async fn houses() -> (House, House) {
 fn telling() -> ToolDefinition {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/mcp_server.py").to_owned();
     let stdio = StdioTransport { command: "python3".into(), args: vec![script], env: [].into() };
-    let transport = Some(McpTransport { kind: Some(Kind::Stdio(stdio)) });
+    let transport = Some(McpTransport { kind: Some(Kind::Stdio(stdio)), ..McpTransport::default() });
     bound(
         "tells",
         binding::Kind::Mcp(McpBinding { server: "server".into(), tool: "tells".into(), transport }),
@@ -141,7 +141,7 @@ async fn progress_of_a_real_server_arrives_on_another_replica_while_it_works() {
     let (here, there) = houses().await;
     let command = program.to_string_lossy().into_owned();
     let stdio = StdioTransport { command, args: vec!["stdio".into()], env: [].into() };
-    let transport = Some(McpTransport { kind: Some(Kind::Stdio(stdio)) });
+    let transport = Some(McpTransport { kind: Some(Kind::Stdio(stdio)), ..McpTransport::default() });
     let (server, tool) = ("everything".to_owned(), "trigger-long-running-operation".to_owned());
     here.add(bound("long", binding::Kind::Mcp(McpBinding { server, tool, transport })));
     let call = here.spawn(PATIENCE, request("long", r#"{"duration":2,"steps":4}"#));

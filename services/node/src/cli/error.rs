@@ -228,6 +228,13 @@ fn hint(reason: ErrorReason) -> &'static str {
         ErrorReason::OutcomeUnknown => {
             "see whether it was done with: toolcrib executions list; or repeat it with the same --request-id"
         }
+        ErrorReason::DigestMismatch => "look at what waits now: toolcrib tools diff NAME",
+        ErrorReason::NothingPending => "see what waits for approval: toolcrib tools list --pending",
+        ErrorReason::CommandNotAllowed => {
+            "add the program to registry.stdio_commands, and start the registry again"
+        }
+        ErrorReason::ServerUnreachable => "see that it runs and can be reached; or add it without --verify",
+        ErrorReason::CredentialUnavailable => "see what is wrong with it: toolcrib credentials list",
         ErrorReason::NoSuitableTool => "ask for less, or see what there is with: toolcrib tools list",
         ErrorReason::StoreUnavailable
         | ErrorReason::ServiceUnavailable

@@ -105,8 +105,9 @@ impl AddArgs {
         };
         RegisterServerRequest {
             name: self.name,
-            transport: Some(McpTransport { kind: Some(kind) }),
+            transport: Some(McpTransport { kind: Some(kind), credentials: vec![] }),
             defaults: Some(defaults),
+            verify: false,
         }
     }
 }

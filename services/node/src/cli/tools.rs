@@ -334,6 +334,7 @@ fn run_by(definition: &ToolDefinition) -> String {
         None => String::new(),
         Some(binding::Kind::Builtin(builtin)) => format!("toolcrib itself ({})", builtin.name),
         Some(binding::Kind::Http(http)) => format!("HTTP {} {}", http.method, http.url),
+        Some(binding::Kind::Grpc(grpc)) => format!("gRPC {} {}/{}", grpc.endpoint, grpc.service, grpc.method),
         Some(binding::Kind::Mcp(mcp)) => {
             let transport = mcp.transport.as_ref().and_then(|transport| transport.kind.as_ref());
             let over = match transport {

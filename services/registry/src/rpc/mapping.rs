@@ -13,9 +13,10 @@ use proto::{
 use serde_json::{Map, Number, Value};
 use types::{Caller, Role};
 
+use super::bindings;
 use crate::{
     Error,
-    definition::{Binding, Builtin, Definition, Http, Mcp, Proposal},
+    definition::{Definition, Example, Proposal},
     get::Key,
     servers::NewServer,
     store::{Defaults, Filter, ServerRow, ServerState, ToolRow, ToolStatus},
@@ -48,6 +49,9 @@ impl View {
             team_id: row.team_id.clone(),
             settings: Some(super::settings::message(row.settings())),
             etag: row.etag(),
+            pending: None,
+            server: String::new(),
+            server_state: 0,
         })
     }
 
@@ -84,50 +88,8 @@ impl View {
             rate_limit_per_minute: definition.rate_limit_per_minute,
             cost_micro_usd: definition.cost_micro_usd,
             labels: definition.labels.into_iter().collect(),
+            examples: definition.examples.into_iter().map(wire_example).collect(),
         }
-    }
-
-    fn binding(self, binding: Binding) -> wire::Binding {
-        let kind = match binding {
-            Binding::Builtin(Builtin { name }) => wire::binding::Kind::Builtin(wire::BuiltinBinding { name }),
-            Binding::Http(http) => wire::binding::Kind::Http(wire::HttpBinding {
-                method: http.method,
-                url: http.url,
-                headers: self.values(http.headers),
-                query_arguments: http.query_arguments,
-                body_json: http.body_json,
-                allow_private_network: http.allow_private_network,
-            }),
-            Binding::Mcp(Mcp { server, tool, transport }) => {
-                let transport = Some(self.transport(transport));
-                wire::binding::Kind::Mcp(wire::McpBinding { server, tool, transport })
-            }
-        };
-        wire::Binding { kind: Some(kind) }
-    }
-
-    fn transport(self, transport: mcp::Transport) -> wire::McpTransport {
-        let kind = match transport {
-            mcp::Transport::Stdio { command, args, env } => {
-                wire::mcp_transport::Kind::Stdio(wire::StdioTransport {
-                    command,
-                    args,
-                    env: self.values(env),
-                })
-            }
-            mcp::Transport::Http { url, headers } => {
-                wire::mcp_transport::Kind::Http(wire::HttpTransport { url, headers: self.values(headers) })
-            }
-        };
-        wire::McpTransport { kind: Some(kind) }
-    }
-
-    fn values<M: FromIterator<(String, String)>>(
-        self,
-        values: std::collections::BTreeMap<String, String>,
-    ) -> M {
-        let shown = |value| if self == Self::Full { value } else { String::new() };
-        values.into_iter().map(|(name, value)| (name, shown(value))).collect()
     }
 }
 
@@ -137,6 +99,7 @@ pub(super) fn wire_status(word: &str) -> wire::ToolStatus {
         ToolStatus::Active => wire::ToolStatus::Active,
         ToolStatus::Deprecated => wire::ToolStatus::Deprecated,
         ToolStatus::Disabled => wire::ToolStatus::Disabled,
+        ToolStatus::Quarantined => wire::ToolStatus::Quarantined,
     })
 }
 
@@ -170,6 +133,10 @@ pub(super) fn proposal(request: RegisterToolRequest) -> Result<Proposal, Error> 
     };
     let input_schema = schema(definition.input_schema_json, request.input_schema, "input_schema");
     let output_schema = schema(definition.output_schema_json, request.output_schema, "output_schema");
+    let binding = definition.binding.map_or(Ok(None), bindings::binding).unwrap_or_else(|field| {
+        add(&format!("definition.binding.http.{field}"), "holds a word that is not given or not known");
+        None
+    });
     if !found.is_empty() {
         return Err(Error::Invalid(found));
     }
@@ -184,45 +151,24 @@ pub(super) fn proposal(request: RegisterToolRequest) -> Result<Proposal, Error> 
         sensitivity: sensitivity.ok().and_then(Option::from),
         input_schema,
         output_schema,
-        binding: definition.binding.and_then(binding),
+        binding,
         provider: definition.provider,
         timeout_ms: definition.timeout_ms,
         rate_limit_per_minute: definition.rate_limit_per_minute,
         cost_micro_usd: definition.cost_micro_usd,
         labels: definition.labels.into_iter().collect(),
+        examples: definition.examples.into_iter().map(example).collect(),
     })
 }
 
-fn binding(binding: wire::Binding) -> Option<Binding> {
-    Some(match binding.kind? {
-        wire::binding::Kind::Builtin(builtin) => Binding::Builtin(Builtin { name: builtin.name }),
-        wire::binding::Kind::Http(http) => Binding::Http(Http {
-            method: http.method,
-            url: http.url,
-            headers: http.headers.into_iter().collect(),
-            query_arguments: http.query_arguments,
-            body_json: http.body_json,
-            allow_private_network: http.allow_private_network,
-        }),
-        wire::binding::Kind::Mcp(mcp) => {
-            let nowhere = || mcp::Transport::Http { url: String::new(), headers: [].into() };
-            let transport = mcp.transport.and_then(transport).unwrap_or_else(nowhere);
-            Binding::Mcp(Mcp { server: mcp.server, tool: mcp.tool, transport })
-        }
-    })
+fn example(example: wire::ToolExample) -> Example {
+    let wire::ToolExample { description, arguments_json, result_json } = example;
+    Example { description, arguments: arguments_json, result: result_json }
 }
 
-fn transport(transport: wire::McpTransport) -> Option<mcp::Transport> {
-    Some(match transport.kind? {
-        wire::mcp_transport::Kind::Stdio(stdio) => mcp::Transport::Stdio {
-            command: stdio.command,
-            args: stdio.args,
-            env: stdio.env.into_iter().collect(),
-        },
-        wire::mcp_transport::Kind::Http(http) => {
-            mcp::Transport::Http { url: http.url, headers: http.headers.into_iter().collect() }
-        }
-    })
+fn wire_example(example: Example) -> wire::ToolExample {
+    let Example { description, arguments, result } = example;
+    wire::ToolExample { description, arguments_json: arguments, result_json: result }
 }
 
 pub(super) fn key(request: GetToolRequest) -> Result<Key, Error> {
@@ -253,9 +199,7 @@ pub(super) fn filter(request: &ListToolsRequest) -> Result<Filter, Error> {
             wire::ToolStatus::Active => Some(ToolStatus::Active),
             wire::ToolStatus::Deprecated => Some(ToolStatus::Deprecated),
             wire::ToolStatus::Disabled => Some(ToolStatus::Disabled),
-            wire::ToolStatus::Quarantined => {
-                return Err(Error::invalid("status", "QUARANTINED is not in use yet"));
-            }
+            wire::ToolStatus::Quarantined => Some(ToolStatus::Quarantined),
         },
         provider: text(&request.provider),
     })
@@ -278,9 +222,13 @@ pub(super) fn new_server(request: RegisterServerRequest) -> Result<NewServer, Er
     let category = words::Category::try_from(defaults.category).map_err(|_| unknown("defaults.category"))?;
     let sensitivity =
         words::Sensitivity::try_from(defaults.sensitivity).map_err(|_| unknown("defaults.sensitivity"))?;
+    let (transport, credentials) = request.transport.and_then(bindings::transport).unzip();
+    let credentials = credentials.unwrap_or_default();
     Ok(NewServer {
         name: request.name,
-        transport: request.transport.and_then(transport),
+        transport,
+        credentials,
+        verify: request.verify,
         defaults: Defaults {
             category: category.into(),
             capabilities: defaults.capabilities,
@@ -300,7 +248,7 @@ pub(super) fn server(row: ServerRow) -> wire::Server {
     let defaults = row.defaults.0;
     wire::Server {
         name: row.name,
-        transport: Some(View::Full.transport(row.transport.0)),
+        transport: Some(View::Full.transport(row.transport.0, row.credentials.0)),
         state: state.into(),
         last_error: row.last_error,
         tool_count: i32::try_from(row.tool_count).unwrap_or(i32::MAX),
@@ -316,6 +264,7 @@ pub(super) fn server(row: ServerRow) -> wire::Server {
             trust_annotations: defaults.trust_annotations,
         }),
         rejected_tools: row.rejected_tools,
+        ..wire::Server::default()
     }
 }
 

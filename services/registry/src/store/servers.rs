@@ -10,6 +10,7 @@ use types::{Category, Sensitivity, UnknownWord};
 use uuid::Uuid;
 
 use super::{CHANNEL, Write};
+use crate::definition::CredentialUse;
 
 /// State of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,7 @@ pub(crate) struct ServerRow {
     pub id: Uuid,
     pub transport: Json<mcp::Transport>,
     pub defaults: Json<Defaults>,
+    pub credentials: Json<Vec<CredentialUse>>,
     pub state: ServerState,
     pub last_error: String,
     pub last_seen_time: Option<DateTime<Utc>>,
@@ -129,7 +131,8 @@ pub(crate) async fn server_entries(pool: &PgPool) -> Result<Vec<ServerEntry>, Er
 pub(crate) async fn server_find(pool: &PgPool, team: &str, name: &str) -> Result<Option<ServerRow>, Error> {
     let row = sqlx::query_as!(
         ServerRow,
-        r#"SELECT team_id, name, id, transport AS "transport: _", defaults AS "defaults: _", state, last_error,
+        r#"SELECT team_id, name, id, transport AS "transport: _", defaults AS "defaults: _",
+                  credentials AS "credentials: _", state, last_error,
                   last_seen_time, discovery_ms, server_version, protocol_version, rejected_tools,
                   refresh_wanted, refresh_done, failures,
                   (SELECT count(*) FROM registry.tool t
@@ -148,7 +151,8 @@ pub(crate) async fn server_find(pool: &PgPool, team: &str, name: &str) -> Result
 pub(crate) async fn server_list(pool: &PgPool, team: &str) -> Result<Vec<ServerRow>, Error> {
     let rows = sqlx::query_as!(
         ServerRow,
-        r#"SELECT team_id, name, id, transport AS "transport: _", defaults AS "defaults: _", state, last_error,
+        r#"SELECT team_id, name, id, transport AS "transport: _", defaults AS "defaults: _",
+                  credentials AS "credentials: _", state, last_error,
                   last_seen_time, discovery_ms, server_version, protocol_version, rejected_tools,
                   refresh_wanted, refresh_done, failures,
                   (SELECT count(*) FROM registry.tool t
@@ -169,10 +173,12 @@ pub(crate) async fn server_insert(
     name: &str,
     transport: &mcp::Transport,
     defaults: &Defaults,
+    credentials: &[CredentialUse],
 ) -> Result<bool, Error> {
     let done = sqlx::query!(
         "WITH added AS (
-             INSERT INTO registry.server (team_id, name, id, transport, defaults) VALUES ($1, $2, $3, $4, $5)
+             INSERT INTO registry.server (team_id, name, id, transport, defaults, credentials)
+             VALUES ($1, $2, $3, $4, $5, $7)
              ON CONFLICT (team_id, name) DO NOTHING RETURNING id)
          SELECT pg_notify($6, '') FROM added",
         team,
@@ -181,6 +187,7 @@ pub(crate) async fn server_insert(
         Json(transport) as _,
         Json(defaults) as _,
         CHANNEL,
+        Json(credentials) as _,
     )
     .fetch_all(pool)
     .await?;
@@ -230,7 +237,8 @@ pub(crate) async fn server_claim(
            SET lease_owner = $3, lease_until = now() + make_interval(secs => $4)
            WHERE team_id = $1 AND id = $2
              AND (lease_owner = $3 OR lease_until IS NULL OR lease_until < now())
-           RETURNING team_id, name, id, transport AS "transport: _", defaults AS "defaults: _", state,
+           RETURNING team_id, name, id, transport AS "transport: _", defaults AS "defaults: _",
+                  credentials AS "credentials: _", state,
                   last_error, last_seen_time, discovery_ms, server_version, protocol_version, rejected_tools,
                   refresh_wanted, refresh_done, failures, 0::bigint AS "tool_count!",
                   (extract(epoch FROM next_time - now()) * 1000)::bigint AS "due_in_ms!""#,

@@ -18,6 +18,8 @@ pub(crate) enum ToolStatus {
     Active,
     Deprecated,
     Disabled,
+    /// Nobody has approved its definition yet.
+    Quarantined,
 }
 
 impl ToolStatus {
@@ -27,6 +29,7 @@ impl ToolStatus {
             Self::Active => "active",
             Self::Deprecated => "deprecated",
             Self::Disabled => "disabled",
+            Self::Quarantined => "quarantined",
         }
     }
 }
@@ -35,7 +38,7 @@ impl std::str::FromStr for ToolStatus {
     type Err = UnknownWord;
 
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        [Self::Active, Self::Deprecated, Self::Disabled]
+        [Self::Active, Self::Deprecated, Self::Disabled, Self::Quarantined]
             .into_iter()
             .find(|status| status.as_str() == word)
             .ok_or_else(|| UnknownWord::new("tool status", word))
@@ -50,7 +53,7 @@ pub(crate) struct ToolRow {
     pub name: String,
     pub digest: String,
     pub definition: String,
-    /// Disabled when the tool is withdrawn, whatever people decided.
+    /// Disabled when the tool is withdrawn and quarantined when nobody approved it, whatever people decided.
     pub status: String,
     pub revision: i64,
     pub create_time: DateTime<Utc>,
@@ -107,7 +110,7 @@ pub(crate) async fn tool_find(pool: &PgPool, team: &str, name: &str) -> Result<O
         r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
                   s.settings AS "settings?: Json<Settings>",
                   coalesce(s.revision, 0) AS "settings_revision!",
-                  CASE WHEN t.withdrawn THEN 'disabled' ELSE t.status END AS "status!"
+                  t.effective_status AS "status!"
            FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
            LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
            WHERE t.team_id = $1 AND t.name = $2"#,
@@ -126,7 +129,7 @@ pub(crate) async fn tool_find_by_id(pool: &PgPool, team: &str, id: Uuid) -> Resu
         r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
                   s.settings AS "settings?: Json<Settings>",
                   coalesce(s.revision, 0) AS "settings_revision!",
-                  CASE WHEN t.withdrawn THEN 'disabled' ELSE t.status END AS "status!"
+                  t.effective_status AS "status!"
            FROM registry.version v JOIN registry.tool t ON t.team_id = v.team_id AND t.name = v.name
            LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
            WHERE v.team_id = $1 AND v.id = $2"#,
@@ -150,7 +153,7 @@ pub(crate) async fn tool_find_version(
         r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
                   s.settings AS "settings?: Json<Settings>",
                   coalesce(s.revision, 0) AS "settings_revision!",
-                  CASE WHEN t.withdrawn THEN 'disabled' ELSE t.status END AS "status!"
+                  t.effective_status AS "status!"
            FROM registry.version v JOIN registry.tool t ON t.team_id = v.team_id AND t.name = v.name
            LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
            WHERE v.team_id = $1 AND v.name = $2 AND v.version = $3"#,
@@ -188,7 +191,7 @@ pub(crate) async fn tool_list(
              SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
                     s.settings AS "settings?: Json<Settings>",
                     coalesce(s.revision, 0) AS "settings_revision!",
-                    CASE WHEN t.withdrawn THEN 'disabled' ELSE t.status END AS "status!",
+                    t.effective_status AS "status!",
                     sum(size.bytes) OVER (ORDER BY t.name) AS "bytes!", size.bytes AS "own_bytes!"
              FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
              LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
@@ -198,7 +201,7 @@ pub(crate) async fn tool_list(
                AND ($2::text IS NULL OR t.name > $2)
                AND ($3::text IS NULL OR t.category = $3)
                AND ($4::text IS NULL OR $4 = ANY(t.capabilities))
-               AND ($5::text IS NULL OR CASE WHEN t.withdrawn THEN 'disabled' ELSE t.status END = $5)
+               AND ($5::text IS NULL OR t.effective_status = $5)
                AND ($6::text IS NULL OR t.provider = $6)
              ORDER BY t.name
              LIMIT $7) AS page
@@ -245,7 +248,7 @@ pub(crate) async fn tool_list_of_server(
         ToolRow,
         r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
                   s.settings AS "settings?: Json<Settings>",
-                  coalesce(s.revision, 0) AS "settings_revision!", t.status AS "status!"
+                  coalesce(s.revision, 0) AS "settings_revision!", t.effective_status AS "status!"
            FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
            LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
            WHERE t.team_id = $1 AND t.server_name = $2 AND NOT t.withdrawn
@@ -272,7 +275,7 @@ pub(crate) async fn version_list(
         r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
                   s.settings AS "settings?: Json<Settings>",
                   coalesce(s.revision, 0) AS "settings_revision!",
-                  CASE WHEN t.withdrawn THEN 'disabled' ELSE t.status END AS "status!"
+                  t.effective_status AS "status!"
            FROM registry.version v JOIN registry.tool t ON t.team_id = v.team_id AND t.name = v.name
            LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
            WHERE v.team_id = $1 AND v.name = $2
@@ -299,7 +302,7 @@ pub(crate) async fn tools_after(
         r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
                   s.settings AS "settings?: Json<Settings>",
                   coalesce(s.revision, 0) AS "settings_revision!",
-                  CASE WHEN t.withdrawn THEN 'disabled' ELSE t.status END AS "status!"
+                  t.effective_status AS "status!"
            FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
            LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
            WHERE (t.revision, t.team_id, t.name) > ($1, $2, $3) AND ($4::text IS NULL OR t.team_id = $4)

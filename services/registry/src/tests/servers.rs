@@ -58,8 +58,11 @@ impl Program {
         };
         RegisterServerRequest {
             name: name.into(),
-            transport: Some(McpTransport { kind: Some(mcp_transport::Kind::Stdio(stdio)) }),
-            defaults: None,
+            transport: Some(McpTransport {
+                kind: Some(mcp_transport::Kind::Stdio(stdio)),
+                ..McpTransport::default()
+            }),
+            ..RegisterServerRequest::default()
         }
     }
 }

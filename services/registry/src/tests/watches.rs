@@ -15,8 +15,8 @@ async fn watch(
     team: Option<&str>,
 ) -> impl Stream<Item = WatchToolsResponse> + Unpin + use<> {
     let request = match team {
-        Some(team) => request!(registry, team, WatchToolsRequest {}),
-        None => registry.outgoing.own_request(Duration::from_mins(1), WatchToolsRequest {}),
+        Some(team) => request!(registry, team, WatchToolsRequest::default()),
+        None => registry.outgoing.own_request(Duration::from_mins(1), WatchToolsRequest::default()),
     };
     let events = registry.client.clone().watch_tools(request).await.unwrap().into_inner();
     events.map(|event| event.expect("the watch goes on"))

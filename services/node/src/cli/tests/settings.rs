@@ -1,13 +1,19 @@
 //! The commands about settings and fallbacks, against a registry that keeps one tool's.
 
 use proto::registry::v1::{
-    GetFallbacksRequest, GetFallbacksResponse, GetToolRequest, GetToolResponse, ListServersRequest,
+    ApproveDefinitionRequest, ApproveDefinitionResponse, ExportToolsRequest, ExportToolsResponse,
+    GetFallbacksRequest, GetFallbacksResponse, GetRegistryHealthRequest, GetRegistryHealthResponse,
+    GetToolRequest, GetToolResponse, ImportGrpcRequest, ImportGrpcResponse, ImportOpenApiRequest,
+    ImportOpenApiResponse, ListCredentialsRequest, ListCredentialsResponse, ListServersRequest,
     ListServersResponse, ListToolVersionsRequest, ListToolVersionsResponse, ListToolsRequest,
-    ListToolsResponse, RefreshServerRequest, RefreshServerResponse, RegisterServerRequest,
-    RegisterServerResponse, RegisterToolRequest, RegisterToolResponse, RemoveServerRequest,
-    RemoveServerResponse, ResolvedFallback, SetFallbacksRequest, SetFallbacksResponse, SetToolStatusRequest,
-    SetToolStatusResponse, Tool, ToolDefinition, ToolSettings, ToolStatus, UpdateToolRequest,
-    UpdateToolResponse, WatchToolsRequest, WatchToolsResponse,
+    ListToolsResponse, PutCredentialRequest, PutCredentialResponse, RefreshServerRequest,
+    RefreshServerResponse, RegisterServerRequest, RegisterServerResponse, RegisterToolRequest,
+    RegisterToolResponse, RemoveServerRequest, RemoveServerResponse, ResolveCredentialRequest,
+    ResolveCredentialResponse, ResolvedFallback, RevokeCredentialRequest, RevokeCredentialResponse,
+    RotateCredentialRequest, RotateCredentialResponse, SearchToolsRequest, SearchToolsResponse,
+    SetFallbacksRequest, SetFallbacksResponse, SetToolStatusRequest, SetToolStatusResponse, Tool,
+    ToolDefinition, ToolSettings, ToolStatus, UpdateToolRequest, UpdateToolResponse, WatchToolsRequest,
+    WatchToolsResponse,
     registry_service_server::{RegistryService, RegistryServiceServer},
 };
 
@@ -93,6 +99,17 @@ impl RegistryService for Catalog {
         list_servers: ListServersRequest => ListServersResponse;
         refresh_server: RefreshServerRequest => RefreshServerResponse;
         remove_server: RemoveServerRequest => RemoveServerResponse;
+        search_tools: SearchToolsRequest => SearchToolsResponse;
+        approve_definition: ApproveDefinitionRequest => ApproveDefinitionResponse;
+        export_tools: ExportToolsRequest => ExportToolsResponse;
+        import_open_api: ImportOpenApiRequest => ImportOpenApiResponse;
+        import_grpc: ImportGrpcRequest => ImportGrpcResponse;
+        get_registry_health: GetRegistryHealthRequest => GetRegistryHealthResponse;
+        put_credential: PutCredentialRequest => PutCredentialResponse;
+        rotate_credential: RotateCredentialRequest => RotateCredentialResponse;
+        revoke_credential: RevokeCredentialRequest => RevokeCredentialResponse;
+        list_credentials: ListCredentialsRequest => ListCredentialsResponse;
+        resolve_credential: ResolveCredentialRequest => ResolveCredentialResponse;
     }
 }
 

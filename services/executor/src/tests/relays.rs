@@ -1,8 +1,11 @@
 //! Events on their way: they wait for audit, arrive in order and once, and stop new calls when they wait too long.
 
+use std::{sync::Mutex, time::Duration};
+
 use ::rpc::ErrorReason;
 use prost::Message;
 use proto::{audit::v1::Event, executor::v1::ExecutionStatus, types::v1::Effect};
+use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use super::{
@@ -119,6 +122,26 @@ async fn an_event_that_audit_refuses_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
+async fn an_event_whose_row_a_crash_has_undone_is_never_delivered() {
+    let (house, _upstream) = house(|_| {}).await;
+    Fakes::set(&house.fakes.audit, Mood::Down);
+    insert(&house, &[OutboxEvent { destination: "audit", payload: b"kept".to_vec() }]).await;
+    let kept = house.number("SELECT max(id) FROM executor.outbox").await;
+    let outbox = ::store::Outbox::new(house.database.clone(), "executor", "audit", 16);
+    // The second was written by a commit that the database forgot when it died.
+    outbox.hand_over([(kept, b"kept".to_vec()), (kept + 1_000, b"undone".to_vec())]);
+    let (taken, stop) = (Mutex::new(Vec::new()), CancellationToken::new());
+    let deliver = |events: Vec<Vec<u8>>| {
+        taken.lock().unwrap().extend(events);
+        stop.cancel();
+        async { Ok(()) }
+    };
+    tokio::time::timeout(Duration::from_secs(20), outbox.run(stop.clone(), deliver)).await.unwrap();
+    assert_eq!(*taken.lock().unwrap(), [b"kept"]);
+    assert_eq!(waiting(&house).await, 0);
+}
+
+#[tokio::test]
 async fn events_that_another_process_holds_count_as_waiting() {
     let (house, _upstream) = house(|config| config.audit_backlog_max_age_s = 2).await;
     let mut other = house.database.pool().unwrap().begin().await.unwrap();
@@ -130,7 +153,7 @@ async fn events_that_another_process_holds_count_as_waiting() {
     Fakes::set(&house.fakes.audit, Mood::Down);
     let held = "SELECT id FROM executor.outbox FOR UPDATE";
     sqlx::query(held).fetch_all(&mut *other).await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     refused(house.execute(request("tool", "{}")).await, Code::Unavailable, ErrorReason::AuditBacklog);
     other.rollback().await.unwrap();
 }

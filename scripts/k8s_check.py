@@ -20,7 +20,7 @@ from k8s_network import Pod, may_receive, may_send, selects
 # The declared call graph: who opens connections to whom. services/README.md tells the same.
 CALLS = {
     "edge": ["registry", "selector", "executor", "permissions", "audit"],
-    "registry": [],
+    "registry": ["permissions"],
     "selector": ["registry", "permissions"],
     "executor": ["registry", "selector", "permissions", "audit"],
     "permissions": [],
@@ -31,7 +31,7 @@ USES_INTERNET = ["registry", "executor"]
 # Only where there is one: see components/redis.
 USES_REDIS = ["edge", "executor"]
 SECRETS = {"database.url", "redis.urls", "security.caller_token_key", "security.api_key_pepper"}
-SECRET_KEYS = {"database-url", "redis-url", "redis-password", "caller-token-key", "api-key-pepper"}
+SECRET_KEYS = {"database-url", "redis-url", "redis-password", "caller-token-key", "api-key-pepper", "credential-keys"}
 # What a program of the sandbox may keep on disk, and what the executor needs beside its programs, in bytes.
 SANDBOX_DISK, EXECUTOR_MEMORY = 256 << 20, 512 << 20
 
@@ -248,6 +248,10 @@ def secrets_are_named(m: Manifests):
         for ref in (e["valueFrom"]["secretKeyRef"] for c in containers(w) for e in c.get("env", []) if "secretKeyRef" in e.get("valueFrom", {})):
             if ref["key"] not in secrets.get(ref["name"], SECRET_KEYS):
                 yield f"{title(w)}: Secret {ref['name']} has no key {ref['key']}"
+        for secret in (v["secret"] for v in w["spec"]["template"]["spec"].get("volumes", []) if "secret" in v):
+            for item in secret.get("items", [{"key": "every key"}]):
+                if item["key"] not in secrets.get(secret["secretName"], SECRET_KEYS):
+                    yield f"{title(w)}: Secret {secret['secretName']} has no key {item['key']}, which a volume holds"
 
 
 def namespace_is_restricted(m: Manifests):

@@ -14,6 +14,8 @@ use crate::{
 
 /// Grants of the team, nearly all of them for tools that this agent and others never call.
 const GRANTS: i32 = 100_000;
+/// Rounds of which the middle one is told.
+const ROUNDS: usize = 7;
 /// How long a decision may take.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -31,7 +33,10 @@ pub async fn among_many(suite: &mut Suite, plan: Loop) -> Measured {
     suite.grant(UNLIMITED).await;
     let process = suite.executor();
     process.authorize(AGENT, UNLIMITED, Loop { run_ms: 2_000, ..plan });
-    process.authorize(AGENT, UNLIMITED, plan)
+    // The table was just filled, and PostgreSQL tidies it while this runs: the middle of some rounds is told.
+    let mut rounds: Vec<Measured> = (0..ROUNDS).map(|_| process.authorize(AGENT, UNLIMITED, plan)).collect();
+    rounds.sort_by(|a, b| a.p99_ms.total_cmp(&b.p99_ms));
+    rounds[ROUNDS / 2]
 }
 
 /// Decisions in turn, each for another execution.

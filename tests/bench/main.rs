@@ -8,6 +8,7 @@
 )]
 
 mod caller;
+mod catalog;
 mod decisions;
 mod echo;
 mod everything;
@@ -92,8 +93,14 @@ async fn bench(arguments: &Arguments) {
         bar.set_message("decisions among 100,000 grants");
         Some(decisions::among_many(&mut stage.all, Loop { callers: 8, ..plan }).await)
     };
+    let catalog = if arguments.only.as_ref().is_none_or(|pattern| "catalog".contains(pattern.as_str())) {
+        bar.set_message("a catalog of 10,000 tools");
+        Some(catalog::measure(&stage.ground, plan).await)
+    } else {
+        None
+    };
     bar.finish_and_clear();
-    let report = report::Report::new(machine, &samples, &stage, decision);
+    let report = report::Report::new(machine, &samples, &stage, (decision, catalog));
     println!("{}", report.markdown());
     let folder = report.write();
     println!("written to {}", folder.display());

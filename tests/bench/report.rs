@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
+    catalog::Catalog,
     load::Measured,
     machine::Machine,
     run::{Sample, Samples, Stage},
@@ -45,17 +46,23 @@ pub struct Report {
     machine: Machine,
     lines: Vec<Line>,
     targets: Vec<Target>,
+    catalog: Option<Catalog>,
 }
 
 impl Report {
     /// From the samples.
-    pub fn new(machine: Machine, samples: &Samples, stage: &Stage, decision: Option<Measured>) -> Self {
+    pub fn new(
+        machine: Machine,
+        samples: &Samples,
+        stage: &Stage,
+        besides: (Option<Measured>, Option<Catalog>),
+    ) -> Self {
         let mut lines: Vec<Line> =
             samples.iter().map(|((row, callers), samples)| line(*row, *callers, samples)).collect();
         let order = crate::table::rows();
         lines.sort_by_key(|line| (order.iter().position(|row| *row == line.row), line.callers));
-        let targets = targets::targets(&lines, stage.all.started_in, decision);
-        Self { machine, lines, targets }
+        let targets = targets::targets(&lines, stage.all.started_in, (besides.0, besides.1.as_ref()));
+        Self { machine, lines, targets, catalog: besides.1 }
     }
 
     /// For people.
@@ -88,6 +95,7 @@ impl Report {
                 text.push_str(&self.ladder(place, kind));
             }
         }
+        text.push_str(&self.catalog());
         text.push_str(&targets::markdown(&self.targets));
         text
     }
@@ -99,6 +107,24 @@ impl Report {
              the start; PostgreSQL {postgres} on the same machine, fsync on, one flush {flush_ms:.2} ms. \
              Medians of interleaved rounds.\n\n",
         )
+    }
+
+    /// Requests among ten thousand tools.
+    fn catalog(&self) -> String {
+        let Some(Catalog { rows, start_s, empty_mib, full_mib, snapshot_ms }) = &self.catalog else {
+            return String::new();
+        };
+        let mut text = format!(
+            "\n## A catalog of {} tools, all in one\n\nFrom start to the last tool being offered {start_s:.2} s; {full_mib:.0} \
+             MiB resident, {empty_mib:.0} with hardly any tool; the snapshot of WatchTools in {snapshot_ms:.0} ms.\n\n\
+             | request | callers | calls/s | p50 ms | p99 ms |\n|---|--:|--:|--:|--:|\n",
+            crate::catalog::TOOLS,
+        );
+        for crate::catalog::Row { what, callers, measured } in rows {
+            let Measured { per_second, p50_ms, p99_ms, .. } = measured;
+            let _ = writeln!(text, "| {what} | {callers} | {per_second:.0} | {p50_ms:.2} | {p99_ms:.2} |");
+        }
+        text
     }
 
     /// What each guarantee adds, as bars.
@@ -163,7 +189,12 @@ impl Report {
             value["call"] = json!(step.as_str());
             value
         });
-        json!({"machine": self.machine, "lines": lines.collect::<Vec<_>>(), "targets": self.targets})
+        json!({
+            "machine": self.machine,
+            "lines": lines.collect::<Vec<_>>(),
+            "targets": self.targets,
+            "catalog": self.catalog,
+        })
     }
 }
 

@@ -71,6 +71,8 @@ pub struct Suite {
     pub database: Database,
     /// From the start of the first process to the first answered call.
     pub started_in: Duration,
+    /// What its processes were started with.
+    settings: Vec<(&'static str, String)>,
     /// A Redis, where it has one; it ends with this.
     _redis: Option<RedisServer>,
 }
@@ -143,7 +145,16 @@ impl Suite {
             let call = async || agent.try_call(tool, json!({"text": ""})).await.ok();
             eventually("both tools can be called", call).await;
         }
-        Self { processes, edge, key, admin, database, started_in, _redis: redis }
+        Self { processes, edge, key, admin, database, started_in, settings, _redis: redis }
+    }
+
+    /// Stops everything, and starts it as one process again.
+    pub fn start_again(&mut self, ground: &Ground) {
+        self.processes.clear();
+        let process = Process::start("all", TEAM, &self.settings, &ground.log("again"));
+        self.edge = process.addresses["edge"];
+        self.admin = Client::new(self.edge).with_key(ADMIN, &self.admin.key);
+        self.processes.push(process);
     }
 
     /// The process with the executor.

@@ -5,6 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use serde::Serialize;
 
 use crate::{
+    catalog::Catalog,
     load::Measured,
     report::{Line, find},
     table::{Kind, Place, Step},
@@ -29,7 +30,11 @@ impl Target {
 }
 
 /// Every target, with what these lines say of it.
-pub fn targets(lines: &[Line], started_in: Duration, decision: Option<Measured>) -> Vec<Target> {
+pub fn targets(
+    lines: &[Line],
+    started_in: Duration,
+    (decision, catalog): (Option<Measured>, Option<&Catalog>),
+) -> Vec<Target> {
     let line = |place, kind, step, callers| find(lines, (place, kind, step), callers);
     let driver = line(Place::Tonic, Kind::Any, Step::Driver, 8);
     let inner_driver = line(Place::InProcess, Kind::Any, Step::Driver, 8);
@@ -91,6 +96,7 @@ pub fn targets(lines: &[Line], started_in: Duration, decision: Option<Measured>)
             decision.map(|measured| measured.p99_ms),
         ),
         most("start to first answered call, all in one", 3.0, "s", Some(started_in.as_secs_f64())),
+        most("the slowest request among 10,000 tools: p99", 20.0, "ms", catalog.map(Catalog::slowest_p99_ms)),
         least("audit events a second out of a full outbox", 3_000.0, "/s", events),
     ]
 }

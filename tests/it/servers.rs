@@ -120,6 +120,12 @@ impl Everything {
     }
 }
 
+impl Everything {
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+}
+
 impl Drop for Everything {
     fn drop(&mut self) {
         // Ended already is as good.

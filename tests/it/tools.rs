@@ -145,7 +145,7 @@ async fn a_new_version_is_the_one_that_runs(suite: &Suite) {
     let registered = suite.register(HttpTool::new("renewed", upstream.url("/two"))).await;
     let after = tests::eventually("the new version runs", async || {
         let execution = agent.call("renewed", json!({})).await;
-        (execution.tool_version == "1.1.0").then_some(execution)
+        (execution.tool_version == "2.0.0").then_some(execution)
     })
     .await;
     assert_eq!(

@@ -302,6 +302,10 @@ fn folder() -> TempDir {
         std::fs::create_dir(folder.path().join(name)).unwrap();
         std::fs::set_permissions(folder.path().join(name), Permissions::from_mode(0o711)).unwrap();
     }
+    std::fs::create_dir(folder.path().join("credentials")).unwrap();
+    let keys = folder.path().join("credential.keys");
+    std::fs::write(&keys, format!("k1 {0}{0}\n", types::new_id().simple())).unwrap();
+    std::fs::set_permissions(keys, Permissions::from_mode(0o600)).unwrap();
     folder
 }
 
@@ -323,6 +327,10 @@ fn settings(folder: &TempDir, url: SecretString) -> Settings {
     settings.permissions.listen = port;
     settings.audit.listen = port;
     settings.registry.discovery_retries = 1;
+    settings.registry.credentials.key_file = folder.path().join("credential.keys");
+    settings.registry.credentials.source_root = folder.path().join("credentials");
+    settings.registry.credentials.allow_private_network = true;
+    settings.mcp.stdio_commands = mcp::Commands::any();
     settings.executor.workspace_root = folder.path().join("workspaces");
     settings.executor.sandbox.work_root = folder.path().join("sandbox");
     settings.executor.heartbeat_interval_ms = 200;

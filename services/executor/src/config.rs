@@ -53,6 +53,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// The web search tools.
     pub web_search: WebSearchConfig,
+    /// Where files of repositories on GitHub are read.
+    pub github: GithubConfig,
 }
 
 /// Where answers of tools are kept, under `[executor.cache]`.
@@ -119,6 +121,17 @@ pub struct WebSearchConfig {
     pub google_url: String,
 }
 
+/// Where `read_file` and `list_files` find repositories, under `[executor.github]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GithubConfig {
+    /// Address of GitHub's REST API; that of an Enterprise Server ends with `/api/v3`.
+    pub url: String,
+    /// A token. What it may read, every agent with these tools may read; without one, public repositories alone, 60
+    /// requests an hour.
+    pub token: Option<SecretString>,
+}
+
 impl Config {
     /// Every fault of the settings.
     pub fn validate(&self) -> Vec<String> {
@@ -177,6 +190,12 @@ impl Config {
             let sound = url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
             check(sound, &format!("web_search.{name} must be an http or https address"));
         }
+        let is_plain = |url: &url::Url| url.query().is_none() && url.fragment().is_none();
+        let github = url::Url::parse(&self.github.url);
+        check(
+            github.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && is_plain(&url)),
+            "github.url must be an http or https address without a query",
+        );
         faults
     }
 

@@ -104,6 +104,12 @@ impl ToolErrorCode {
     }
 }
 
+impl From<reach::Refused> for ToolError {
+    fn from(refused: reach::Refused) -> Self {
+        Self::new(ToolErrorCode::AddressRefused, refused.to_string())
+    }
+}
+
 /// A tool's own failure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ToolError {

@@ -16,6 +16,7 @@ mod cached;
 mod cancel;
 mod check;
 mod config;
+mod credentials;
 mod drivers;
 mod error;
 mod events;
@@ -68,11 +69,13 @@ use tonic::service::Routes;
 use uuid::Uuid;
 
 use crate::{
-    attempt::Candidate, authorize::Authorizer, drivers::Drivers, lease::Lease, ledger::Ledger,
-    metrics::Refreshes, outcome::Finished, queue::Queue, relay::Relays, resolve::Resolver,
+    attempt::Candidate, authorize::Authorizer, credentials::Credentials, drivers::Drivers, lease::Lease,
+    ledger::Ledger, metrics::Refreshes, outcome::Finished, queue::Queue, relay::Relays, resolve::Resolver,
     running::RunningSet, signals::Signals, validate::Schemas, watch::Watches,
 };
-pub use config::{CacheConfig, CacheVariant, Config, HttpConfig, SandboxConfig, WebSearchConfig};
+pub use config::{
+    CacheConfig, CacheVariant, Config, GithubConfig, HttpConfig, SandboxConfig, WebSearchConfig,
+};
 pub use error::Error;
 #[cfg(feature = "measure")]
 pub use rpc::measure;
@@ -108,6 +111,8 @@ pub struct Parts {
     pub selector: Link,
     /// Makes requests to them.
     pub outgoing: Outgoing,
+    /// Programs that may be run as MCP servers.
+    pub commands: mcp::Commands,
     /// Counts calls of tools.
     pub limiter: Limiter,
     /// Keeps answers of tools.
@@ -224,7 +229,11 @@ fn launch(config: &Config, parts: Parts) -> Result<Arc<Executor>, Error> {
         },
         authorizer: Authorizer { permissions: parts.permissions.clone(), outgoing: parts.outgoing.clone() },
         schemas: Schemas::default(),
-        drivers: Drivers::new(config)?,
+        drivers: Drivers::new(
+            config,
+            parts.commands.clone(),
+            Credentials::new(parts.registry.clone(), parts.outgoing.clone()),
+        )?,
         ledger,
         relays,
         running: RunningSet::default(),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use ::rpc::FieldViolation;
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::Validator;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -21,8 +21,6 @@ const MAX_COMPILED_BYTES: usize = 32 * 1024 * 1024;
 const RECENT: usize = 256;
 /// Longest text of a violation, in characters: names in it are the caller's or the tool's.
 const MAX_TEXT: usize = 500;
-/// Steps a regular expression of a schema may take, so that a hostile one ends.
-const BACKTRACK_LIMIT: usize = 10_000;
 
 /// One place where a value breaks its schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,11 +147,7 @@ impl Schema {
                 return Self { text: text.into(), validator: Err(error.to_string()), marks: None };
             }
         };
-        let validator = jsonschema::options()
-            .offline()
-            .with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(BACKTRACK_LIMIT))
-            .build(&value)
-            .map_err(|error| error.masked().to_string());
+        let validator = ::schema::compile(&value).map_err(|fault| fault.to_string());
         Self { text: text.into(), validator, marks: redact::may_mark(&value).then_some(value) }
     }
 }

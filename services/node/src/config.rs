@@ -133,6 +133,10 @@ pub struct Settings {
     pub server: Server,
     /// Where the other roles are.
     pub peers: Peers,
+    /// The copy of the catalog in each process of selector and executor.
+    pub catalog: CatalogSettings,
+    /// What holds wherever MCP servers are reached.
+    pub mcp: McpSettings,
     /// The edge's own.
     pub edge: edge::Config,
     /// The registry's own.
@@ -203,6 +207,41 @@ impl RedisSettings {
         }
         faults
     }
+}
+
+/// `[catalog]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogSettings {
+    /// How long the copy is followed by its changes alone, in seconds; then everything is read again.
+    pub tool_cache_ttl_s: u64,
+}
+
+impl CatalogSettings {
+    /// `tool_cache_ttl_s` as a duration.
+    pub fn tool_cache_ttl(&self) -> Duration {
+        Duration::from_secs(self.tool_cache_ttl_s)
+    }
+}
+
+/// `[mcp]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct McpSettings {
+    /// Programs that the registry and the executor may run as MCP servers.
+    #[serde(deserialize_with = "commands")]
+    pub stdio_commands: mcp::Commands,
+}
+
+/// Programs, or one text of programs joined by commas, as an environment variable gives them.
+fn commands<'de, D: Deserializer<'de>>(deserializer: D) -> Result<mcp::Commands, D::Error> {
+    let names = match Names::deserialize(deserializer)? {
+        Names::List(names) => names,
+        Names::Text(text) => {
+            text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+        }
+    };
+    Ok(mcp::Commands::only(names))
 }
 
 /// `[security]`.
@@ -295,6 +334,10 @@ impl Settings {
             faults.push("server.max_concurrent_requests must be 1 to 1048576".to_owned());
         }
         faults.extend(self.redis.validate());
+        if !(10..=86_400).contains(&self.catalog.tool_cache_ttl_s) {
+            faults.push("catalog.tool_cache_ttl_s must be 10 to 86400".to_owned());
+        }
+        faults.extend(self.mcp.stdio_commands.validate());
         if self.executor.cache.variant == executor::CacheVariant::Redis && self.redis.urls.is_empty() {
             faults.push("executor.cache.variant is redis, and redis.urls is empty".to_owned());
         }

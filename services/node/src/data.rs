@@ -80,6 +80,27 @@ impl Data {
         Ok((secrets.caller_token_key.into(), secrets.api_key_pepper.into()))
     }
 
+    /// File with the key that credentials are kept under, made on the first call. Without it none can be opened.
+    pub fn credential_keys(&self) -> anyhow::Result<PathBuf> {
+        let (name, file) = ("credential.keys", self.path("credential.keys"));
+        if !file.try_exists().with_context(|| format!("{} cannot be looked for", file.display()))? {
+            self.write_private(
+                name,
+                &format!("# ID, space, 256 bits as hex; the first key wraps\nk1 {}\n", random_hex()),
+            )?;
+        }
+        Ok(file)
+    }
+
+    /// The folder of a team's secrets, below the folder that is returned, which this user alone can read.
+    pub fn credential_sources(&self, team: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.path("credentials");
+        let made = fs::create_dir_all(folder.join(team))
+            .and_then(|()| fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)));
+        made.with_context(|| format!("{} cannot be made", folder.display()))?;
+        Ok(folder)
+    }
+
     /// The kept API key, if there is one.
     pub fn key(&self) -> Option<SecretString> {
         let key = fs::read_to_string(self.path("dev.key")).ok()?;
@@ -143,6 +164,14 @@ mod tests {
         fs::set_permissions(data.folder(), fs::Permissions::from_mode(0o755)).unwrap();
         Data::open(data.folder()).unwrap();
         assert_eq!(fs::metadata(data.folder()).unwrap().permissions().mode() & 0o777, 0o755);
+        let keys = data.credential_keys().unwrap();
+        assert_eq!(fs::metadata(&keys).unwrap().permissions().mode() & 0o777, 0o600);
+        let made = fs::read_to_string(&keys).unwrap();
+        data.credential_keys().unwrap();
+        assert_eq!(fs::read_to_string(&keys).unwrap(), made, "made once");
+        let sources = data.credential_sources("dev").unwrap();
+        assert_eq!(fs::metadata(&sources).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(sources.join("dev").is_dir());
         fs::write(data.path("secrets.json"), "{").unwrap();
         assert!(data.secrets().unwrap_err().to_string().contains("damaged"));
     }

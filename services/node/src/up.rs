@@ -97,6 +97,17 @@ fn configure(
     settings.security.api_key_pepper = Some(pepper);
     settings.database.url = Some(cluster.url(DATABASE));
     settings.edge.listen = listen.unwrap_or(settings.edge.listen);
+    // Whoever starts this is the one who adds servers, and could run their programs anyway.
+    if settings.mcp.stdio_commands.is_empty() {
+        settings.mcp.stdio_commands = mcp::Commands::any();
+    }
+    let credentials = &mut settings.registry.credentials;
+    if credentials.key_file.as_os_str().is_empty() {
+        credentials.key_file = data.credential_keys()?;
+    }
+    if credentials.source_root.as_os_str().is_empty() {
+        credentials.source_root = data.credential_sources(TEAM)?;
+    }
     settings.executor.workspace_root = data.path("workspaces");
     settings.executor.sandbox.work_root = data.path("sandbox");
     // Programs run as another user where we are root: they pass through both folders and list neither.

@@ -182,8 +182,8 @@ impl Parts {
         let audit = link(Role::Audit, &peers.audit, self.audit(settings, roles)?)?;
         let permissions = link(Role::Permissions, &peers.permissions, self.permissions(settings, roles)?)?;
         let registry = link(Role::Registry, &peers.registry, self.registry(settings, roles, &permissions)?)?;
-        let catalog =
-            (roles.has(Role::Selector) || roles.has(Role::Executor)).then(|| self.catalog(&registry));
+        let catalog = (roles.has(Role::Selector) || roles.has(Role::Executor))
+            .then(|| self.catalog(settings, &registry));
         let selector = self.selector(settings, roles, catalog.as_ref(), &permissions).await?;
         let selector = link(Role::Selector, &peers.selector, selector)?;
         let executor = match catalog.filter(|_| roles.has(Role::Executor)) {
@@ -199,6 +199,7 @@ impl Parts {
                     audit: audit.clone(),
                     selector: selector.clone(),
                     outgoing: Outgoing::new("executor", self.key.clone()),
+                    commands: settings.mcp.stdio_commands.clone(),
                     limiter: self.limiter.clone(),
                     cache: redis::cache(settings, self.redis.as_ref(), &Self::derived(settings, "cache")?)?,
                     seal: SealKey::new(Self::derived(settings, "queue")?),
@@ -258,6 +259,7 @@ impl Parts {
             pages: self.pages.clone(),
             permissions: permissions.clone(),
             outgoing: Outgoing::new("registry", self.key.clone()),
+            commands: settings.mcp.stdio_commands.clone(),
             stop: self.stop.clone(),
             tasks: self.tasks.clone(),
         };
@@ -284,9 +286,10 @@ impl Parts {
     }
 
     /// One copy of the catalog for all services of this process that need it.
-    fn catalog(&self, registry: &Link) -> Catalog {
+    fn catalog(&self, settings: &Settings, registry: &Link) -> Catalog {
         let outgoing = Outgoing::new("catalog", self.key.clone());
-        let (catalog, feed) = Catalog::new(registry.clone(), outgoing, self.stop.clone());
+        let (catalog, feed) =
+            Catalog::new(registry.clone(), outgoing, settings.catalog.tool_cache_ttl(), self.stop.clone());
         self.tasks.spawn(feed);
         catalog
     }

@@ -6,9 +6,8 @@ use serde_json::Value;
 use types::{Effect, Sensitivity};
 
 use crate::{
-    check_binding,
+    check_binding, check_examples,
     definition::{Binding, Definition, OWN_PROVIDER, Proposal},
-    schema,
 };
 
 /// Longest name of a tool, in characters.
@@ -60,8 +59,8 @@ impl Violations {
     }
 
     /// Keeps a value, or notes why there is none.
-    fn keep<T>(&mut self, field: &str, read: Result<T, String>) -> Option<T> {
-        read.map_err(|description| self.add(field, description)).ok()
+    fn keep<T>(&mut self, field: &str, read: Result<T, impl ToString>) -> Option<T> {
+        read.map_err(|fault| self.add(field, fault.to_string())).ok()
     }
 }
 
@@ -80,6 +79,7 @@ pub(crate) fn check(proposal: Proposal, origin: Origin) -> Result<Definition, Vi
         "" => Some(None),
         text => found.keep("output_schema_json", schema::read(text)).map(Some),
     };
+    let examples = check_examples::check(proposal.examples, input.as_ref(), &mut found);
     match &proposal.binding {
         Some(binding) => check_binding::check(binding, origin, input.as_ref(), &mut found),
         None => found.add("binding", "is not given: say how the tool is run (builtin or http)"),
@@ -116,7 +116,7 @@ pub(crate) fn check(proposal: Proposal, origin: Origin) -> Result<Definition, Vi
         },
         cost_micro_usd: proposal.cost_micro_usd,
         labels: proposal.labels,
-        examples: proposal.examples,
+        examples,
     })
 }
 
@@ -126,7 +126,7 @@ pub(crate) fn is_timeout(timeout_ms: i64) -> bool {
 }
 
 fn found_in_texts(proposal: &Proposal, found: &mut Violations) {
-    if !is_name(&proposal.name) {
+    if !is_tool_name(&proposal.name) {
         found.add("name", "must be 1 to 128 characters of a-z, 0-9, _, - and .");
     }
     found.text("title", &proposal.title, MAX_TITLE);
@@ -146,7 +146,8 @@ fn found_in_texts(proposal: &Proposal, found: &mut Violations) {
     }
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether a tool can have this name.
+pub(crate) fn is_tool_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(is_name_byte)
 }
 

@@ -7,8 +7,9 @@ use url::Url;
 
 use crate::{
     check::{Origin, Violations},
+    check_grpc, check_http,
     check_settings::is_token,
-    definition::{BUILTINS, Binding, Http},
+    definition::{BUILTINS, Binding, Http, HttpLocation},
 };
 
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
@@ -16,9 +17,10 @@ const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 const MAX_URL: usize = 2_048;
 /// Longest program, argument or value, in characters.
 const MAX_VALUE: usize = 8_192;
-const MAX_VALUES: usize = 256;
+/// Most headers, parameters, arguments or variables.
+pub(crate) const MAX_VALUES: usize = 256;
 /// Headers that the connection itself sets.
-const RESERVED_HEADERS: [&str; 6] =
+pub(crate) const RESERVED_HEADERS: [&str; 6] =
     ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te"];
 
 /// Notes what is wrong with a binding; `input` is the tool's input schema where that is right.
@@ -30,7 +32,7 @@ pub(crate) fn check(binding: &Binding, origin: Origin, input: Option<&Value>, fo
             found.add("binding.builtin.name", format!("{:?} is not one of {known}", builtin.name));
         }
         Binding::Http(http) => check_http(http, input, found),
-        Binding::Grpc(_) if origin == Origin::Import => {}
+        Binding::Grpc(grpc) if origin == Origin::Import => check_grpc::check(grpc, found),
         Binding::Grpc(_) => {
             found.add("binding.grpc", "is made by ImportGrpc, which asks the server itself");
         }
@@ -59,8 +61,13 @@ fn check_http(http: &Http, input: Option<&Value>, found: &mut Violations) {
     if http.query_arguments.len() > MAX_VALUES {
         found.add("binding.http.query_arguments", format!("has more than {MAX_VALUES}"));
     }
+    check_http::check(http, &arguments, input, found);
     let Some(input) = input else { return };
-    for name in &arguments {
+    let is_described = |name: &str| {
+        let in_path = http.parameters.iter().filter(|each| each.location == HttpLocation::Path);
+        in_path.clone().any(|each| name == if each.name.is_empty() { &each.argument } else { &each.name })
+    };
+    for name in arguments.iter().filter(|name| !is_described(name)) {
         if !is_property(input, name) {
             found.add(
                 "binding.http.url",
@@ -142,13 +149,10 @@ fn check_headers(field: &str, headers: &BTreeMap<String, String>, found: &mut Vi
 }
 
 /// Everything that is wrong with the way to a server; the first of each pair is the field below `transport`.
-pub(crate) fn check_transport(transport: &mcp::Transport, allow_stdio: bool) -> Vec<(&'static str, String)> {
+pub(crate) fn check_transport(transport: &mcp::Transport) -> Vec<(&'static str, String)> {
     let mut wrong = Vec::new();
     match transport {
         mcp::Transport::Stdio { command, args, env } => {
-            if !allow_stdio {
-                wrong.push(("stdio", "is switched off by registry.allow_stdio_servers".to_owned()));
-            }
             if command.trim().is_empty() {
                 wrong.push(("stdio.command", "is empty".to_owned()));
             }
@@ -176,11 +180,13 @@ pub(crate) fn check_transport(transport: &mcp::Transport, allow_stdio: bool) -> 
     wrong
 }
 
-fn is_property(input: &Value, name: &str) -> bool {
+/// Whether an input schema has a property of this name at its top.
+pub(crate) fn is_property(input: &Value, name: &str) -> bool {
     input.get("properties").and_then(|properties| properties.get(name)).is_some()
 }
 
-fn is_required(input: &Value, name: &str) -> bool {
+/// Whether an input schema asks for a property.
+pub(crate) fn is_required(input: &Value, name: &str) -> bool {
     let required = input.get("required").and_then(Value::as_array);
     required.is_some_and(|names| names.iter().any(|required| required == name))
 }
@@ -258,12 +264,11 @@ mod tests {
             args: vec![],
             env: BTreeMap::new(),
         };
-        assert_eq!(check_transport(&stdio("server"), true), []);
-        assert_eq!(check_transport(&stdio(" "), true)[0].0, "stdio.command");
-        assert_eq!(check_transport(&stdio("server"), false)[0].0, "stdio");
-        assert_eq!(check_transport(&stdio("a\0b"), true)[0].0, "stdio");
+        assert_eq!(check_transport(&stdio("server")), []);
+        assert_eq!(check_transport(&stdio(" "))[0].0, "stdio.command");
+        assert_eq!(check_transport(&stdio("a\0b"))[0].0, "stdio");
         let http = |url: &str| mcp::Transport::Http { url: url.into(), headers: BTreeMap::new() };
-        assert_eq!(check_transport(&http("http://127.0.0.1:1/mcp"), false), []);
-        assert_eq!(check_transport(&http("127.0.0.1:1"), true)[0].0, "http.url");
+        assert_eq!(check_transport(&http("http://127.0.0.1:1/mcp")), []);
+        assert_eq!(check_transport(&http("127.0.0.1:1"))[0].0, "http.url");
     }
 }

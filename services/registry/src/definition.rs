@@ -10,7 +10,7 @@ use crate::Error;
 
 /// The tools that toolcrib itself implements: every name that a built-in binding may have. The executor
 /// has one driver for each.
-pub const BUILTINS: [&str; 7] = [
+pub const BUILTINS: [&str; 12] = [
     "python_sandbox",
     "pandas_analyzer",
     "file_operations",
@@ -18,6 +18,11 @@ pub const BUILTINS: [&str; 7] = [
     "brave_web_search",
     "google_web_search",
     "echo",
+    "ping_server",
+    "read_file",
+    "list_files",
+    "system_status",
+    "code_analysis",
 ];
 
 /// Provider of the built-in tools.
@@ -154,7 +159,7 @@ pub(crate) struct HttpParameter {
 }
 
 /// Where an argument goes in an HTTP request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum HttpLocation {
     Query,

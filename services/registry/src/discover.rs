@@ -10,7 +10,9 @@ use tokio::{sync::watch, time::Instant};
 pub(crate) struct Session {
     client: Client,
     changes: watch::Receiver<u64>,
-    opened: Instant,
+    /// When it began to be opened.
+    began: Instant,
+    is_listed: bool,
 }
 
 /// Why a session wakes its keeper.
@@ -25,14 +27,24 @@ pub(crate) enum News {
 impl Session {
     /// Starts or reaches the server.
     pub(crate) async fn open(transport: &Transport, timeout: Duration) -> Result<Self, mcp::Error> {
+        let began = Instant::now();
         let client = Client::connect(transport, timeout).await?;
-        Ok(Self { changes: client.tools_changed(), client, opened: Instant::now() })
+        Ok(Self { changes: client.tools_changed(), client, began, is_listed: false })
     }
 
-    /// Lists every tool. Changes announced before count as heard.
-    pub(crate) async fn list(&mut self, timeout: Duration) -> Result<Vec<mcp::Tool>, mcp::Error> {
+    /// Lists every tool, and gives how long the server took; the first time, to be reached as well, and all of
+    /// that within `timeout`. Changes announced before count as heard.
+    pub(crate) async fn list(&mut self, timeout: Duration) -> Result<(Vec<mcp::Tool>, Duration), mcp::Error> {
+        let began = if self.is_listed { Instant::now() } else { self.began };
         self.changes.borrow_and_update();
-        self.client.list_tools(timeout).await
+        let tools = self.client.list_tools(timeout.saturating_sub(began.elapsed())).await?;
+        self.is_listed = true;
+        Ok((tools, began.elapsed()))
+    }
+
+    /// Asks for a sign of life.
+    pub(crate) async fn ping(&self, timeout: Duration) -> Result<(), mcp::Error> {
+        self.client.ping(timeout).await
     }
 
     /// Name and version that the server says it has, and the protocol revision.
@@ -48,7 +60,7 @@ impl Session {
 
     /// How long it has been open.
     pub(crate) fn age(&self) -> Duration {
-        self.opened.elapsed()
+        self.began.elapsed()
     }
 
     /// Waits for news.
@@ -57,6 +69,12 @@ impl Session {
             Ok(()) = self.changes.changed() => News::Changed,
             () = self.client.closed() => News::Closed,
         }
+    }
+
+    /// Resolves once the connection has ended.
+    pub(crate) async fn closed(&self) -> News {
+        self.client.closed().await;
+        News::Closed
     }
 
     /// Ends it; returns when a child process is gone.

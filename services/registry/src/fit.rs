@@ -7,7 +7,7 @@ use types::{Effect, Sensitivity};
 use crate::{
     Error,
     check_settings::Found,
-    definition::{Binding, Definition},
+    definition::{Binding, Definition, HttpLocation, HttpParameter},
     settings::{IdempotencyKey, Settings},
 };
 
@@ -74,8 +74,17 @@ fn misfits(settings: &Settings, definition: &Definition) -> Result<Vec<Misfit>, 
                 add(Part::IdempotencyKey, "idempotency_key.header", wrong);
             }
             Binding::Http(_) => {}
-            Binding::Builtin(_) | Binding::Mcp(_) | Binding::Grpc(_) => {
-                let wrong = "is for HTTP tools, and this is none; set argument or meta".to_owned();
+            Binding::Grpc(grpc) if grpc.metadata.keys().any(|known| known.eq_ignore_ascii_case(name)) => {
+                let wrong = format!("{name:?} is set by the tool's definition already");
+                add(Part::IdempotencyKey, "idempotency_key.header", wrong);
+            }
+            Binding::Grpc(_) if !::grpc::is_metadata_name(&name.to_ascii_lowercase()) => {
+                let wrong = format!("{name:?} cannot be an entry of gRPC metadata");
+                add(Part::IdempotencyKey, "idempotency_key.header", wrong);
+            }
+            Binding::Grpc(_) => {}
+            Binding::Builtin(_) | Binding::Mcp(_) => {
+                let wrong = "is for HTTP and gRPC tools, and this is none; set argument or meta".to_owned();
                 add(Part::IdempotencyKey, "idempotency_key.header", wrong);
             }
         },
@@ -106,9 +115,20 @@ fn is_sent(binding: &Binding, name: &str) -> bool {
     match binding {
         Binding::Http(http) => {
             let placeholder = format!("{{{name}}}");
-            http.body_json
+            // Such a placeholder is another argument's.
+            let is_renamed = |parameter: &HttpParameter| {
+                parameter.location == HttpLocation::Path
+                    && parameter.name == name
+                    && parameter.argument != name
+            };
+            let in_body = match &http.body {
+                Some(body) => body.argument.is_empty() || body.argument == name,
+                None => http.body_json,
+            };
+            in_body
                 || http.query_arguments.iter().any(|sent| sent == name)
-                || http.url.contains(&placeholder)
+                || http.parameters.iter().any(|parameter| parameter.argument == name)
+                || http.url.contains(&placeholder) && !http.parameters.iter().any(is_renamed)
         }
         // Its other arguments say what to do; none of them is sent as it is.
         Binding::Builtin(builtin) if builtin.name == "http_request" => name == "body",
@@ -134,7 +154,7 @@ fn is_text(input: &Value, name: &str) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        definition::{Http, Mcp, tests::definition},
+        definition::{Http, HttpBody, HttpBodyFormat, HttpStyle, Mcp, tests::definition},
         settings::Semantic,
     };
 
@@ -216,6 +236,37 @@ mod tests {
         assert_eq!(fields(argument(), &by(own("http_request"))), ["idempotency_key.argument"]);
         assert!(fields(argument(), &by(own("echo"))).is_empty());
         assert!(fields(argument(), &by(mcp())).is_empty());
+    }
+
+    #[test]
+    fn an_argument_that_takes_the_key_is_sent_as_a_parameter_or_in_the_body() {
+        let sent = |url: &str, parameters: &[(&str, &str, HttpLocation)], body: Option<&str>| {
+            let parameter = |(argument, name, location): &(&str, &str, HttpLocation)| HttpParameter {
+                argument: (*argument).into(),
+                name: (*name).into(),
+                location: *location,
+                style: HttpStyle::Simple,
+                explode: false,
+                json: false,
+            };
+            let body = body.map(|argument| HttpBody {
+                format: HttpBodyFormat::Json,
+                argument: argument.into(),
+                content_type: String::new(),
+            });
+            let parameters = parameters.iter().map(parameter).collect();
+            let binding = Binding::Http(Http { parameters, body, ..Http::new("POST", url) });
+            fields(key(IdempotencyKey::Argument("q".into())), &Definition { binding, ..tool() }).is_empty()
+        };
+        let anywhere = "https://e.com/";
+        for location in [HttpLocation::Query, HttpLocation::Header, HttpLocation::Cookie] {
+            assert!(sent(anywhere, &[("q", "x-key", location)], None), "{location:?}");
+            assert!(!sent(anywhere, &[("r", "q", location)], None), "{location:?}");
+        }
+        assert!(sent("https://e.com/{x}", &[("q", "x", HttpLocation::Path)], None));
+        assert!(!sent("https://e.com/{q}", &[("r", "q", HttpLocation::Path)], None));
+        assert!(sent(anywhere, &[], Some("")) && sent(anywhere, &[], Some("q")));
+        assert!(!sent(anywhere, &[], Some("r")));
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(crate) async fn get(database: &Database, team: &str, key: Key) -> Result<Too
     if let Some(tool) = store::tool_find_version(pool, team, &name, &version).await? {
         return Ok(tool);
     }
-    match store::version_list(pool, team, &name, 1).await?.pop() {
+    match store::tool_find(pool, team, &name).await? {
         Some(newest) => Err(Error::VersionNotFound { name, version, newest: newest.definition()?.version }),
         None => Err(not_found(database, team, name).await),
     }

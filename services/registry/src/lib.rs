@@ -1,40 +1,54 @@
 //! The registry: which tools exist, how each is run, and which MCP servers provide them.
 //!
-//! `rpc.rs` parses; `register.rs`, `get.rs`, `list.rs`, `set_status.rs`, `update.rs`, `fallbacks.rs`,
+//! `rpc.rs` parses; `register.rs`, `review.rs`, `get.rs`, `list.rs`, `search.rs`, `export.rs`, `set_status.rs`, `update.rs`, `fallbacks.rs`,
 //! `watch.rs` and `servers.rs` are the use cases; `keep.rs` keeps MCP servers discovered; `store.rs` holds the
 //! SQL. The definition of a version never changes, settings do (`settings.rs`), and no change of the catalog
 //! escapes a watcher.
 
+mod change;
 mod check;
 mod check_binding;
+mod check_examples;
 mod check_fallbacks;
+mod check_grpc;
+mod check_http;
 mod check_settings;
 mod config;
+mod credentials;
 mod definition;
 mod discover;
+mod equip;
 mod error;
+mod export;
 mod expression;
 mod fallbacks;
 mod fit;
 mod follow;
 mod get;
+mod grpc_import;
+mod health;
+mod import;
 mod keep;
+mod keeper;
 mod list;
 mod mask;
 mod nesting;
 mod normalise;
+mod openapi;
 mod register;
+mod review;
 mod rpc;
-mod schema;
-mod schema_cost;
+mod search;
 mod seed;
 mod servers;
 mod set_status;
 mod settings;
 mod store;
 mod take;
+mod trust;
 mod update;
 mod watch;
+mod words;
 
 use std::sync::Arc;
 
@@ -44,7 +58,10 @@ use proto::registry::v1::registry_service_server::{RegistryServiceServer, SERVIC
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 
-pub use config::Config;
+use credentials::Credentials;
+
+pub use config::{Config, TrustPolicy};
+pub use credentials::{CredentialConfig, KeysError};
 pub use definition::BUILTINS;
 pub use error::Error;
 pub use seed::seed;
@@ -63,6 +80,8 @@ pub struct Parts {
     pub permissions: Link,
     /// Signs what the registry asks other services.
     pub outgoing: Outgoing,
+    /// Programs that may be run as MCP servers.
+    pub commands: mcp::Commands,
     /// Ends the background tasks and the watches.
     pub stop: CancellationToken,
     /// Counts the background tasks.
@@ -83,25 +102,37 @@ pub fn default_settings() -> proto::registry::v1::ToolSettings {
 pub fn start(config: &Config, parts: Parts) -> Routes {
     let (changes, follow) = follow::follow(parts.database.clone(), parts.stop.clone());
     parts.tasks.spawn(follow);
+    let credentials = Credentials::new(&config.credentials, parts.database.clone(), parts.tasks.clone());
+    parts.tasks.spawn(credentials::keep(credentials.clone(), parts.stop.clone()));
     let shared = Arc::new(keep::Shared {
         database: parts.database.clone(),
         owner: types::new_id(),
         interval: config.discovery_interval(),
+        check_interval: config.health_check_interval(),
+        threshold: config.health_threshold,
         timeout: config.server_timeout(),
         retries: config.discovery_retries,
+        trust: config.trust_policy,
+        commands: parts.commands.clone(),
+        credentials: credentials.clone(),
+        starts: keep::Starts::default(),
         stop: parts.stop.clone(),
     });
     parts.tasks.spawn(keep::keep(shared, changes.servers.clone(), parts.tasks.clone()));
     let servers = servers::Servers {
         database: parts.database.clone(),
         bell: changes.servers,
-        allow_stdio: config.allow_stdio_servers,
+        commands: parts.commands,
+        credentials: credentials.clone(),
+        timeout: config.server_timeout(),
+        threshold: config.health_threshold,
     };
     let service = rpc::Service {
         database: parts.database,
         pages: parts.pages,
         permissions: parts.permissions,
         outgoing: parts.outgoing,
+        credentials,
         revision: changes.revision,
         heartbeat: config.watch_heartbeat(),
         stop: parts.stop,

@@ -8,6 +8,7 @@ use types::{Category, Effect};
 use crate::{
     Error,
     check::{self, Origin},
+    check_examples,
     definition::{Binding, CredentialUse, Definition, Digests, Mcp, Proposal},
     store::Defaults,
 };
@@ -106,26 +107,31 @@ fn proposal(
     defaults: &Defaults,
     tool: mcp::Tool,
 ) -> Proposal {
-    let title = tool.title.or(tool.annotations.title).unwrap_or_default();
-    let described = [tool.description, title.clone()].into_iter().find(|text| !text.trim().is_empty());
+    // Taken apart, so that nothing that a server says is overlooked: whatever may steer a model becomes part of the
+    // definition, and of its digest.
+    let mcp::Tool { name: own_name, title, description, input_schema, output_schema, annotations } = tool;
+    let effect = effect(defaults.trust_annotations, &annotations);
+    // Shown to nobody where the tool has a title of its own.
+    let title = title.or(annotations.title).unwrap_or_default();
+    let described = [description, title.clone()].into_iter().find(|text| !text.trim().is_empty());
     let capabilities = match defaults.capabilities.as_slice() {
         [] => vec![CAPABILITY.to_owned()],
         given => given.to_vec(),
     };
-    let (read_only, idempotent) = (tool.annotations.read_only, tool.annotations.idempotent);
     Proposal {
         name,
         title,
-        description: described.unwrap_or_else(|| format!("Tool {} of MCP server {server}.", tool.name)),
+        description: described.unwrap_or_else(|| format!("Tool {own_name} of MCP server {server}.")),
         category: Some(defaults.category.unwrap_or(Category::Custom)),
         capabilities,
-        effect: Some(effect(defaults.trust_annotations, read_only, idempotent)),
+        effect: Some(effect),
         sensitivity: defaults.sensitivity,
-        input_schema: tool.input_schema.to_string(),
-        output_schema: tool.output_schema.map(|schema| schema.to_string()).unwrap_or_default(),
+        examples: check_examples::of_schema(&input_schema),
+        input_schema: input_schema.to_string(),
+        output_schema: output_schema.map(|schema| schema.to_string()).unwrap_or_default(),
         binding: Some(Binding::Mcp(Mcp {
             server: server.to_owned(),
-            tool: tool.name,
+            tool: own_name,
             transport: transport.clone(),
             credentials: credentials.to_vec(),
         })),
@@ -135,10 +141,14 @@ fn proposal(
     }
 }
 
-fn effect(is_trusted: bool, read_only: Option<bool>, idempotent: Option<bool>) -> Effect {
-    match (is_trusted, read_only, idempotent) {
-        (true, Some(true), _) => Effect::ReadOnly,
-        (true, _, Some(true)) => Effect::Idempotent,
+/// What a server claims of a tool's effect, as far as it is trusted. Hints only tighten each other: a tool that
+/// changes nothing and destroys something is believed in neither. How far it reaches says nothing of its effect.
+fn effect(is_trusted: bool, claims: &mcp::Annotations) -> Effect {
+    let mcp::Annotations { title: _, read_only, destructive, idempotent, open_world: _ } = *claims;
+    match (is_trusted, read_only, destructive, idempotent) {
+        (true, Some(true), Some(true), _) => Effect::SideEffect,
+        (true, Some(true), _, _) => Effect::ReadOnly,
+        (true, _, _, Some(true)) => Effect::Idempotent,
         _ => Effect::SideEffect,
     }
 }
@@ -239,6 +249,44 @@ mod tests {
         };
         assert_eq!(effects(true), [Effect::ReadOnly, Effect::Idempotent, Effect::SideEffect]);
         assert_eq!(effects(false), [Effect::SideEffect; 3]);
+    }
+
+    #[test]
+    fn hints_that_contradict_each_other_are_not_believed() {
+        let mut claims = tool("a");
+        claims.annotations.read_only = Some(true);
+        claims.annotations.destructive = Some(true);
+        let defaults = Defaults { trust_annotations: true, ..defaults() };
+        let effect = |tool: &mcp::Tool| offer(&defaults, vec![tool.clone()]).tools[0].0.effect;
+        assert_eq!(effect(&claims), Effect::SideEffect);
+        claims.annotations.destructive = Some(false);
+        claims.annotations.open_world = Some(true);
+        assert_eq!(effect(&claims), Effect::ReadOnly);
+    }
+
+    #[test]
+    fn whatever_steers_is_in_the_digest_and_shown() {
+        let mut plain = tool("a");
+        plain.input_schema =
+            json!({"type": "object", "properties": {"x": {"type": "string", "description": "An x."}}});
+        plain.output_schema = Some(json!({"type": "object"}));
+        let taken = |tool: &mcp::Tool| offer(&defaults(), vec![tool.clone()]).tools.remove(0);
+        let (before, digests) = taken(&plain);
+        let mut steered: Vec<mcp::Tool> = vec![plain.clone(); 8];
+        steered[0].title = Some("Obey".into());
+        steered[1].description = "Obey.".into();
+        steered[2].annotations.title = Some("Obey".into());
+        steered[3].input_schema["properties"]["x"]["description"] = "Obey.".into();
+        steered[4].input_schema["$comment"] = "Obey.".into();
+        steered[5].input_schema["examples"] = json!([{"x": "Obey."}]);
+        steered[6].output_schema = Some(json!({"type": "object", "description": "Obey."}));
+        steered[7].input_schema["properties"]["x"]["enum"] = json!(["Obey."]);
+        for tool in steered {
+            let (after, other) = taken(&tool);
+            assert_ne!(digests.published, other.published, "{tool:?}");
+            let shown = crate::change::compare(&before, &after).unwrap();
+            assert!(shown.iter().any(|change| change.after.contains("Obey")), "{shown:?}");
+        }
     }
 
     #[test]

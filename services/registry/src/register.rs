@@ -3,11 +3,12 @@
 
 use ::rpc::FieldViolation;
 use ::store::Database;
-use semver::{Prerelease, Version};
+use semver::Version;
 use uuid::Uuid;
 
 use crate::{
     Error,
+    change::{self, Kind},
     check::{self, Origin},
     check_settings::{self, Found},
     definition::{Definition, Proposal},
@@ -16,6 +17,8 @@ use crate::{
     update::Change,
 };
 
+/// Most changes that are told with a version that says too little.
+const MAX_TOLD: usize = 3;
 /// Version of a tool's first definition where none is given.
 const FIRST: &str = "1.0.0";
 
@@ -39,13 +42,23 @@ pub(crate) enum SettingsPlan {
     Fit,
 }
 
-/// Registers what a person proposes; gives the tool and whether a version was made.
+/// A tool that was registered.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    pub tool: ToolRow,
+    /// Whether a version was made.
+    pub created: bool,
+    /// How it differs from the version before.
+    pub changes: Vec<change::Change>,
+}
+
+/// Registers what a person proposes.
 pub(crate) async fn register(
     database: &Database,
     team: &str,
     proposal: Proposal,
     plan: SettingsPlan,
-) -> Result<(ToolRow, bool), Error> {
+) -> Result<Registered, Error> {
     let found = examined(&proposal.name, &plan).await?;
     let definition = match checked(proposal).await {
         Ok(definition) => definition,
@@ -53,10 +66,10 @@ pub(crate) async fn register(
         Err(other) => return Err(other),
     };
     let pool = database.pool()?;
-    let (id, created) = put(Write::begin(pool).await?, team, definition, &plan, found).await?;
+    let (id, changes) = put(Write::begin(pool).await?, team, definition, &plan, found).await?;
     let tool = store::tool_find_by_id(pool, team, id).await?;
     let tool = tool.ok_or_else(|| Error::ToolNotFound { key: id.to_string(), nearest: vec![] })?;
-    Ok((tool, created))
+    Ok(Registered { tool, created: changes.is_some(), changes: changes.unwrap_or_default() })
 }
 
 /// The checked definition. Compiling a large schema would hold up the runtime: done on a blocking thread.
@@ -81,32 +94,74 @@ fn with_values(mut violations: Vec<FieldViolation>, mut found: Found, plan: &Set
     Error::Invalid(violations)
 }
 
+/// Gives the version, and its changes where it is a new one.
 async fn put(
     mut write: Write,
     team: &str,
     mut definition: Definition,
     plan: &SettingsPlan,
     found: Found,
-) -> Result<(Uuid, bool), Error> {
+) -> Result<(Uuid, Option<Vec<change::Change>>), Error> {
     let digests = definition.digests()?;
     let newest = store::tool_known(&mut write, team, &definition.name).await?;
-    refuse_kept(&mut write, team, newest.as_ref()).await?;
+    refuse_kept(&mut write, team, newest.as_ref(), &definition.provider).await?;
     let same = store::version_content(&mut write, team, &definition.name, &definition.version).await?;
-    let (id, created) = match decide(&definition, &digests.content, newest.as_ref(), same)? {
-        Decision::Known(id) => (id, false),
+    let before = match newest {
+        Some(newest) => Some(before(&mut write, team, newest, &definition).await?),
+        None => None,
+    };
+    let id = match decide(&definition, &digests.content, before.as_ref(), same)? {
+        Decision::Known(id) => {
+            if settle(&mut write, team, &definition.name, plan, found, false).await? {
+                write.commit().await?;
+            }
+            return Ok((id, None));
+        }
         Decision::New(version) => {
             definition.version = version;
             let version = [NewVersion::new(&definition, digests)?];
             store::versions_insert(&mut write, team, &version).await?;
             store::tool_put(&mut write, team, None, &version).await?;
-            (version[0].id(), true)
+            version[0].id()
         }
     };
-    let set = settle(&mut write, team, &definition.name, plan, found, created).await?;
-    if created || set {
-        write.commit().await?;
-    }
-    Ok((id, created))
+    settle(&mut write, team, &definition.name, plan, found, true).await?;
+    write.commit().await?;
+    Ok((id, Some(before.map(|before| before.changes).unwrap_or_default())))
+}
+
+/// What stands before a new version.
+#[derive(Debug)]
+struct Before {
+    newest: KnownTool,
+    /// The greatest version that there is.
+    highest: String,
+    /// How the new definition differs from the newest.
+    changes: Vec<change::Change>,
+}
+
+async fn before(
+    write: &mut Write,
+    team: &str,
+    newest: KnownTool,
+    definition: &Definition,
+) -> Result<Before, Error> {
+    let names = std::slice::from_ref(&definition.name);
+    let past = store::versions_past(write, team, names).await?;
+    let stands = store::settings_find(write, team, &definition.name).await?;
+    let changes = match stands {
+        Some(stands) => change::compare(&serde_json::from_str(&stands.definition)?, definition)?,
+        None => vec![],
+    };
+    let highest = highest(&newest.version, past.iter().map(|past| past.version.as_str()));
+    Ok(Before { highest, newest, changes })
+}
+
+/// The greatest version of a tool: one that waits or was rejected may be greater than the newest.
+pub(crate) fn highest<'a>(newest: &'a str, versions: impl Iterator<Item = &'a str>) -> String {
+    versions
+        .fold(newest, |highest, version| if is_greater(version, highest) { version } else { highest })
+        .to_owned()
 }
 
 /// Brings the settings in line with the tool as it is now; gives whether they changed.
@@ -163,10 +218,16 @@ pub(crate) fn fitted(
 }
 
 /// A tool that a registered server provides belongs to its discovery.
-async fn refuse_kept(write: &mut Write, team: &str, newest: Option<&KnownTool>) -> Result<(), Error> {
+async fn refuse_kept(
+    write: &mut Write,
+    team: &str,
+    newest: Option<&KnownTool>,
+    provider: &str,
+) -> Result<(), Error> {
     let Some(KnownTool { name, server_name: Some(server), .. }) = newest else { return Ok(()) };
     if store::server_exists(write, team, server).await? {
-        return Err(Error::Kept { name: name.clone(), server: server.clone() });
+        let provider = provider.to_owned();
+        return Err(Error::Kept { name: name.clone(), provider, server: server.clone() });
     }
     Ok(())
 }
@@ -175,26 +236,62 @@ async fn refuse_kept(write: &mut Write, team: &str, newest: Option<&KnownTool>) 
 fn decide(
     definition: &Definition,
     content: &str,
-    newest: Option<&KnownTool>,
+    before: Option<&Before>,
     same: Option<(Uuid, String)>,
 ) -> Result<Decision, Error> {
     let asked = definition.version.as_str();
-    match (asked, same, newest) {
+    match (asked, same, before) {
         (_, Some((id, known)), _) if known == content => Ok(Decision::Known(id)),
         (_, Some(_), _) => {
             Err(Error::VersionExists { name: definition.name.clone(), version: asked.to_owned() })
         }
         ("", None, None) => Ok(Decision::New(FIRST.to_owned())),
         (asked, None, None) => Ok(Decision::New(asked.to_owned())),
-        ("", None, Some(newest)) if newest.content_digest == content => Ok(Decision::Known(newest.id)),
-        ("", None, Some(newest)) => Ok(Decision::New(next_minor(&newest.version))),
-        (asked, None, Some(newest)) if is_greater(asked, &newest.version) => {
-            Ok(Decision::New(asked.to_owned()))
+        ("", None, Some(before)) if before.newest.content_digest == content => {
+            Ok(Decision::Known(before.newest.id))
         }
-        (asked, None, Some(newest)) => Err(Error::invalid(
+        ("", None, Some(before)) => Ok(Decision::New(before.next())),
+        (asked, None, Some(before)) => before.fits(asked).map(|()| Decision::New(asked.to_owned())),
+    }
+}
+
+impl Before {
+    fn kind(&self) -> Kind {
+        change::greatest(&self.changes).unwrap_or(Kind::Patch)
+    }
+
+    fn next(&self) -> String {
+        change::next_version(&self.newest.version, &self.highest, self.kind())
+    }
+
+    /// Whether a version is greater than all there are, and says enough of what changed.
+    fn fits(&self, asked: &str) -> Result<(), Error> {
+        let Self { newest, highest, .. } = self;
+        if !is_greater(asked, highest) {
+            let told = format!("is {asked}; it must be greater than {highest}, the newest, or empty");
+            return Err(Error::invalid("definition.version", told));
+        }
+        if change::says_enough(asked, &newest.version, self.kind()) {
+            return Ok(());
+        }
+        let kind = self.kind();
+        let greatest = self.changes.iter().filter(|change| change.kind == kind);
+        let told: Vec<String> = greatest
+            .clone()
+            .take(MAX_TOLD)
+            .map(|change| format!("{} ({})", change.description, change.path))
+            .collect();
+        let more = greatest.count().saturating_sub(MAX_TOLD);
+        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        let what = if kind == Kind::Breaking { "breaks callers" } else { "adds to the tool" };
+        Err(Error::invalid(
             "definition.version",
-            format!("is {asked}; it must be greater than {}, the newest, or empty", newest.version),
-        )),
+            format!(
+                "is {asked}, and this {what}: {}{more}; give {} or a greater one, or none",
+                told.join("; "),
+                self.next()
+            ),
+        ))
     }
 }
 
@@ -205,29 +302,9 @@ fn is_greater(asked: &str, newest: &str) -> bool {
     }
 }
 
-fn next_minor(newest: &str) -> String {
-    bump(newest, |version| {
-        version.minor += 1;
-        version.patch = 0;
-    })
-}
-
-/// The version after the newest of a tool that a server provides.
-pub(crate) fn next_patch(newest: &str) -> String {
-    bump(newest, |version| version.patch += 1)
-}
-
 /// The version of a tool that a server provides for the first time.
 pub(crate) fn first() -> String {
     FIRST.to_owned()
-}
-
-/// Versions are parsed before they are stored, so that the newest always can be.
-fn bump(newest: &str, raise: impl Fn(&mut Version)) -> String {
-    let mut version = Version::parse(newest).unwrap_or(Version::new(1, 0, 0));
-    version.pre = Prerelease::EMPTY;
-    raise(&mut version);
-    version.to_string()
 }
 
 #[cfg(test)]
@@ -235,39 +312,72 @@ mod tests {
     use super::*;
     use crate::definition::tests::definition;
 
-    fn newest(version: &str, content: &str) -> KnownTool {
-        KnownTool {
-            name: "weather".into(),
-            id: Uuid::from_u128(1),
-            version: version.into(),
-            content_digest: content.into(),
-            server_name: None,
-            withdrawn: false,
+    fn before(version: &str, content: &str, kind: Kind) -> Before {
+        let change = change::Change {
+            kind,
+            path: "/input_schema".into(),
+            description: "city is required now".into(),
+            before: String::new(),
+            after: String::new(),
+        };
+        Before {
+            newest: KnownTool {
+                name: "weather".into(),
+                id: Uuid::from_u128(1),
+                version: version.into(),
+                content_digest: content.into(),
+                server_name: None,
+                provider: "toolcrib".into(),
+                withdrawn: false,
+                approved: true,
+                pending_id: None,
+            },
+            highest: version.into(),
+            changes: vec![change],
         }
     }
 
-    fn ask(version: &str, newest: Option<&KnownTool>, same: Option<&str>) -> Result<Decision, Error> {
+    fn ask(version: &str, before: Option<&Before>, same: Option<&str>) -> Result<Decision, Error> {
         let definition = Definition { version: version.into(), ..definition() };
-        decide(&definition, "new", newest, same.map(|content| (Uuid::from_u128(2), content.to_owned())))
+        decide(&definition, "new", before, same.map(|content| (Uuid::from_u128(2), content.to_owned())))
     }
 
     #[test]
     fn versions_only_rise() {
-        let old = newest("1.4.2", "old");
-        assert_eq!(ask("", None, None).unwrap(), Decision::New("1.0.0".into()));
-        assert_eq!(ask("0.3.0", None, None).unwrap(), Decision::New("0.3.0".into()));
-        assert_eq!(ask("", Some(&old), None).unwrap(), Decision::New("1.5.0".into()));
-        assert_eq!(ask("1.4.3", Some(&old), None).unwrap(), Decision::New("1.4.3".into()));
+        let old = before("1.4.2", "old", Kind::Patch);
+        let new = |version: &str| Decision::New(version.into());
+        assert_eq!(ask("", None, None).unwrap(), new("1.0.0"));
+        assert_eq!(ask("0.3.0", None, None).unwrap(), new("0.3.0"));
+        assert_eq!(ask("1.4.3", Some(&old), None).unwrap(), new("1.4.3"));
         assert!(matches!(ask("1.4.1", Some(&old), None), Err(Error::Invalid(_))));
         assert!(matches!(ask("1.4.2-rc.1", Some(&old), None), Err(Error::Invalid(_))));
-        assert_eq!(ask("", Some(&newest("2.0.0-rc.1", "old")), None).unwrap(), Decision::New("2.1.0".into()));
-        assert_eq!(next_patch("1.4.2"), "1.4.3");
+        let waits = Before { highest: "2.0.0".into(), ..before("1.4.2", "old", Kind::Patch) };
+        assert!(matches!(ask("1.4.3", Some(&waits), None), Err(Error::Invalid(_))));
+        assert_eq!(ask("", Some(&waits), None).unwrap(), new("2.0.1"));
+    }
+
+    #[test]
+    fn the_kind_of_change_decides_the_version() {
+        let ask = |asked: &str, kind| ask(asked, Some(&before("1.4.2", "old", kind)), None);
+        for (kind, next, least) in [
+            (Kind::Patch, "1.4.3", "1.4.3"),
+            (Kind::Addition, "1.5.0", "1.5.0"),
+            (Kind::Breaking, "2.0.0", "2.0.0-rc.1"),
+        ] {
+            assert_eq!(ask("", kind).unwrap(), Decision::New(next.into()));
+            assert_eq!(ask(least, kind).unwrap(), Decision::New(least.into()));
+            assert!(ask("3.0.0", kind).is_ok());
+        }
+        let told = ask("1.4.3", Kind::Addition).unwrap_err().to_string();
+        assert!(told.contains("adds to the tool") && told.contains("1.5.0"), "{told}");
+        let told = ask("1.9.0", Kind::Breaking).unwrap_err().to_string();
+        assert!(told.contains("city is required now (/input_schema); give 2.0.0 or"), "{told}");
     }
 
     #[test]
     fn the_same_again_is_known_and_another_definition_of_a_version_refused() {
-        let known = newest("1.4.2", "new");
-        assert_eq!(ask("", Some(&known), None).unwrap(), Decision::Known(known.id));
+        let known = before("1.4.2", "new", Kind::Patch);
+        assert_eq!(ask("", Some(&known), None).unwrap(), Decision::Known(known.newest.id));
         assert_eq!(ask("1.4.2", Some(&known), Some("new")).unwrap(), Decision::Known(Uuid::from_u128(2)));
         assert!(matches!(ask("1.4.2", Some(&known), Some("old")), Err(Error::VersionExists { .. })));
         assert!(matches!(ask("1.0.0", Some(&known), Some("old")), Err(Error::VersionExists { .. })));

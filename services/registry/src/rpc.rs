@@ -5,6 +5,7 @@ mod credentials;
 mod find;
 mod grpc;
 mod health;
+mod imports;
 mod mapping;
 mod open_api;
 mod review;
@@ -37,7 +38,9 @@ use tonic::{Request, Response, Status};
 use types::Caller;
 
 use crate::{
-    Error, fallbacks, get, list, register,
+    Error,
+    credentials::Credentials,
+    fallbacks, get, list, register,
     servers::Servers,
     set_status, update,
     watch::{self, Options},
@@ -49,6 +52,7 @@ pub(crate) struct Service {
     pub pages: PageKey,
     pub permissions: Link,
     pub outgoing: Outgoing,
+    pub credentials: Credentials,
     pub revision: Receiver<i64>,
     pub heartbeat: Duration,
     pub stop: CancellationToken,
@@ -82,11 +86,11 @@ impl RegistryService for Service {
             let mut request = request.into_inner();
             let plan = settings::plan(request.settings.take())?;
             let proposal = mapping::proposal(request)?;
-            let (row, created) = register::register(&self.database, &team, proposal, plan).await?;
+            let done = register::register(&self.database, &team, proposal, plan).await?;
             Ok::<_, Error>(RegisterToolResponse {
-                tool: Some(View::Full.tool(&row)?),
-                created,
-                changes: vec![],
+                tool: Some(View::Full.tool(&done.tool)?),
+                created: done.created,
+                changes: review::changes(done.changes),
             })
         };
         answer(registered.await)
@@ -168,6 +172,13 @@ impl RegistryService for Service {
 
     async fn watch_tools(&self, request: Request<WatchToolsRequest>) -> Answer<Events> {
         let caller = Call::of(&request).map_err(|status| *status)?.caller;
+        let from_revision = request.into_inner().from_revision;
+        if !(0..i64::MAX).contains(&from_revision) {
+            return Err(status(&Error::invalid(
+                "from_revision",
+                "must be a revision of an earlier answer, or 0",
+            )));
+        }
         // A service that speaks for itself sees every team; nobody else is without one.
         let sees_all = caller.is_service() && caller.team.is_empty();
         let view = View::of(&caller);
@@ -175,6 +186,7 @@ impl RegistryService for Service {
             database: self.database.clone(),
             revision: self.revision.clone(),
             team: (!sees_all).then_some(caller.team),
+            from_revision,
             heartbeat: self.heartbeat,
             stop: self.stop.clone(),
         });

@@ -7,13 +7,13 @@ use types::{Category, Effect, Sensitivity};
 
 use crate::{
     Error,
-    definition::{Binding, Proposal},
+    definition::{BUILTINS, Binding, Example, Proposal},
     register::{self, SettingsPlan},
     store,
 };
 
 /// The definitions, one file each.
-const SEEDS: [&str; 7] = [
+const SEEDS: [&str; BUILTINS.len()] = [
     include_str!("../seed/brave_web_search.json"),
     include_str!("../seed/google_web_search.json"),
     include_str!("../seed/python_sandbox.json"),
@@ -21,6 +21,11 @@ const SEEDS: [&str; 7] = [
     include_str!("../seed/file_operations.json"),
     include_str!("../seed/http_request.json"),
     include_str!("../seed/echo.json"),
+    include_str!("../seed/ping_server.json"),
+    include_str!("../seed/read_file.json"),
+    include_str!("../seed/list_files.json"),
+    include_str!("../seed/system_status.json"),
+    include_str!("../seed/code_analysis.json"),
 ];
 
 #[derive(Deserialize)]
@@ -39,6 +44,15 @@ struct Seed {
     input_schema: Value,
     output_schema: Value,
     binding: Binding,
+    #[serde(default)]
+    examples: Vec<SeedExample>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SeedExample {
+    description: String,
+    arguments: Value,
 }
 
 /// Registers for a team each tool that it does not have yet, and gives their number. A definition that the
@@ -50,8 +64,8 @@ pub async fn seed(database: &Database, team: &str) -> Result<usize, Error> {
         let definition = register::checked(proposal.clone()).await?;
         let content = definition.digests()?.content;
         if !store::content_exists(database.pool()?, team, &definition.name, &content).await? {
-            let (_, created) = register::register(database, team, proposal, SettingsPlan::Fit).await?;
-            made += usize::from(created);
+            let registered = register::register(database, team, proposal, SettingsPlan::Fit).await?;
+            made += usize::from(registered.created);
         }
     }
     Ok(made)
@@ -79,14 +93,18 @@ fn proposal(text: &str) -> Result<Proposal, Error> {
         timeout_ms: seed.timeout_ms,
         rate_limit_per_minute: seed.rate_limit_per_minute,
         cost_micro_usd: seed.cost_micro_usd,
+        examples: seed.examples.into_iter().map(example).collect(),
         ..Proposal::default()
     })
+}
+
+fn example(seed: SeedExample) -> Example {
+    Example { description: seed.description, arguments: seed.arguments.to_string(), result: String::new() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::definition::BUILTINS;
 
     /// Every property of an object schema, at any depth, with its path.
     fn properties<'a>(path: &str, schema: &'a Value, found: &mut Vec<(String, &'a Value)>) {
@@ -114,6 +132,17 @@ mod tests {
             assert!(!found.is_empty());
             for (path, property) in found {
                 assert!(property["description"].is_string(), "{}{path} has no description", definition.name);
+            }
+            let validator = jsonschema::validator_for(&input).unwrap();
+            for example in &definition.examples {
+                let arguments: Value = serde_json::from_str(&example.arguments).unwrap();
+                assert!(validator.is_valid(&arguments), "{}: {}", definition.name, example.arguments);
+            }
+            let output: Value = serde_json::from_str(&definition.output_schema).unwrap();
+            let mut promised = Vec::new();
+            properties("", &output, &mut promised);
+            for (path, property) in promised {
+                assert!(property["description"].is_string(), "{}: {path} of the result", definition.name);
             }
             assert!(matches!(definition.binding, Binding::Builtin(ref own) if own.name == definition.name));
             names.push(definition.name);

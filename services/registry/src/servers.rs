@@ -1,5 +1,5 @@
 //! Registers, lists, refreshes and removes MCP servers. Discovers none itself: the process that keeps a
-//! server does, and this waits for its answer.
+//! server does, and this waits for its answer. Only to verify a server that is not kept yet is it asked from here.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,11 @@ use tokio::sync::watch;
 
 use crate::{
     Error, check, check_binding,
+    credentials::Credentials,
     definition::CredentialUse,
+    discover::Session,
+    equip,
+    normalise::clean,
     store::{self, Defaults, ServerRow, ServerState, ToolRow, Write},
 };
 
@@ -19,18 +23,27 @@ const MAX_NAME: usize = 63;
 const MAX_TOOLS: i64 = 1_000;
 /// Most bytes of them: a client takes 4 MiB in all.
 const MAX_BYTES: usize = 3 * 1024 * 1024;
+/// Longest reason why a server cannot be reached, in characters.
+const MAX_REASON: usize = 500;
 /// Time kept back for the answer itself.
 const MARGIN: Duration = Duration::from_millis(250);
 /// How often a server's row is read in case that news was lost.
 const POLL: Duration = Duration::from_secs(1);
 
 /// What the use cases need.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Servers {
     pub database: Database,
     /// Rings when a server's row changed.
     pub bell: watch::Receiver<u64>,
-    pub allow_stdio: bool,
+    /// Programs that may be run.
+    pub commands: mcp::Commands,
+    /// What servers are reached with.
+    pub credentials: Credentials,
+    /// How long a server may take to be reached and listed.
+    pub timeout: Duration,
+    /// Share of answers from which a server is healthy.
+    pub threshold: f64,
 }
 
 /// A server that is to be registered.
@@ -54,12 +67,22 @@ impl Servers {
         time_left: Duration,
     ) -> Result<(ServerRow, Vec<ToolRow>), Error> {
         let transport = self.check(&new)?;
+        self.commands.check(&equip::outline(&transport, &new.credentials))?;
+        for used in &new.credentials {
+            self.credentials.find(team, &used.credential).await?;
+        }
         let pool = self.database.pool()?;
+        if new.verify && store::server_find(pool, team, &new.name).await?.is_none() {
+            self.verify(team, &new, &transport, time_left).await?;
+        }
         let server =
             if store::server_insert(pool, team, &new.name, &transport, &new.defaults, &new.credentials)
                 .await?
             {
-                self.wait(team, &new.name, time_left, |server| server.state != ServerState::Pending).await?
+                self.wait(team, &new.name, time_left, |server| {
+                    server.refresh_done > 0 || server.state == ServerState::Unavailable
+                })
+                .await?
             } else {
                 let known = self.find(team, &new.name).await?;
                 if known.transport.0 != transport
@@ -68,11 +91,37 @@ impl Servers {
                 {
                     return Err(Error::ServerExists(new.name));
                 }
-                self.refresh(team, &new.name, time_left).await?
+                let server = self.refresh(team, &new.name, time_left).await?;
+                if new.verify && server.state == ServerState::Unavailable {
+                    return Err(Error::Unreachable { name: new.name, reason: server.last_error });
+                }
+                server
             };
         let mut tools = store::tool_list_of_server(pool, team, &new.name, MAX_TOOLS).await?;
         tools.truncate(fitting(&tools));
         Ok((server, tools))
+    }
+
+    /// Reaches and lists a server that is not kept yet, over a connection that then ends.
+    async fn verify(
+        &self,
+        team: &str,
+        new: &NewServer,
+        transport: &mcp::Transport,
+        time_left: Duration,
+    ) -> Result<(), Error> {
+        let limit = self.timeout.min(time_left.saturating_sub(MARGIN));
+        let equipped = equip::equip(&self.credentials, team, transport, &new.credentials).await?;
+        let listed = async {
+            let mut session = Session::open(&equipped.transport, limit).await?;
+            let listed = session.list(limit).await;
+            session.close().await;
+            listed
+        };
+        listed.await.map(drop).map_err(|error| Error::Unreachable {
+            name: new.name.clone(),
+            reason: clean(&equipped.scrub(&error.to_string()), MAX_REASON),
+        })
     }
 
     /// The servers of a team.
@@ -139,7 +188,10 @@ impl Servers {
         }
         match &new.transport {
             Some(transport) => {
-                for (field, description) in check_binding::check_transport(transport, self.allow_stdio) {
+                for (field, description) in check_binding::check_transport(transport) {
+                    add(format!("transport.{field}"), description);
+                }
+                for (field, description) in equip::check(transport, &new.credentials) {
                     add(format!("transport.{field}"), description);
                 }
             }

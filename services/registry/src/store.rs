@@ -2,9 +2,15 @@
 //! which puts the writers in one order and tells the watchers.
 
 mod changes;
+mod credentials;
+mod discoveries;
 mod listen;
+mod reviews;
+mod rotations;
+mod search;
 mod servers;
 mod settings;
+mod tokens;
 mod tools;
 
 use ::store::Error;
@@ -14,18 +20,36 @@ pub(crate) use changes::{
     KnownTool, NewVersion, tool_known, tool_put, tool_restore, tool_set_status, tool_withdraw, tools_known,
     version_content, versions_insert,
 };
+pub(crate) use credentials::{
+    CredentialRow, CredentialWrite, SealedVersion, VersionRow, credential_find, credential_list,
+    credential_revoke, credential_versions,
+};
+pub(crate) use discoveries::{
+    Outcome, Sign, ToolCounts, server_fail, server_move, server_show, server_succeed, tool_counts,
+};
 pub(crate) use listen::{Listener, News};
+pub(crate) use reviews::{
+    PastVersion, Pending, ReviewState, ToReview, content_exists, pending_clear, pending_set, review_decide,
+    review_find, reviews_put, versions_past,
+};
+pub(crate) use rotations::{
+    DueRotation, WrappedKey, rotation_claim, rotation_fail, rotation_skip, version_end_due, wrapped_list,
+    wrapped_replace,
+};
+pub(crate) use search::{Found, Narrow, Sought, tool_names_page, tool_search};
 pub(crate) use servers::{
-    Defaults, Outcome, ServerKey, ServerRow, ServerState, lease_release, server_claim, server_delete,
-    server_entries, server_exists, server_fail, server_find, server_insert, server_is_held, server_list,
-    server_note_error, server_refresh, server_succeed,
+    Defaults, ServerKey, ServerRow, ServerState, lease_release, server_delete, server_exists, server_find,
+    server_insert, server_is_held, server_kept, server_list, server_refresh, servers_claim,
 };
 pub(crate) use settings::{
     NewSettings, SettingsRow, fallback_list, settings_find, settings_list, settings_put, tool_statuses,
 };
+pub(crate) use tokens::{
+    LiveVersion, token_claim, token_drop, token_fail, token_keep, version_live, version_mark_used,
+};
 pub(crate) use tools::{
-    Cursor, Filter, ToolRow, ToolStatus, content_exists, tool_find, tool_find_by_id, tool_find_version,
-    tool_list, tool_list_of_server, tool_names, tools_after, version_list,
+    Cursor, Filter, ToolRow, ToolStatus, tool_find, tool_find_by_id, tool_find_version, tool_list,
+    tool_list_of_server, tool_names, tool_rows, tools_after, version_list,
 };
 
 /// Channel of the notifications; the payload is a revision, or empty for news of servers.

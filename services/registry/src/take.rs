@@ -1,6 +1,6 @@
-//! Takes what an MCP server offers into the catalog: new tools, new versions of changed ones, tools that
-//! are gone disabled. Settings stay, but for those that a changed tool cannot have any more. Nothing is written
-//! when nothing changed.
+//! Takes what an MCP server offers into the catalog: new tools, changed ones as far as they are trusted, tools
+//! that are gone disabled. Settings stay, but for those that a changed tool cannot have any more. Nothing is
+//! written when nothing changed.
 
 use std::collections::HashMap;
 
@@ -9,9 +9,14 @@ use uuid::Uuid;
 
 use crate::{
     Error,
+    config::TrustPolicy,
+    definition::{Definition, Digests},
     normalise::{self, Offer},
     register,
-    store::{self, KnownTool, NewSettings, NewVersion, ServerRow, SettingsRow, Write},
+    store::{
+        self, KnownTool, NewSettings, NewVersion, PastVersion, ReviewState, ServerRow, SettingsRow, Write,
+    },
+    trust::{Standing, Verdict},
 };
 
 /// Most rejected tools that are told.
@@ -20,10 +25,21 @@ const MAX_REJECTED: usize = 20;
 /// What is to be written.
 #[derive(Debug, Default)]
 struct Plan {
-    versions: Vec<NewVersion>,
+    /// To add, and to make the newest of their tools.
+    newest: Vec<NewVersion>,
+    /// To make the newest, though they are there already: approved by the policy.
+    approved: Vec<NewVersion>,
+    /// To add, and to wait for approval.
+    held: Vec<NewVersion>,
+    /// Which version of which tool waits from now on.
+    waiting: Vec<(String, Uuid)>,
+    /// Newest versions that wait for approval.
+    quarantined: Vec<Uuid>,
+    /// Tools of which nothing waits any more.
+    cleared: Vec<String>,
     /// Of tools that changed so that some of theirs had to be dropped.
     settings: Vec<NewSettings>,
-    /// Withdrawn before, offered again, unchanged.
+    /// Withdrawn before, and offered again.
     restored: Vec<String>,
     /// Every tool that the server offers.
     offered: Vec<String>,
@@ -31,11 +47,31 @@ struct Plan {
     has_gone: bool,
 }
 
+impl Plan {
+    fn is_empty(&self) -> bool {
+        self.newest.is_empty()
+            && self.approved.is_empty()
+            && self.waiting.is_empty()
+            && self.cleared.is_empty()
+            && self.restored.is_empty()
+            && !self.has_gone
+    }
+}
+
+/// What the catalog holds of the tools that a server offers.
+struct Catalog {
+    known: HashMap<String, KnownTool>,
+    /// Of those that are not as they were: definition, settings and every version.
+    settings: HashMap<String, SettingsRow>,
+    past: HashMap<String, Vec<PastVersion>>,
+}
+
 /// Takes the tools and gives those that could not be, each with the reason. `None`: the server was
 /// removed, or another process discovers it now.
 pub(crate) async fn take(
     database: &Database,
     owner: Uuid,
+    policy: TrustPolicy,
     server: &ServerRow,
     tools: Vec<mcp::Tool>,
 ) -> Result<Option<Vec<String>>, Error> {
@@ -48,67 +84,177 @@ pub(crate) async fn take(
     if !store::server_is_held(&mut write, &server.key(), owner).await? {
         return Ok(None);
     }
-    let names: Vec<String> = offer.tools.iter().map(|(definition, _)| definition.name.clone()).collect();
-    let known = store::tools_known(&mut write, &server.team_id, &names, &server.name).await?;
-    let settings = store::settings_list(&mut write, &server.team_id, &names).await?;
-    let plan = plan(server, &mut offer, known, settings)?;
+    let catalog = catalog(&mut write, server, &offer).await?;
+    let plan = plan(server, policy, &mut offer, catalog)?;
     carry_out(write, server, plan).await?;
     Ok(Some(told(offer.rejected)))
 }
 
+async fn catalog(write: &mut Write, server: &ServerRow, offer: &Offer) -> Result<Catalog, Error> {
+    let team = &server.team_id;
+    let names: Vec<String> = offer.tools.iter().map(|(definition, _)| definition.name.clone()).collect();
+    let known: HashMap<String, KnownTool> = store::tools_known(write, team, &names, &server.name)
+        .await?
+        .into_iter()
+        .map(|tool| (tool.name.clone(), tool))
+        .collect();
+    let differs = |(definition, digests): &&(Definition, Digests)| {
+        known.get(&definition.name).is_some_and(|tool| {
+            tool.server_name.as_deref() == Some(&server.name)
+                && (tool.content_digest != digests.content || !tool.approved)
+        })
+    };
+    let changed: Vec<String> =
+        offer.tools.iter().filter(differs).map(|(definition, _)| definition.name.clone()).collect();
+    let settings = store::settings_list(write, team, &changed).await?;
+    let mut past: HashMap<String, Vec<PastVersion>> = HashMap::new();
+    for version in store::versions_past(write, team, &changed).await? {
+        past.entry(version.name.clone()).or_default().push(version);
+    }
+    Ok(Catalog { known, past, settings: settings.into_iter().map(|row| (row.name.clone(), row)).collect() })
+}
+
 async fn carry_out(mut write: Write, server: &ServerRow, plan: Plan) -> Result<(), Error> {
-    if plan.versions.is_empty() && plan.restored.is_empty() && !plan.has_gone {
+    if plan.is_empty() {
         return Ok(());
     }
-    let team = &server.team_id;
-    store::versions_insert(&mut write, team, &plan.versions).await?;
-    store::tool_put(&mut write, team, Some(&server.name), &plan.versions).await?;
+    let (team, name) = (&server.team_id, Some(server.name.as_str()));
+    store::versions_insert(&mut write, team, &plan.newest).await?;
+    store::versions_insert(&mut write, team, &plan.held).await?;
+    store::tool_put(&mut write, team, name, &plan.newest).await?;
+    store::tool_put(&mut write, team, name, &plan.approved).await?;
+    for version in &plan.approved {
+        let (state, note) = (ReviewState::Approved, "approved by the trust policy");
+        store::review_decide(&mut write, team, version.id(), state, "", note).await?;
+    }
+    store::reviews_put(&mut write, team, &plan.quarantined).await?;
+    store::pending_clear(&mut write, team, &plan.cleared).await?;
+    store::pending_set(&mut write, team, &plan.waiting).await?;
     store::settings_put(&mut write, team, &plan.settings).await?;
     store::tool_restore(&mut write, team, &plan.restored).await?;
     store::tool_withdraw(&mut write, team, &server.name, &plan.offered).await?;
-    let made = plan.versions.len();
+    let (versions, waiting) = (plan.newest.len(), plan.waiting.len() + plan.quarantined.len());
     write.commit().await?;
-    tracing::info!(team, server.name, versions = made, "tools of an mcp server changed");
+    tracing::info!(team, server.name, versions, waiting, "tools of an mcp server changed");
     Ok(())
 }
 
 fn plan(
     server: &ServerRow,
+    policy: TrustPolicy,
     offer: &mut Offer,
-    known: Vec<KnownTool>,
-    settings: Vec<SettingsRow>,
+    mut catalog: Catalog,
 ) -> Result<Plan, Error> {
-    let (team, server) = (server.team_id.as_str(), server.name.as_str());
-    let settings: HashMap<String, SettingsRow> =
-        settings.into_iter().map(|row| (row.name.clone(), row)).collect();
-    let mut known: HashMap<String, KnownTool> =
-        known.into_iter().map(|tool| (tool.name.clone(), tool)).collect();
+    let name = server.name.as_str();
     let mut plan = Plan::default();
     for (mut definition, digests) in std::mem::take(&mut offer.tools) {
-        let before = known.remove(&definition.name);
-        match &before {
-            Some(tool) if tool.server_name.as_deref() != Some(server) => {
-                offer.reject(&definition.name, "a tool of this name was registered by hand");
-                continue;
-            }
-            Some(tool) if tool.content_digest == digests.content => {
-                if tool.withdrawn {
-                    plan.restored.push(definition.name.clone());
-                }
-                plan.offered.push(definition.name);
-                continue;
-            }
-            Some(tool) => definition.version = register::next_patch(&tool.version),
-            None => definition.version = register::first(),
+        let Some(tool) = catalog.known.remove(&definition.name) else {
+            definition.version = register::first();
+            plan.offered.push(definition.name.clone());
+            plan.add(&definition, digests, policy != TrustPolicy::ApproveEverything)?;
+            continue;
+        };
+        if tool.server_name.as_deref() != Some(name) {
+            offer.reject(&tool.name, &taken(&tool, name));
+            continue;
         }
-        if let Some(current) = settings.get(&definition.name) {
-            plan.settings.extend(register::fitted(team, current, &definition)?);
+        plan.offered.push(tool.name.clone());
+        if tool.withdrawn {
+            plan.restored.push(tool.name.clone());
         }
-        plan.versions.push(NewVersion::new(&definition, digests)?);
-        plan.offered.push(definition.name);
+        let verdict = match catalog.settings.get(&tool.name) {
+            None => Verdict::Stands,
+            Some(row) => {
+                let stands: Definition = serde_json::from_str(&row.definition)?;
+                let past = catalog.past.get(&tool.name).map(Vec::as_slice).unwrap_or_default();
+                Standing { tool: &tool, definition: &stands, past }.judge(policy, &definition, &digests)?
+            }
+        };
+        if let Verdict::Refused(reason, _) = &verdict {
+            offer.reject(&tool.name, reason);
+        }
+        let settings = catalog.settings.get(&tool.name);
+        plan.follow(&server.team_id, &tool, settings, verdict, definition, digests)?;
     }
-    plan.has_gone = known.values().any(|tool| tool.server_name.as_deref() == Some(server) && !tool.withdrawn);
+    let is_gone = |tool: &KnownTool| tool.server_name.as_deref() == Some(name) && !tool.withdrawn;
+    plan.has_gone = catalog.known.values().any(is_gone);
     Ok(plan)
+}
+
+/// Why a tool that somebody else provides is not touched.
+fn taken(tool: &KnownTool, server: &str) -> String {
+    let owner = match &tool.server_name {
+        Some(other) => format!("MCP server {other} provides"),
+        None if tool.provider.is_empty() => "was registered by hand".to_owned(),
+        None => format!("was registered by hand, as provided by {}", tool.provider),
+    };
+    let verb = if tool.server_name.is_some() { " it already" } else { "" };
+    format!("a tool of this name {owner}{verb}; MCP server {server} cannot provide it as well")
+}
+
+impl Plan {
+    /// Adds a version as the newest of its tool.
+    fn add(&mut self, definition: &Definition, digests: Digests, serves: bool) -> Result<(), Error> {
+        let mut version = NewVersion::new(definition, digests)?;
+        if !serves {
+            version = version.unapproved();
+            self.quarantined.push(version.id());
+        }
+        self.newest.push(version);
+        Ok(())
+    }
+
+    /// Does what was decided of a tool that is there.
+    fn follow(
+        &mut self,
+        team: &str,
+        tool: &KnownTool,
+        settings: Option<&SettingsRow>,
+        verdict: Verdict,
+        mut offered: Definition,
+        digests: Digests,
+    ) -> Result<(), Error> {
+        let fit = |plan: &mut Self, definition: &Definition| -> Result<(), Error> {
+            if let Some(current) = settings {
+                plan.settings.extend(register::fitted(team, current, definition)?);
+            }
+            Ok(())
+        };
+        match verdict {
+            Verdict::Stands | Verdict::Refused(_, true) if tool.pending_id.is_some() => {
+                self.cleared.push(tool.name.clone());
+            }
+            Verdict::Stands | Verdict::Waits | Verdict::Refused(..) => {}
+            Verdict::Approved => {
+                offered.version.clone_from(&tool.version);
+                fit(self, &offered)?;
+                self.approved.push(NewVersion::existing(tool.id, &offered, digests)?);
+            }
+            Verdict::Serves(definition) => {
+                fit(self, &definition)?;
+                self.add(&definition, digests, true)?;
+            }
+            Verdict::Replaces(definition) => self.add(&definition, digests, false)?,
+            Verdict::Held { adopted, changed, again } => {
+                if let Some(adopted) = adopted {
+                    fit(self, &adopted)?;
+                    let digests = adopted.digests()?;
+                    self.add(&adopted, digests, true)?;
+                }
+                let id = match again {
+                    Some(id) => id,
+                    None => {
+                        let version = NewVersion::new(&changed, digests)?;
+                        let id = version.id();
+                        self.held.push(version);
+                        id
+                    }
+                };
+                self.waiting.push((tool.name.clone(), id));
+            }
+        }
+        Ok(())
+    }
 }
 
 fn told(mut rejected: Vec<String>) -> Vec<String> {

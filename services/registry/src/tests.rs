@@ -7,6 +7,11 @@ macro_rules! request {
         $registry.outgoing.request(&caller, std::time::Duration::from_mins(1), $message)
     }};
 }
+mod credentials;
+mod find;
+mod fleet;
+mod imports;
+mod reviews;
 mod seeds;
 mod servers;
 mod settings;
@@ -28,7 +33,7 @@ use secrecy::SecretString;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use types::{Caller, Role};
 
-use crate::{Config, Parts};
+use crate::{Config, Parts, config::TrustPolicy};
 
 type Client = RegistryServiceClient<Link>;
 
@@ -46,8 +51,11 @@ fn config() -> Config {
         discovery_interval_s: 300,
         server_timeout_s: 20,
         discovery_retries: 1,
-        allow_stdio_servers: true,
+        health_check_interval_s: 60,
+        health_threshold: 0.8,
+        trust_policy: TrustPolicy::ApproveChanges,
         watch_heartbeat_s: 1,
+        credentials: crate::CredentialConfig::default(),
     }
 }
 
@@ -57,6 +65,21 @@ async fn database() -> Database {
 
 /// Must be called inside a runtime.
 fn registry(config: &Config, database: &Database) -> Registry {
+    registry_allowing(mcp::Commands::any(), config, database)
+}
+
+/// One that may run these programs only.
+fn registry_allowing(commands: mcp::Commands, config: &Config, database: &Database) -> Registry {
+    registry_with(tonic::service::Routes::default(), commands, config, database)
+}
+
+/// One that asks this permissions service.
+fn registry_with(
+    permissions: tonic::service::Routes,
+    commands: mcp::Commands,
+    config: &Config,
+    database: &Database,
+) -> Registry {
     let secret = SecretString::from("s".repeat(32));
     let key = TokenKey::new(&secret);
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -64,8 +87,9 @@ fn registry(config: &Config, database: &Database) -> Registry {
     let parts = Parts {
         database: database.clone(),
         pages: PageKey::new(&secret),
-        permissions: ::rpc::stack(tonic::service::Routes::default(), options.clone()),
+        permissions: ::rpc::stack(permissions, options.clone()),
         outgoing: Outgoing::new("registry", key.clone()),
+        commands,
         stop: stop.clone(),
         tasks: tasks.clone(),
     };

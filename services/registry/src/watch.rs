@@ -1,4 +1,4 @@
-//! Sends a snapshot of the catalog, then every change. Rows are read only as fast as the receiver takes
+//! Sends a snapshot of the catalog, or what changed in it since a revision, then every change. Rows are read only as fast as the receiver takes
 //! them: nothing is queued for a slow one but the page it is at.
 
 use std::{collections::VecDeque, time::Duration};
@@ -39,16 +39,19 @@ pub(crate) struct Options {
     pub revision: watch::Receiver<i64>,
     /// Whose tools; `None`: every team's.
     pub team: Option<String>,
+    /// The last revision that the receiver knows: only what changed after it is sent. 0: everything.
+    pub from_revision: i64,
     pub heartbeat: Duration,
     pub stop: CancellationToken,
 }
 
 /// The stream; it ends when told to stop, or with the first error.
 pub(crate) fn watch(options: Options) -> impl Stream<Item = Result<Event, Error>> + Send {
+    let from = options.from_revision;
     let watch = Watch {
         options,
-        cursor: Cursor { revision: -1, team_id: String::new(), name: String::new() },
-        known: 0,
+        cursor: start(from),
+        known: from,
         in_snapshot: true,
         is_caught_up: false,
         sent: 0,
@@ -62,6 +65,11 @@ pub(crate) fn watch(options: Options) -> impl Stream<Item = Result<Event, Error>
             Err(error) => Some((Err(error), None)),
         }
     })
+}
+
+/// Before the first row after this revision: every name comes after the empty one.
+fn start(revision: i64) -> Cursor {
+    Cursor { revision: revision + 1, team_id: String::new(), name: String::new() }
 }
 
 struct Watch {
@@ -117,6 +125,10 @@ impl Watch {
     async fn read(&mut self) -> Result<(), Error> {
         let pool = self.options.database.pool()?;
         let revision = store::revision(pool).await?;
+        if self.in_snapshot && self.sent == 0 && revision < self.known {
+            // An older state of the database was restored: what the receiver knows is of another history.
+            (self.cursor, self.known) = (start(0), 0);
+        }
         let team = self.options.team.as_deref();
         let rows = store::tools_after(pool, team, &self.cursor, PAGE).await?;
         let is_last = i64::try_from(rows.len()).unwrap_or(i64::MAX) < PAGE;
@@ -135,7 +147,9 @@ impl Watch {
     }
 
     fn catch_up(&mut self, revision: i64) {
-        self.known = self.known.max(revision).max(self.cursor.revision);
+        // The place to begin at is no row that was read.
+        let read = if self.sent > 0 { self.cursor.revision } else { 0 };
+        self.known = self.known.max(revision).max(read);
         self.is_caught_up = true;
         if self.in_snapshot {
             self.in_snapshot = false;

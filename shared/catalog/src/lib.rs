@@ -2,7 +2,10 @@
 //! `registry.WatchTools`, so that no call needs an RPC to know its tool.
 //!
 //! It is a copy and may lag by milliseconds: a tool that is not here must be asked for at the registry
-//! before it is said not to exist.
+//! before it is said not to exist. A watch that was lost goes on where it ended; once in a while everything is
+//! read again all the same, so that no fault of ours stays for ever.
+
+mod snapshot;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,9 +18,11 @@ use proto::registry::v1::{
     watch_tools_response::Event,
 };
 use rpc::{Link, Outgoing};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
+
+use snapshot::{Position, Snapshot};
 
 /// How long to wait before the registry is asked again.
 const RECONNECT: Duration = Duration::from_millis(250);
@@ -33,17 +38,20 @@ pub type TeamTools = BTreeMap<String, Arc<Tool>>;
 pub struct Catalog {
     teams: Arc<RwLock<HashMap<String, Arc<TeamTools>>>>,
     loaded: watch::Receiver<bool>,
+    /// Everything is read again after this time.
+    ttl: Duration,
 }
 
 impl Catalog {
-    /// An empty catalog and the future that feeds it until told to stop.
+    /// An empty catalog and the future that feeds it until told to stop. Everything is read again after `ttl`.
     pub fn new(
         registry: Link,
         outgoing: Outgoing,
+        ttl: Duration,
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = ()>) {
         let (sender, loaded) = watch::channel(false);
-        let catalog = Self { teams: Arc::default(), loaded };
+        let catalog = Self { teams: Arc::default(), loaded, ttl };
         let feed = catalog.clone().feed(registry, outgoing, sender, stop);
         (catalog, feed)
     }
@@ -84,9 +92,10 @@ impl Catalog {
         stop: CancellationToken,
     ) {
         let mut client = RegistryServiceClient::new(registry).max_decoding_message_size(usize::MAX);
+        let mut position = Position::default();
         while !stop.is_cancelled() {
             let watched = tokio::select! {
-                watched = self.watch(&mut client, &outgoing, &loaded) => watched,
+                watched = self.watch(&mut client, &outgoing, &loaded, &mut position) => watched,
                 () = stop.cancelled() => return,
             };
             if let Err(status) = watched {
@@ -104,26 +113,59 @@ impl Catalog {
         client: &mut RegistryServiceClient<Link>,
         outgoing: &Outgoing,
         loaded: &watch::Sender<bool>,
+        position: &mut Position,
     ) -> Result<(), tonic::Status> {
-        let request = outgoing.own_request(Duration::from_secs(30), WatchToolsRequest::default());
+        let from_revision = position.from(Instant::now());
+        let request = outgoing.own_request(Duration::from_secs(30), WatchToolsRequest { from_revision });
         let mut events = client.watch_tools(request).await?.into_inner();
+        let mut snapshot = Some(Snapshot::new(from_revision, position.revision));
         loop {
-            match tokio::time::timeout(SILENCE, events.next()).await {
-                Ok(Some(event)) => self.apply(event?, loaded),
+            let next = tokio::time::timeout(SILENCE, events.next());
+            let event = tokio::select! {
+                event = next => event,
+                // Over now, so that the next one reads everything again.
+                () = position.is_old() => return Ok(()),
+            };
+            match event {
+                Ok(Some(event)) => self.apply(event?, &mut snapshot, position, loaded),
                 Ok(None) => return Ok(()),
                 Err(_) => return Err(tonic::Status::unavailable("the registry fell silent")),
             }
         }
     }
 
-    fn apply(&self, response: WatchToolsResponse, loaded: &watch::Sender<bool>) {
-        match response.event {
-            Some(Event::Upserted(tool)) => self.upsert(tool),
-            Some(Event::SnapshotEnd(end)) => {
-                tracing::info!(catalog.tools = end.tool_count, "catalog loaded");
+    /// Takes one step of a watch. What belongs to the snapshot is gathered first: only its end tells whether it
+    /// adds to what is here or stands in its place.
+    fn apply(
+        &self,
+        response: WatchToolsResponse,
+        snapshot: &mut Option<Snapshot>,
+        position: &mut Position,
+        loaded: &watch::Sender<bool>,
+    ) {
+        match (response.event, snapshot.as_mut()) {
+            (Some(Event::Upserted(tool)), Some(snapshot)) => snapshot.tools.push(tool),
+            (Some(Event::Upserted(tool)), None) => self.upsert(tool),
+            (Some(Event::SnapshotEnd(end)), Some(_)) => {
+                let Some(snapshot) = snapshot.take() else { return };
+                let is_whole = snapshot.is_whole(response.revision);
+                tracing::info!(catalog.tools = end.tool_count, catalog.whole = is_whole, "catalog loaded");
+                if is_whole {
+                    position.reload_at = Some(Instant::now() + self.ttl);
+                    let mut teams = self.teams.write().unwrap_or_else(PoisonError::into_inner);
+                    *teams = snapshot.replace(std::mem::take(&mut *teams), response.revision);
+                } else {
+                    snapshot.tools.into_iter().for_each(|tool| self.upsert(tool));
+                }
                 loaded.send_replace(true);
             }
-            Some(Event::Heartbeat(_)) | None => {}
+            (Some(Event::SnapshotEnd(_) | Event::Heartbeat(_)) | None, _) => {}
+        }
+        if snapshot.is_none() {
+            position.revision = response.revision;
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -230,7 +230,7 @@ impl List {
 }
 
 /// Gives up after the time given; dropping the work is what makes `rmcp` send the cancellation.
-async fn within<T>(
+pub(crate) async fn within<T>(
     what: &'static str,
     after: Duration,
     work: impl Future<Output = Result<T, Error>>,

@@ -6,6 +6,7 @@
 //! when their client is. It must never put an environment value, a header value or the query of an address
 //! into an error, a log line or a `Debug` text, and never follow a redirect.
 
+mod allow;
 mod call;
 mod changes;
 mod client;
@@ -16,10 +17,12 @@ mod filter;
 mod handshake;
 mod http;
 mod lines;
+mod ping;
 mod stdio;
 mod tool;
 mod transport;
 
+pub use allow::{Commands, NotAllowed, SETTING as COMMANDS_SETTING};
 pub use call::{Call, MAX_CALLS};
 pub use client::{Client, MAX_LIST_BYTES, MAX_TOOLS, ServerInfo};
 pub use error::Error;

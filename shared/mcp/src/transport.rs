@@ -34,11 +34,18 @@ pub enum Transport {
 impl Transport {
     /// Every value that must not be repeated to anybody, even when the server itself says it.
     pub(crate) fn secrets(&self) -> Vec<String> {
-        let values = match self {
-            Self::Stdio { env, .. } => env,
-            Self::Http { headers, .. } => headers,
+        let (values, query) = match self {
+            Self::Stdio { env, .. } => (env, None),
+            Self::Http { url, headers } => (headers, reqwest::Url::parse(url).ok()),
         };
-        values.values().filter(|value| value.len() >= SHORTEST_SECRET).cloned().collect()
+        let query = query.iter().flat_map(|url| url.query_pairs().map(|(_, value)| value.into_owned()));
+        // A server may repeat a key without the word before it, such as "Bearer".
+        let keys = values.values().filter_map(|value| value.split_once(' ').map(|(_, key)| key.to_owned()));
+        let mut all: Vec<String> = values.values().cloned().chain(keys).chain(query).collect();
+        all.retain(|value| value.len() >= SHORTEST_SECRET);
+        // The longest first: what is left of one that holds another would tell a part of it.
+        all.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        all
     }
 }
 
@@ -106,6 +113,13 @@ mod tests {
         let shown = format!("{stdio:?} {stdio} {http:?} {http}");
         assert!(!shown.contains("hunter2"), "{shown}");
         assert!(shown.contains("API_KEY") && shown.contains("https://example.org/mcp"), "{shown}");
+    }
+
+    #[test]
+    fn every_part_that_may_be_secret_is_known() {
+        let url = "https://example.org/mcp?key=in-the-query&n=1".to_owned();
+        let http = Transport::Http { url, headers: one("authorization", "Bearer hunter2") };
+        assert_eq!(http.secrets(), ["Bearer hunter2", "in-the-query", "hunter2"]);
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn fetch(job: &Job<'_>, allow_private_network: bool) -> Result<Fetch, ToolError>
 
 /// The address, which says at first sight where it leads: no user before the host, nothing that parsers read
 /// in different ways.
-fn address(text: &str) -> Result<Url, ToolError> {
+pub(super) fn address(text: &str) -> Result<Url, ToolError> {
     if text.contains(|c: char| c.is_control() || c == '\\') {
         return Err(wrong("url must not hold control characters or a backslash"));
     }

@@ -1,11 +1,19 @@
 //! The tools that toolcrib itself implements. Their definitions are the registry's seed; the names here
 //! must be those of their bindings.
 
+mod certificate;
 mod echo;
 pub(crate) mod files;
+mod glob;
 mod http_request;
+mod list_files;
+mod path;
+mod ping;
 mod python;
+mod read_file;
 mod search;
+mod sources;
+mod system_status;
 
 use std::path::PathBuf;
 
@@ -21,6 +29,7 @@ pub(crate) struct Builtins {
     python: python::Python,
     workspace_root: PathBuf,
     http: HttpClient,
+    remote: sources::Remote,
     allow_private_network: bool,
     web_search: WebSearchConfig,
 }
@@ -30,6 +39,7 @@ impl Builtins {
         Self {
             python: python::Python::new(&config.sandbox),
             workspace_root: config.workspace_root.clone(),
+            remote: sources::Remote::new(http.clone(), config),
             http,
             allow_private_network: config.http.allow_private_network,
             web_search: config.web_search.clone(),
@@ -47,6 +57,11 @@ impl Builtins {
             "http_request" => http_request::run(&self.http, self.allow_private_network, job).await,
             "brave_web_search" => search::brave(&self.http, &self.web_search, job).await,
             "google_web_search" => search::google(&self.http, &self.web_search, job).await,
+            "read_file" => read_file::run(&self.remote, self.workspace(job.team, job.task_id), job).await,
+            "list_files" => list_files::run(&self.remote, self.workspace(job.team, job.task_id), job).await,
+            "ping_server" => ping::run(&self.http, self.allow_private_network, job).await,
+            "system_status" => system_status::run(&self.workspace_root, job).await,
+            "code_analysis" => self.python.analyze_code(job, self.workspace(job.team, job.task_id)).await,
             other => {
                 let message = format!("this version has no built-in tool {other}");
                 Err(ToolError::new(ToolErrorCode::NotConfigured, message))

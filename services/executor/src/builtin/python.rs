@@ -1,4 +1,4 @@
-//! `python_sandbox` and `pandas_analyzer`: programs in the sandbox, one the caller's, one ours.
+//! `python_sandbox`, `pandas_analyzer` and `code_analysis`: programs in the sandbox, one the caller's, two ours.
 
 use std::{
     path::{Path, PathBuf},
@@ -20,6 +20,8 @@ use crate::{
 
 /// The program behind `pandas_analyzer`.
 const ANALYZER: &str = include_str!("pandas_analyzer.py");
+/// The program behind `code_analysis`.
+const CODE_ANALYSIS: &str = include_str!("code_analysis.py");
 /// Seconds that a program has when it does not say.
 const DEFAULT_TIMEOUT_S: u64 = 30;
 /// What a program's limit leaves for the call around it, at most, so that the program's own limit strikes first.
@@ -49,10 +51,19 @@ impl Python {
         }
     }
 
-    /// Runs the analyzer on the caller's arguments.
+    /// Runs the analyzer of tables on the caller's arguments.
     pub(crate) async fn analyze(&self, job: &Job<'_>, workspace: PathBuf) -> Ended {
-        let output =
-            self.run(ANALYZER.to_owned(), job.arguments.clone(), workspace, job, job.timeout).await?;
+        self.run_own(ANALYZER, job, workspace).await
+    }
+
+    /// Runs the analyzers of source on the caller's arguments.
+    pub(crate) async fn analyze_code(&self, job: &Job<'_>, workspace: PathBuf) -> Ended {
+        self.run_own(CODE_ANALYSIS, job, workspace).await
+    }
+
+    /// Runs a program of ours, whose errors are about the arguments.
+    async fn run_own(&self, program: &str, job: &Job<'_>, workspace: PathBuf) -> Ended {
+        let output = self.run(program.to_owned(), job.arguments.clone(), workspace, job, job.timeout).await?;
         if let Some(mut error) = failure(&output) {
             if let Exit::Raised { message, .. } = &output.exit {
                 error.message.clone_from(message);

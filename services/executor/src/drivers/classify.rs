@@ -9,7 +9,9 @@ use reqwest::{
     header::{HeaderMap, RETRY_AFTER},
 };
 
-use super::{fetch::Fetched, guard::Refused};
+use reach::Refused;
+
+use super::{fetch::Fetched, rate_limit};
 use crate::outcome::{Reached, ToolError, ToolErrorCode};
 
 /// Characters of the server's own words in an error.
@@ -45,14 +47,21 @@ pub(super) fn retry_after_ms(headers: &HeaderMap) -> i64 {
 
 /// The failure that an answer without success is. `who` is the server, as in "the server".
 pub(crate) fn refused(fetched: &Fetched, who: &str, with_excerpt: bool) -> ToolError {
-    let code = code_of(fetched.status.as_u16());
+    let status = fetched.status.as_u16();
+    let is_limited = rate_limit::is_limited(fetched.status, &fetched.headers);
+    let code = if is_limited { ToolErrorCode::UpstreamRateLimited } else { code_of(status) };
     let excerpt = if with_excerpt { excerpt(&fetched.body) } else { String::new() };
     let message = format!("{who} answered {}{excerpt}", fetched.status);
+    // Servers tell of their limits with every answer: what says when it ends means nothing in any other failure.
+    let retry_after_ms = match retry_after_ms(&fetched.headers) {
+        0 if is_limited => rate_limit::reset_ms(&fetched.headers),
+        asked => asked,
+    };
     ToolError {
-        retryable: is_passing(fetched.status.as_u16()),
-        retry_after_ms: retry_after_ms(&fetched.headers),
+        retryable: is_limited || is_passing(status),
+        retry_after_ms,
         reached: fetched.reached,
-        is_deterministic: stays(fetched.status.as_u16()),
+        is_deterministic: stays(status),
         ..ToolError::new(code, message)
     }
 }

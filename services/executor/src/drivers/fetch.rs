@@ -9,21 +9,19 @@ use std::{
     time::Duration,
 };
 
+use ::reach::{Guard, Lookup, Reach, SystemLookup};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http_body::{Frame, SizeHint};
 use reqwest::{
-    Body, Client, Method, Response, StatusCode,
+    Body, Certificate, Client, ClientBuilder, Identity, Method, Response, StatusCode,
     header::{CONTENT_ENCODING, HeaderMap},
     redirect::Policy,
+    tls::TlsInfo,
 };
 use url::Url;
 
-use super::{
-    classify,
-    guard::{Guard, Lookup, Reach, SystemLookup},
-    redirect,
-};
+use super::{classify, redirect};
 use crate::{
     Error,
     outcome::{Reached, ToolError, ToolErrorCode},
@@ -60,6 +58,8 @@ pub(crate) struct Fetched {
     pub url: Url,
     /// Whether the server may have acted.
     pub reached: Reached,
+    /// The server's own certificate in its DER form, over TLS.
+    pub certificate: Option<Vec<u8>>,
 }
 
 /// Two clients with connections to keep: one for public addresses only, one for any.
@@ -67,7 +67,17 @@ pub(crate) struct Fetched {
 pub(crate) struct HttpClient {
     public: (Reach, Client),
     any: Client,
+    lookup: Arc<dyn Lookup>,
     max_response_bytes: usize,
+    /// Whether it shows a certificate, which is for the server of its tool alone.
+    is_identified: bool,
+}
+
+/// The client certificate that connections show, and whose certificates they take.
+pub(crate) struct Shown {
+    pub identity: Identity,
+    /// Empty: those that the system trusts.
+    pub authorities: Vec<Certificate>,
 }
 
 impl HttpClient {
@@ -83,16 +93,36 @@ impl HttpClient {
         max_response_bytes: usize,
     ) -> Result<Self, Error> {
         let build = |reach| {
-            Client::builder()
-                .redirect(Policy::none())
-                .no_proxy()
-                .connect_timeout(CONNECT_TIMEOUT)
-                .dns_resolver(Guard { reach, lookup: Arc::clone(lookup) })
-                .user_agent(concat!("toolcrib/", env!("CARGO_PKG_VERSION")))
-                .build()
-                .map_err(|error| Error::Internal(format!("the HTTP client cannot be built: {error}")))
+            let built = builder(lookup, reach).build();
+            built.map_err(|error| Error::Internal(format!("the HTTP client cannot be built: {error}")))
         };
-        Ok(Self { public: (public, build(public)?), any: build(Reach::Any)?, max_response_bytes })
+        Ok(Self {
+            public: (public, build(public)?),
+            any: build(Reach::Any)?,
+            lookup: Arc::clone(lookup),
+            max_response_bytes,
+            is_identified: false,
+        })
+    }
+
+    /// The same that shows a certificate, with connections of its own.
+    pub(crate) fn showing(&self, shown: &Shown) -> Result<Self, reqwest::Error> {
+        let build = |reach| {
+            let builder = builder(&self.lookup, reach).identity(shown.identity.clone());
+            if shown.authorities.is_empty() {
+                builder.build()
+            } else {
+                builder.tls_certs_only(shown.authorities.clone()).build()
+            }
+        };
+        let (public, any) = (build(self.public.0)?, build(Reach::Any)?);
+        Ok(Self { public: (self.public.0, public), any, is_identified: true, ..self.clone() })
+    }
+
+    /// What keeps a connection that is no request of HTTP to the addresses that requests may reach.
+    pub(crate) fn guard(&self, allow_private_network: bool) -> Guard {
+        let reach = if allow_private_network { Reach::Any } else { self.public.0 };
+        Guard { reach, lookup: Arc::clone(&self.lookup) }
     }
 
     /// Sends a request and follows its redirects.
@@ -119,6 +149,10 @@ impl HttpClient {
             // what it did.
             let here = if redirect::is_unchanged(response.status()) { Reached::No } else { Reached::Maybe };
             trace.set(before.max(here));
+            if self.is_identified && url.origin() != fetch.url.origin() {
+                let message = "the server redirects to another origin, to which no certificate is shown";
+                return Err(ToolError::new(ToolErrorCode::ToolFailed, message));
+            }
             redirect::apply(&mut fetch, response.status(), url)?;
         }
         Err(ToolError::new(ToolErrorCode::ToolFailed, format!("more than {MAX_REDIRECTS} redirects")))
@@ -157,6 +191,8 @@ impl HttpClient {
 
     async fn read(&self, fetch: Fetch, response: Response, trace: &Trace) -> Result<Fetched, ToolError> {
         let (status, headers) = (response.status(), response.headers().clone());
+        let tls = response.extensions().get::<TlsInfo>();
+        let certificate = tls.and_then(TlsInfo::peer_certificate).map(<[u8]>::to_vec);
         let limit = fetch.max_bytes.min(self.max_response_bytes);
         // What was decoded has lost this header: any that is left was not asked for.
         if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
@@ -180,8 +216,26 @@ impl HttpClient {
                 break;
             }
         }
-        Ok(Fetched { status, headers, body, truncated, url: fetch.url, reached: trace.reached() })
+        Ok(Fetched {
+            status,
+            headers,
+            body,
+            truncated,
+            url: fetch.url,
+            reached: trace.reached(),
+            certificate,
+        })
     }
+}
+
+fn builder(lookup: &Arc<dyn Lookup>, reach: Reach) -> ClientBuilder {
+    Client::builder()
+        .redirect(Policy::none())
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .dns_resolver(Guard { reach, lookup: Arc::clone(lookup) })
+        .user_agent(concat!("toolcrib/", env!("CARGO_PKG_VERSION")))
+        .tls_info(true)
 }
 
 /// How far a request has come.

@@ -7,13 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::mcp::{Call, CallEvent, Client, Error as McpError, Transport};
+use ::mcp::{Call, CallEvent, Client, Commands, Error as McpError, Transport};
 use proto::registry::v1::{McpBinding, McpTransport, mcp_transport::Kind};
-use serde_json::Map;
+use reqwest::header::{HeaderMap, HeaderValue};
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value};
 use tokio::sync::Mutex;
+use url::Url;
 
 use super::{Job, idempotency, mcp_result};
 use crate::{
+    credentials::{Carried, Scrub},
     outcome::{Ended, Reached, ToolError, ToolErrorCode},
     progress::Sink,
 };
@@ -46,15 +50,23 @@ impl Connection {
 }
 
 /// Runs tools with an MCP binding.
-#[derive(Default)]
 pub(crate) struct McpDriver {
     clients: StdMutex<HashMap<Key, Slot>>,
+    /// Programs that may be run.
+    commands: Commands,
 }
 
 impl McpDriver {
-    pub(crate) async fn run(&self, binding: &McpBinding, job: &Job<'_>) -> Ended {
+    pub(crate) fn new(commands: Commands) -> Self {
+        Self { clients: StdMutex::default(), commands }
+    }
+
+    pub(crate) async fn run(&self, binding: &McpBinding, job: &Job<'_>, carried: &Carried) -> Ended {
         let transport = binding.transport.as_ref().and_then(transport);
         let transport = transport.ok_or_else(|| faulty("the tool's server has no transport"))?;
+        // Asked each time: a tool may stand in the catalog since the list was longer.
+        self.commands.check(&transport).map_err(|refusal| faulty(&refusal.to_string()))?;
+        let transport = with_credentials(transport, carried)?;
         let call = Call {
             tool: &binding.tool,
             arguments: idempotency::arguments(job).as_object().cloned().unwrap_or_else(Map::new),
@@ -65,7 +77,7 @@ impl McpDriver {
         let unsent = |error| mcp_result::failure(&error).having(Reached::No);
         let connected = tokio::time::timeout(before(job.timeout), self.client(job, &transport)).await;
         let client = connected.map_err(|_| too_slow(job.timeout))?.map_err(unsent)?;
-        let answer = client.call_tool_with(call, |event| tell(job.progress, event)).await;
+        let answer = client.call_tool_with(call, |event| tell(job.progress, carried.scrub(), event)).await;
         let schema = job.tool.definition.as_ref().map_or("", |tool| tool.output_schema_json.as_str());
         mcp_result::result(answer.map_err(|error| mcp_result::failure(&error))?, schema)
     }
@@ -133,14 +145,48 @@ fn too_slow(timeout: Duration) -> ToolError {
     ToolError::new(ToolErrorCode::Timeout, message).having(Reached::No)
 }
 
-fn tell(sink: &Sink, event: CallEvent) {
+/// The way to the server, with what it is to be shown. A connection is kept by all of it, and so made anew for the
+/// next version of a credential.
+fn with_credentials(transport: Transport, carried: &Carried) -> Result<Transport, ToolError> {
+    if carried.is_empty() {
+        return Ok(transport);
+    }
+    if carried.identity().is_some() {
+        return Err(faulty("a client certificate cannot be shown to an MCP server"));
+    }
+    match transport {
+        Transport::Stdio { command, args, mut env } => {
+            if carried.env().len() < carried.len() {
+                return Err(faulty("a credential of a child process needs a variable to go into"));
+            }
+            env.extend(
+                carried.env().iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())),
+            );
+            Ok(Transport::Stdio { command, args, env })
+        }
+        Transport::Http { url, mut headers } => {
+            let mut url = Url::parse(&url).map_err(|_| faulty("the server's address is none"))?;
+            let mut added = HeaderMap::new();
+            // Whoever registered the server chose its network.
+            carried.apply(&mut url, &mut added, true)?;
+            let text = |value: &HeaderValue| value.to_str().map(str::to_owned).ok();
+            headers.extend(added.iter().filter_map(|(name, value)| Some((name.to_string(), text(value)?))));
+            Ok(Transport::Http { url: url.into(), headers })
+        }
+    }
+}
+
+fn tell(sink: &Sink, scrub: &Scrub, event: CallEvent) {
     match event {
         CallEvent::Progress { progress, total, message } => {
-            sink.progress(progress, total.unwrap_or(0.0), &message.unwrap_or_default());
+            sink.progress(progress, total.unwrap_or(0.0), &scrub.text(&message.unwrap_or_default()));
         }
         CallEvent::Log { level, logger, data } => {
-            let text = data.as_str().map_or_else(|| data.to_string(), str::to_owned);
-            sink.log(&level, &logger.unwrap_or_default(), &text);
+            let text = match data {
+                Value::String(text) => scrub.text(&text),
+                data => scrub.json(data.to_string()),
+            };
+            sink.log(&level, &scrub.text(&logger.unwrap_or_default()), &text);
         }
         _ => {}
     }

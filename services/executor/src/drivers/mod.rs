@@ -3,20 +3,23 @@
 
 mod classify;
 mod fetch;
-mod guard;
+mod grpc;
 mod http;
 mod idempotency;
+mod identities;
 mod mcp;
 mod mcp_result;
+mod rate_limit;
 mod redirect;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
-use proto::registry::v1::{Tool, binding::Kind, idempotency_key::Place as KeyPlace};
+use proto::registry::v1::{CredentialUse, Tool, binding::Kind, idempotency_key::Place as KeyPlace};
 use serde_json::Value;
 
-#[cfg(test)]
-pub(crate) use self::guard::{Lookup, Reach, is_public};
 pub(crate) use self::{
     classify::refused,
     fetch::{Fetch, Fetched, HttpClient},
@@ -25,9 +28,12 @@ pub(crate) use self::{
 use crate::{
     Config, Error,
     builtin::Builtins,
-    outcome::{Ended, ToolError, ToolErrorCode},
+    credentials::{Carried, Credentials},
+    outcome::{Ended, Reached, ToolError, ToolErrorCode},
     progress::Sink,
 };
+#[cfg(test)]
+pub(crate) use ::reach::{Lookup, Reach, is_public};
 
 /// One attempt.
 #[derive(Debug, Clone, Copy)]
@@ -48,25 +54,73 @@ pub(crate) struct Job<'a> {
 pub(crate) struct Drivers {
     builtins: Builtins,
     http: http::HttpDriver,
+    grpc: grpc::GrpcDriver,
     mcp: mcp::McpDriver,
+    credentials: Credentials,
 }
 
 impl Drivers {
-    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
-        Ok(Self::with(config, HttpClient::new(config.http.max_response_bytes)?))
+    pub(crate) fn new(
+        config: &Config,
+        commands: ::mcp::Commands,
+        credentials: Credentials,
+    ) -> Result<Self, Error> {
+        Ok(Self::with(config, commands, credentials, HttpClient::new(config.http.max_response_bytes)?))
     }
 
     /// With an HTTP client of one's own.
-    pub(crate) fn with(config: &Config, client: HttpClient) -> Self {
+    pub(crate) fn with(
+        config: &Config,
+        commands: ::mcp::Commands,
+        credentials: Credentials,
+        client: HttpClient,
+    ) -> Self {
         Self {
+            credentials,
             builtins: Builtins::new(config, client.clone()),
             http: http::HttpDriver::new(client),
-            mcp: mcp::McpDriver::default(),
+            grpc: grpc::GrpcDriver::new(config.http.max_response_bytes),
+            mcp: mcp::McpDriver::new(commands),
         }
     }
 
-    /// Runs a tool once and gives its result as JSON text.
+    /// Runs a tool once and gives its result as JSON text, in which none of its credentials stands. A server that
+    /// refuses them is shown those that came after them, where there are any: it did not begin.
     pub(crate) async fn run(&self, job: &Job<'_>) -> Ended {
+        let (uses, begin) = (uses(job.tool), Instant::now());
+        if uses.is_empty() {
+            return self.run_as(job, &Carried::default()).await;
+        }
+        let carrying = self.credentials.carry(job.team, uses);
+        let too_late = |_| {
+            let message = "the tool's credentials were not there in time";
+            Err(ToolError::new(ToolErrorCode::Timeout, message).having(Reached::No))
+        };
+        let carried = tokio::time::timeout(job.timeout, carrying).await.unwrap_or_else(too_late)?;
+        let refused = match self.run_clean(job, &carried).await {
+            Err(error) if error.code == ToolErrorCode::UpstreamAuth && error.reached == Reached::No => error,
+            ended => return ended,
+        };
+        let left = job.timeout.saturating_sub(begin.elapsed());
+        let instead = self.credentials.carry_instead(job.team, uses, &carried);
+        match tokio::time::timeout(left, instead).await {
+            Ok(Ok(Some(other))) => {
+                let left = job.timeout.saturating_sub(begin.elapsed());
+                self.run_clean(&Job { timeout: left, ..*job }, &other).await
+            }
+            _ => Err(refused),
+        }
+    }
+
+    async fn run_clean(&self, job: &Job<'_>, carried: &Carried) -> Ended {
+        let scrub = carried.scrub();
+        match self.run_as(job, carried).await {
+            Ok(result) => Ok(scrub.json(result)),
+            Err(error) => Err(scrub.error(error)),
+        }
+    }
+
+    async fn run_as(&self, job: &Job<'_>, carried: &Carried) -> Ended {
         let binding = job.tool.definition.as_ref().and_then(|definition| definition.binding.as_ref());
         match binding.and_then(|binding| binding.kind.as_ref()) {
             Some(Kind::Builtin(builtin)) => {
@@ -79,9 +133,9 @@ impl Drivers {
                 let arguments = idempotency::arguments(job);
                 self.builtins.run(&builtin.name, &Job { arguments: &arguments, ..*job }).await
             }
-            Some(Kind::Http(http)) => self.http.run(http, job).await,
-            Some(Kind::Mcp(mcp)) => self.mcp.run(mcp, job).await,
-            Some(Kind::Grpc(_)) => Err(ToolError::new(ToolErrorCode::NotConfigured, "not there yet")),
+            Some(Kind::Http(http)) => self.http.run(http, job, carried).await,
+            Some(Kind::Mcp(mcp)) => self.mcp.run(mcp, job, carried).await,
+            Some(Kind::Grpc(grpc)) => self.grpc.run(grpc, job, carried).await,
             None => Err(ToolError::new(ToolErrorCode::NotConfigured, "the tool has no binding")),
         }
     }
@@ -100,5 +154,17 @@ impl Drivers {
     pub(crate) async fn close(&self) {
         self.builtins.close().await;
         self.mcp.close().await;
+        self.grpc.close();
+    }
+}
+
+/// The credentials that a tool's requests carry.
+fn uses(tool: &Tool) -> &[CredentialUse] {
+    let binding = tool.definition.as_ref().and_then(|definition| definition.binding.as_ref());
+    match binding.and_then(|binding| binding.kind.as_ref()) {
+        Some(Kind::Http(http)) => &http.credentials,
+        Some(Kind::Grpc(grpc)) => &grpc.credentials,
+        Some(Kind::Mcp(mcp)) => mcp.transport.as_ref().map_or(&[], |transport| &transport.credentials),
+        Some(Kind::Builtin(_)) | None => &[],
     }
 }

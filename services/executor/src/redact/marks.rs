@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::Validator;
 use serde_json::{Value, json};
 
 use super::MARK;
@@ -15,8 +15,6 @@ use super::MARK;
 const MAX_STEPS: usize = 1_000_000;
 /// Schemas that may hold at one place of the value; where there are more, it goes as a whole.
 const MAX_HERE: usize = 1_000;
-/// Steps that a pattern for names may take.
-const BACKTRACK_LIMIT: usize = 10_000;
 
 /// Keywords that refer to a schema which holds at the same place.
 const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
@@ -156,14 +154,10 @@ impl<'a> Marks<'a> {
     /// Whether a name is one of a pattern, as the schema's own validation sees it; a pattern that cannot be used
     /// takes every name.
     fn matches(&mut self, pattern: &'a str, name: &str) -> bool {
-        let validator = self.patterns.entry(pattern).or_insert_with(|| {
-            let options = PatternOptions::fancy_regex().backtrack_limit(BACKTRACK_LIMIT);
-            jsonschema::options()
-                .offline()
-                .with_pattern_options(options)
-                .build(&json!({"pattern": pattern}))
-                .ok()
-        });
+        let validator = self
+            .patterns
+            .entry(pattern)
+            .or_insert_with(|| ::schema::compile(&json!({"pattern": pattern})).ok());
         validator.as_ref().is_none_or(|validator| validator.is_valid(&Value::from(name)))
     }
 }

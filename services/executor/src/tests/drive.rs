@@ -75,7 +75,7 @@ impl Drive {
         config.http.allow_private_network = false;
         let lookup: Arc<dyn Lookup> = Arc::<Names>::clone(&names);
         let client = HttpClient::with(&lookup, Reach::Only(is_public_here), MAX_BYTES).unwrap();
-        Self { drivers: Drivers::with(&config, client), names }
+        Self { drivers: Drivers::with(&config, mcp::Commands::any(), no_credentials(), client), names }
     }
 
     pub(crate) async fn run(&self, tool: &ToolDefinition, arguments: &Value) -> Ended {
@@ -120,4 +120,12 @@ pub(crate) fn of_server(url: &str) -> ToolDefinition {
     let transport =
         Some(McpTransport { kind: Some(mcp_transport::Kind::Http(http)), ..McpTransport::default() });
     bound("called", Kind::Mcp(McpBinding { server: "server".into(), tool: "t".into(), transport }))
+}
+
+/// Those of a registry that cannot be reached.
+pub(crate) fn no_credentials() -> crate::credentials::Credentials {
+    let key = ::rpc::TokenKey::new(&"k".repeat(32).into());
+    let options = ::rpc::StackOptions { key: key.clone(), max_concurrent_requests: 1 };
+    let nobody = ::rpc::stack(tonic::service::Routes::default(), options);
+    crate::credentials::Credentials::new(nobody, ::rpc::Outgoing::new("executor", key))
 }

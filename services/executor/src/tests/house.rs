@@ -79,6 +79,7 @@ pub(crate) fn config(workspace: &Path) -> Config {
             google_engine_id: None,
             google_url: "http://127.0.0.1:1/".into(),
         },
+        github: crate::config::GithubConfig { url: "http://127.0.0.1:1/".into(), token: None },
     }
 }
 
@@ -112,7 +113,8 @@ impl House {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let outgoing = Outgoing::new("executor", key.clone());
         // The tests fill the catalog themselves: its feed is never run.
-        let (catalog, _) = Catalog::new(links["registry"].clone(), outgoing.clone(), stop.clone());
+        let (catalog, _) =
+            Catalog::new(links["registry"].clone(), outgoing.clone(), Duration::from_hours(1), stop.clone());
         let parts = Parts {
             database: database.clone(),
             pages: PageKey::new(&secret),
@@ -122,6 +124,7 @@ impl House {
             audit: links["audit"].clone(),
             selector: links["selector"].clone(),
             outgoing: outgoing.clone(),
+            commands: mcp::Commands::any(),
             limiter: Limiter::memory(),
             cache,
             seal: SealKey::new([7; 32]),

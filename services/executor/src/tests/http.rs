@@ -118,7 +118,7 @@ async fn each_answer_of_the_server_has_its_meaning() {
     for (path, code, retryable, after) in [
         ("bytes", "INVALID_RESULT", false, 0),
         ("401", "UPSTREAM_AUTH", false, 7_000),
-        ("403", "UPSTREAM_AUTH", false, 7_000),
+        ("403", "UPSTREAM_RATE_LIMITED", true, 7_000),
         ("404", "TOOL_FAILED", false, 7_000),
         ("429", "UPSTREAM_RATE_LIMITED", true, 7_000),
         ("500", "TOOL_FAILED", true, 7_000),

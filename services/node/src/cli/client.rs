@@ -60,7 +60,7 @@ pub struct ClientArgs {
         hide_possible_values = true
     )]
     pub output: Format,
-    /// Longest wait for one answer [default: 30, for `call` and `batch` 310]
+    /// Longest wait for one answer [default: 30, for `call` and `batch` 310, for `tools import` 300]
     #[arg(long, global = true, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: Option<u64>,
 }

@@ -231,7 +231,7 @@ fn hint(reason: ErrorReason) -> &'static str {
         ErrorReason::DigestMismatch => "look at what waits now: toolcrib tools diff NAME",
         ErrorReason::NothingPending => "see what waits for approval: toolcrib tools list --pending",
         ErrorReason::CommandNotAllowed => {
-            "add the program to registry.stdio_commands, and start the registry again"
+            "add the program to mcp.stdio_commands in the settings of registry and executor, and start them again"
         }
         ErrorReason::ServerUnreachable => "see that it runs and can be reached; or add it without --verify",
         ErrorReason::CredentialUnavailable => "see what is wrong with it: toolcrib credentials list",

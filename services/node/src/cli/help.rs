@@ -7,7 +7,7 @@ use super::Cli;
 /// The commands, by what people want to do.
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Run toolcrib", &["up", "serve", "migrate", "config"]),
-    ("Use tools", &["tools", "servers", "select", "call", "start", "batch"]),
+    ("Use tools", &["tools", "servers", "credentials", "select", "call", "start", "batch"]),
     ("Look back", &["executions", "metrics", "cache", "audit"]),
     ("Let agents in", &["agents", "keys", "grants", "budget", "whoami", "health"]),
 ];

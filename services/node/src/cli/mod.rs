@@ -13,19 +13,23 @@ mod budget;
 mod cache;
 mod call;
 mod client;
+mod credentials;
 mod error;
 mod execution;
 mod executions;
 mod files;
+mod find;
 mod grants;
 mod health;
 mod help;
 mod human;
+mod import;
 mod invocation;
 mod json;
 mod keys;
 mod metrics;
 mod output;
+mod review;
 mod select;
 mod servers;
 mod setting_names;
@@ -75,12 +79,15 @@ enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// The catalog: list, show, register, enable and disable tools
+    /// The catalog: list, search, show, register, enable and disable tools
     #[command(subcommand)]
     Tools(tools::Command),
     /// MCP servers whose tools are in the catalog
     #[command(subcommand)]
     Servers(servers::Command),
+    /// Keys, passwords, tokens and certificates that tools and servers are reached with
+    #[command(subcommand)]
+    Credentials(credentials::Command),
     /// Ask which tool fits a task
     Select(select::SelectArgs),
     /// Run a tool
@@ -218,8 +225,11 @@ fn told(result: anyhow::Result<()>) -> ExitCode {
 
 /// Runs a command of the client side and gives its exit code.
 fn run_client(command: Command, args: &ClientArgs) -> ExitCode {
-    let default_timeout_s =
-        matches!(command, Command::Call(_) | Command::Batch(_)).then_some(call::TIMEOUT_S);
+    let default_timeout_s = match command {
+        Command::Call(_) | Command::Batch(_) => Some(call::TIMEOUT_S),
+        Command::Tools(tools::Command::Import(_)) => Some(import::TIMEOUT_S),
+        _ => None,
+    };
     let target = Target::find(args, default_timeout_s);
     let mut output = Output::standard(args.output);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -240,6 +250,7 @@ async fn ask(command: Command, target: &Target, output: &mut Output) -> Result<(
     match command {
         Command::Tools(command) => tools::run(command, client, output).await,
         Command::Servers(command) => servers::run(command, client, output).await,
+        Command::Credentials(command) => credentials::run(command, client, output).await,
         Command::Select(args) => select::run(args, client, output).await,
         Command::Call(args) => call::run(*args, client, output).await,
         Command::Start(args) => start::run(*args, client, output).await,

@@ -1,6 +1,7 @@
 //! `toolcrib tools`: the catalog.
 
 use clap::{Args, Subcommand};
+use comfy_table::Cell;
 use proto::{
     registry::v1::{
         GetToolRequest, ListToolVersionsRequest, ListToolVersionsResponse, ListToolsRequest,
@@ -15,9 +16,9 @@ use super::{
     arguments,
     client::{Client, pages},
     error::Error,
-    files, human, json,
+    files, find, human, import, json,
     output::{Output, Tone, View},
-    settings,
+    review, settings,
     table::{Table, cell, details, number, toned},
     words::{contract_name, parser, tool_tone, word},
 };
@@ -27,6 +28,11 @@ use super::{
 pub enum Command {
     /// List tools, the newest version of each
     List(ListArgs),
+    /// Find tools by words, best match first
+    Search(find::SearchArgs),
+    /// Give tools that you may call to a model API, in its form
+    #[command(after_help = find::EXPORT_HELP)]
+    Export(find::ExportArgs),
     /// Show one tool: what it does, what it takes, how it is run
     Show {
         /// Name of the tool, or id of one version
@@ -46,11 +52,22 @@ pub enum Command {
         /// File with one definition or a list of them; "-" reads standard input
         file: String,
     },
+    /// Make tools of an OpenAPI document, or of a pack that ships with toolcrib
+    #[command(after_help = import::HELP)]
+    Import(Box<import::ImportArgs>),
     /// Show how a tool is run: timeouts, retries, breaker, cache and more, and what differs from the defaults
     Settings {
         /// Name of the tool
         name: String,
     },
+    /// Show how a definition that waits for approval differs from the one that serves
+    Diff {
+        /// Name of the tool
+        name: String,
+    },
+    /// Approve or reject a definition that waits, by its digest
+    #[command(after_help = review::HELP)]
+    Approve(review::ApproveArgs),
     /// Change how a tool is run; its definition stays
     #[command(after_help = settings::SET_HELP)]
     Set(settings::SetArgs),
@@ -100,16 +117,24 @@ pub struct ListArgs {
     /// Only of this provider: toolcrib, a server's name, or a word of your own
     #[arg(long)]
     provider: Option<String>,
+    /// Only those of which a definition waits for approval, a new or a changed one
+    #[arg(long)]
+    pending: bool,
 }
 
 /// Runs the command.
 pub async fn run(command: Command, client: &Client, output: &mut Output) -> Result<(), Error> {
     match command {
         Command::List(args) => list(args, client, output).await,
+        Command::Search(args) => find::search(args, client, output).await,
+        Command::Export(args) => find::export(args, client, output).await,
         Command::Show { name, version } => show(name, version, client, output).await,
         Command::Versions { name } => versions(name, client, output).await,
         Command::Register { file } => register(&file, client, output).await,
+        Command::Import(args) => import::run(*args, client, output).await,
         Command::Settings { name } => settings::show(&name, client, output).await,
+        Command::Diff { name } => review::diff(name, client, output).await,
+        Command::Approve(args) => review::approve(args, client, output).await,
         Command::Set(args) => settings::set(args, client, output).await,
         Command::Fallbacks(args) => settings::fallbacks(args, client, output).await,
         Command::Enable(Names { names }) => set_status(names, ToolStatus::Active, client, output).await,
@@ -137,6 +162,7 @@ async fn list(args: ListArgs, client: &Client, output: &mut Output) -> Result<()
         capability: args.capability.unwrap_or_default(),
         status: args.status.map_or(0, |status| status as i32),
         provider: args.provider.unwrap_or_default(),
+        pending: args.pending,
         ..ListToolsRequest::default()
     };
     let is_filtered = filter != ListToolsRequest::default();
@@ -271,7 +297,7 @@ pub fn table(tools: &[Tool], view: View, empty: &str) -> String {
         table.row(vec![
             cell(&definition.name),
             cell(&definition.version),
-            toned(word::<ToolStatus>(tool.status), tool_tone(tool.status)),
+            status(tool),
             cell(word::<Category>(definition.category)),
             cell(word::<Effect>(definition.effect)),
             number(human::cost(definition.cost_micro_usd)),
@@ -281,7 +307,17 @@ pub fn table(tools: &[Tool], view: View, empty: &str) -> String {
     table.render(view, empty)
 }
 
-fn page(tool: &Tool, view: View) -> String {
+fn status(tool: &Tool) -> Cell {
+    match &tool.pending {
+        Some(pending) => {
+            toned(format!("{}, {} waits", word::<ToolStatus>(tool.status), pending.version), Tone::Warn)
+        }
+        None => toned(word::<ToolStatus>(tool.status), tool_tone(tool.status)),
+    }
+}
+
+/// One tool in full.
+pub fn page(tool: &Tool, view: View) -> String {
     let definition = tool.definition.clone().unwrap_or_default();
     let title = if definition.title.is_empty() { definition.name.clone() } else { definition.title.clone() };
     let rows = [

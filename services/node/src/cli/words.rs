@@ -5,7 +5,10 @@ use proto::{
     audit::v1::{Action, Result as AuditResult},
     executor::v1::{AttemptKind, ExecutionStatus, Reached, Source, ToolErrorCode},
     permissions::v1::Role,
-    registry::v1::{Degradation, FallbackCondition, ServerState, ToolStatus},
+    registry::v1::{
+        ChangeKind, CredentialKind, CredentialState, Degradation, FallbackCondition, ImportResult,
+        ServerState, ToolStatus,
+    },
     types::v1::{Category, Effect, Sensitivity},
 };
 
@@ -37,10 +40,14 @@ words! {
     AttemptKind, "ATTEMPT_KIND_";
     AuditResult, "RESULT_";
     Category, "CATEGORY_";
+    ChangeKind, "CHANGE_KIND_";
+    CredentialKind, "CREDENTIAL_KIND_";
+    CredentialState, "CREDENTIAL_STATE_";
     Degradation, "DEGRADATION_";
     Effect, "EFFECT_";
     ExecutionStatus, "EXECUTION_STATUS_";
     FallbackCondition, "FALLBACK_CONDITION_";
+    ImportResult, "IMPORT_RESULT_";
     Reached, "REACHED_";
     Role, "ROLE_";
     Sensitivity, "SENSITIVITY_";

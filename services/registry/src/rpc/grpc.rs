@@ -3,9 +3,30 @@
 use ::rpc::Call;
 use proto::registry::v1::{ImportGrpcRequest, ImportGrpcResponse};
 
-use super::Service;
-use crate::Error;
+use super::{Service, bindings, imports};
+use crate::{
+    Error,
+    grpc_import::{self, Source},
+};
 
-pub(super) async fn import(_: &Service, _: &Call, _: ImportGrpcRequest) -> Result<ImportGrpcResponse, Error> {
-    Err(Error::invalid("method", "is not there yet"))
+pub(super) async fn import(
+    service: &Service,
+    call: &Call,
+    request: ImportGrpcRequest,
+) -> Result<ImportGrpcResponse, Error> {
+    let source = Source {
+        endpoint: request.endpoint,
+        provider: request.provider,
+        services: request.services,
+        methods: request.methods,
+        metadata: request.metadata.into_iter().collect(),
+        credentials: request.credentials.into_iter().map(bindings::credential).collect(),
+        defaults: imports::defaults(request.defaults)?,
+        allow_private_network: request.allow_private_network,
+    };
+    let (team, validate_only) = (&call.caller.team, request.validate_only);
+    let (database, credentials) = (&service.database, &service.credentials);
+    let imported = grpc_import::import(database, credentials, team, source, validate_only).await?;
+    let (tools, counts, truncated) = imports::answer(imported);
+    Ok(ImportGrpcResponse { tools, counts: Some(counts), truncated })
 }

@@ -18,6 +18,7 @@ use crate::{
     Error,
     definition::{Definition, Example, Proposal},
     get::Key,
+    health::Answers,
     servers::NewServer,
     store::{Defaults, Filter, ServerRow, ServerState, ToolRow, ToolStatus},
     watch::{Event, Step},
@@ -49,9 +50,18 @@ impl View {
             team_id: row.team_id.clone(),
             settings: Some(super::settings::message(row.settings())),
             etag: row.etag(),
-            pending: None,
-            server: String::new(),
-            server_state: 0,
+            pending: row.pending.as_ref().map(|pending| wire::PendingDefinition {
+                id: pending.id.to_string(),
+                version: pending.version.clone(),
+                digest: pending.digest.clone(),
+                create_time: Some(timestamp(pending.create_time)),
+            }),
+            server: row.server_name.clone().unwrap_or_default(),
+            server_state: row
+                .server_state
+                .clone()
+                .map_or(wire::ServerState::Unspecified, |word| server_state(word.into()))
+                .into(),
         })
     }
 
@@ -202,6 +212,7 @@ pub(super) fn filter(request: &ListToolsRequest) -> Result<Filter, Error> {
             wire::ToolStatus::Quarantined => Some(ToolStatus::Quarantined),
         },
         provider: text(&request.provider),
+        pending: request.pending,
     })
 }
 
@@ -239,17 +250,22 @@ pub(super) fn new_server(request: RegisterServerRequest) -> Result<NewServer, Er
     })
 }
 
-pub(super) fn server(row: ServerRow) -> wire::Server {
-    let state = match row.state {
+pub(super) fn server_state(state: ServerState) -> wire::ServerState {
+    match state {
         ServerState::Pending => wire::ServerState::Pending,
         ServerState::Healthy => wire::ServerState::Healthy,
+        ServerState::Degraded => wire::ServerState::Degraded,
         ServerState::Unavailable => wire::ServerState::Unavailable,
-    };
+    }
+}
+
+pub(super) fn server(row: ServerRow) -> wire::Server {
+    let answers = Answers::of(&row);
     let defaults = row.defaults.0;
     wire::Server {
         name: row.name,
         transport: Some(View::Full.transport(row.transport.0, row.credentials.0)),
-        state: state.into(),
+        state: server_state(row.state).into(),
         last_error: row.last_error,
         tool_count: i32::try_from(row.tool_count).unwrap_or(i32::MAX),
         last_seen_time: row.last_seen_time.map(timestamp),
@@ -264,7 +280,11 @@ pub(super) fn server(row: ServerRow) -> wire::Server {
             trust_annotations: defaults.trust_annotations,
         }),
         rejected_tools: row.rejected_tools,
-        ..wire::Server::default()
+        health: answers.health(),
+        latency_ms: answers.latency_ms(),
+        last_probe_time: row.last_probe_time.map(timestamp),
+        pending_count: i32::try_from(row.pending_count).unwrap_or(i32::MAX),
+        next_discovery_time: Some(timestamp(row.next_time)),
     }
 }
 
@@ -296,7 +316,7 @@ fn number(number: f64) -> Value {
     }
 }
 
-fn timestamp(at: DateTime<Utc>) -> prost_types::Timestamp {
+pub(super) fn timestamp(at: DateTime<Utc>) -> prost_types::Timestamp {
     let nanos = i32::try_from(at.timestamp_subsec_nanos()).unwrap_or(0);
     prost_types::Timestamp { seconds: at.timestamp(), nanos }
 }

@@ -7,7 +7,10 @@ use types::Category;
 use uuid::Uuid;
 
 use super::{ToolStatus, Write};
-use crate::definition::{Definition, Digests};
+use crate::{
+    definition::{Definition, Digests},
+    words::Searched,
+};
 
 /// The newest version of a tool, as far as a writer must know it.
 #[derive(Debug, Clone)]
@@ -17,7 +20,12 @@ pub(crate) struct KnownTool {
     pub version: String,
     pub content_digest: String,
     pub server_name: Option<String>,
+    pub provider: String,
     pub withdrawn: bool,
+    /// Whether the newest version may serve.
+    pub approved: bool,
+    /// A changed definition that waits for approval.
+    pub pending_id: Option<Uuid>,
 }
 
 /// A version to add.
@@ -32,6 +40,12 @@ pub(crate) struct NewVersion {
     category: Category,
     capabilities: Vec<String>,
     provider: String,
+    #[serde(flatten)]
+    searched: Searched,
+    /// Whether it may serve.
+    approved: bool,
+    /// Whether its server does not offer it any more.
+    withdrawn: bool,
 }
 
 impl NewVersion {
@@ -47,7 +61,34 @@ impl NewVersion {
             category: definition.category,
             capabilities: definition.capabilities.clone(),
             provider: definition.provider.clone(),
+            searched: Searched::of(definition),
+            approved: true,
+            withdrawn: false,
         })
+    }
+
+    /// A version that is there already, to be made the newest of its tool.
+    pub(crate) fn existing(
+        id: Uuid,
+        definition: &Definition,
+        digests: Digests,
+    ) -> Result<Self, serde_json::Error> {
+        Ok(Self { id, ..Self::new(definition, digests)? })
+    }
+
+    /// The same, which may not serve until somebody approves it.
+    pub(crate) fn unapproved(self) -> Self {
+        Self { approved: false, ..self }
+    }
+
+    /// The same, of a tool that its server offers, or does not any more.
+    pub(crate) fn withdrawn(self, withdrawn: bool) -> Self {
+        Self { withdrawn, ..self }
+    }
+
+    /// Bytes of its definition, which are nearly all of it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.definition.len()
     }
 
     /// Its id.
@@ -74,7 +115,8 @@ pub(crate) async fn tools_known(
 ) -> Result<Vec<KnownTool>, Error> {
     let known = sqlx::query_as!(
         KnownTool,
-        "SELECT t.name, v.id, v.version, v.content_digest, t.server_name, t.withdrawn
+        "SELECT t.name, v.id, v.version, v.content_digest, t.server_name, t.provider, t.withdrawn, t.approved,
+                t.pending_id
          FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
          WHERE t.team_id = $1 AND (t.name = ANY($2) OR t.server_name = $3)",
         team,
@@ -124,8 +166,8 @@ pub(crate) async fn versions_insert(
     Ok(())
 }
 
-/// Makes these versions the newest of their tools, kept by this server or by people. The status stays;
-/// a tool that was withdrawn is back.
+/// Makes these versions the newest of their tools, kept by this server or by people. The status stays; a tool
+/// that was withdrawn is back; what else waited for approval is superseded.
 pub(crate) async fn tool_put(
     write: &mut Write,
     team: &str,
@@ -133,16 +175,24 @@ pub(crate) async fn tool_put(
     versions: &[NewVersion],
 ) -> Result<(), Error> {
     sqlx::query!(
-        "INSERT INTO registry.tool (team_id, name, newest_id, category, capabilities, provider, server_name,
-                                    status, revision)
+        "WITH superseded AS (
+           UPDATE registry.review w SET state = 'superseded'
+           FROM registry.tool t JOIN json_to_recordset($4::json) AS r (id uuid, name text) ON r.name = t.name
+           WHERE t.team_id = $1 AND w.team_id = $1 AND w.version_id IN (t.pending_id, t.newest_id)
+             AND w.version_id <> r.id AND w.state = 'pending')
+         INSERT INTO registry.tool (team_id, name, newest_id, category, capabilities, provider, server_name,
+                                    status, approved, withdrawn, revision, search)
          SELECT $1, r.name, r.id, r.category, ARRAY(SELECT json_array_elements_text(r.capabilities)),
-                r.provider, $2, 'active', $3
+                r.provider, $2, 'active', r.approved, r.withdrawn, $3,
+                registry.search_vector(r.name_words, r.title_words, r.description_words, r.other_words)
          FROM json_to_recordset($4::json) AS r (
-             id uuid, name text, category text, capabilities json, provider text)
+             id uuid, name text, category text, capabilities json, provider text, approved boolean,
+             withdrawn boolean, name_words text, title_words text, description_words text, other_words text)
          ON CONFLICT (team_id, name) DO UPDATE SET newest_id = EXCLUDED.newest_id,
              category = EXCLUDED.category, capabilities = EXCLUDED.capabilities,
-             provider = EXCLUDED.provider, server_name = EXCLUDED.server_name, withdrawn = false,
-             revision = EXCLUDED.revision",
+             provider = EXCLUDED.provider, server_name = EXCLUDED.server_name,
+             approved = EXCLUDED.approved, withdrawn = EXCLUDED.withdrawn, pending_id = NULL,
+             revision = EXCLUDED.revision, search = EXCLUDED.search",
         team,
         server,
         write.revision,

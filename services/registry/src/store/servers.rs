@@ -15,16 +15,24 @@ use crate::definition::CredentialUse;
 /// State of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ServerState {
+    /// Not asked yet.
     Pending,
+    /// Answers.
     Healthy,
+    /// Answers, but too few of the last times.
+    Degraded,
+    /// Did not answer the last time.
     Unavailable,
 }
 
 impl ServerState {
-    fn as_str(self) -> &'static str {
+    const ALL: [Self; 4] = [Self::Pending, Self::Healthy, Self::Degraded, Self::Unavailable];
+
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
             Self::Unavailable => "unavailable",
         }
     }
@@ -34,7 +42,7 @@ impl std::str::FromStr for ServerState {
     type Err = UnknownWord;
 
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        [Self::Pending, Self::Healthy, Self::Unavailable]
+        Self::ALL
             .into_iter()
             .find(|state| state.as_str() == word)
             .ok_or_else(|| UnknownWord::new("server state", word))
@@ -84,9 +92,17 @@ pub(crate) struct ServerRow {
     pub refresh_wanted: i64,
     pub refresh_done: i64,
     pub failures: i32,
+    /// The last probes and discoveries, oldest first: milliseconds until the answer, or -1 without one.
+    pub answers: Vec<i32>,
+    pub last_probe_time: Option<DateTime<Utc>>,
+    pub next_time: DateTime<Utc>,
     pub tool_count: i64,
+    /// Tools of it that wait for approval, new and changed ones.
+    pub pending_count: i64,
     /// Milliseconds until the next discovery is due; 0 or less when it is.
     pub due_in_ms: i64,
+    /// The same of the next probe.
+    pub probe_in_ms: i64,
 }
 
 impl ServerRow {
@@ -101,7 +117,7 @@ impl ServerRow {
     }
 }
 
-/// What every process must know of every server.
+/// What a process must know of each server that it keeps.
 #[derive(Debug, Clone)]
 pub(crate) struct ServerEntry {
     pub team_id: String,
@@ -109,21 +125,33 @@ pub(crate) struct ServerEntry {
     pub refresh_wanted: i64,
 }
 
-/// What a discovery that worked said of the server itself.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Outcome {
-    pub discovery_ms: i64,
-    pub server_version: String,
-    pub protocol_version: String,
-    pub rejected_tools: Vec<String>,
-}
-
-/// Every server of every team.
-pub(crate) async fn server_entries(pool: &PgPool) -> Result<Vec<ServerEntry>, Error> {
-    let entries =
-        sqlx::query_as!(ServerEntry, "SELECT team_id, id, refresh_wanted FROM registry.server ORDER BY id")
-            .fetch_all(pool)
-            .await?;
+/// Renews the leases of this process that are due, takes every server that no process keeps, and gives all
+/// that it keeps now.
+pub(crate) async fn servers_claim(
+    pool: &PgPool,
+    owner: Uuid,
+    lease: Duration,
+    renew_below: Duration,
+) -> Result<Vec<ServerEntry>, Error> {
+    let entries = sqlx::query_as!(
+        ServerEntry,
+        r#"WITH due AS (
+             SELECT id FROM registry.server
+             WHERE lease_until IS NULL OR lease_until < now()
+                OR (lease_owner = $1 AND lease_until < now() + make_interval(secs => $3))
+             ORDER BY id FOR UPDATE SKIP LOCKED),
+           taken AS (
+             UPDATE registry.server s SET lease_owner = $1, lease_until = now() + make_interval(secs => $2)
+             FROM due WHERE s.id = due.id RETURNING s.id)
+           SELECT team_id, id, refresh_wanted FROM registry.server
+           WHERE (lease_owner = $1 AND lease_until > now()) OR id IN (SELECT id FROM taken)
+           ORDER BY id"#,
+        owner,
+        lease.as_secs_f64(),
+        renew_below.as_secs_f64(),
+    )
+    .fetch_all(pool)
+    .await?;
     Ok(entries)
 }
 
@@ -134,11 +162,15 @@ pub(crate) async fn server_find(pool: &PgPool, team: &str, name: &str) -> Result
         r#"SELECT team_id, name, id, transport AS "transport: _", defaults AS "defaults: _",
                   credentials AS "credentials: _", state, last_error,
                   last_seen_time, discovery_ms, server_version, protocol_version, rejected_tools,
-                  refresh_wanted, refresh_done, failures,
-                  (SELECT count(*) FROM registry.tool t
-                   WHERE t.team_id = s.team_id AND t.server_name = s.name AND NOT t.withdrawn) AS "tool_count!",
-                  (extract(epoch FROM next_time - now()) * 1000)::bigint AS "due_in_ms!"
-           FROM registry.server s WHERE team_id = $1 AND name = $2"#,
+                  refresh_wanted, refresh_done, failures, answers, last_probe_time, next_time,
+                  counts.tools AS "tool_count!", counts.pending AS "pending_count!",
+                  (extract(epoch FROM next_time - now()) * 1000)::bigint AS "due_in_ms!",
+                  (extract(epoch FROM next_probe_time - now()) * 1000)::bigint AS "probe_in_ms!"
+           FROM registry.server s CROSS JOIN LATERAL (
+             SELECT count(*) AS tools, count(*) FILTER (WHERE pending_id IS NOT NULL OR NOT approved) AS pending
+             FROM registry.tool t
+             WHERE t.team_id = s.team_id AND t.server_name = s.name AND NOT t.withdrawn) counts
+           WHERE team_id = $1 AND name = $2"#,
         team,
         name,
     )
@@ -154,11 +186,15 @@ pub(crate) async fn server_list(pool: &PgPool, team: &str) -> Result<Vec<ServerR
         r#"SELECT team_id, name, id, transport AS "transport: _", defaults AS "defaults: _",
                   credentials AS "credentials: _", state, last_error,
                   last_seen_time, discovery_ms, server_version, protocol_version, rejected_tools,
-                  refresh_wanted, refresh_done, failures,
-                  (SELECT count(*) FROM registry.tool t
-                   WHERE t.team_id = s.team_id AND t.server_name = s.name AND NOT t.withdrawn) AS "tool_count!",
-                  (extract(epoch FROM next_time - now()) * 1000)::bigint AS "due_in_ms!"
-           FROM registry.server s WHERE team_id = $1 ORDER BY name"#,
+                  refresh_wanted, refresh_done, failures, answers, last_probe_time, next_time,
+                  counts.tools AS "tool_count!", counts.pending AS "pending_count!",
+                  (extract(epoch FROM next_time - now()) * 1000)::bigint AS "due_in_ms!",
+                  (extract(epoch FROM next_probe_time - now()) * 1000)::bigint AS "probe_in_ms!"
+           FROM registry.server s CROSS JOIN LATERAL (
+             SELECT count(*) AS tools, count(*) FILTER (WHERE pending_id IS NOT NULL OR NOT approved) AS pending
+             FROM registry.tool t
+             WHERE t.team_id = s.team_id AND t.server_name = s.name AND NOT t.withdrawn) counts
+           WHERE team_id = $1 ORDER BY name"#,
         team,
     )
     .fetch_all(pool)
@@ -224,28 +260,25 @@ pub(crate) async fn server_delete(write: &mut Write, team: &str, name: &str) -> 
     Ok(!gone.is_empty())
 }
 
-/// Takes or renews the lease on a server; `None` while another process has it, or when it is gone.
-pub(crate) async fn server_claim(
+/// A server that this process keeps; `None` when it does not any more, or it is gone. Its tools are not counted.
+pub(crate) async fn server_kept(
     pool: &PgPool,
     key: &ServerKey,
     owner: Uuid,
-    lease: Duration,
 ) -> Result<Option<ServerRow>, Error> {
     let row = sqlx::query_as!(
         ServerRow,
-        r#"UPDATE registry.server s
-           SET lease_owner = $3, lease_until = now() + make_interval(secs => $4)
-           WHERE team_id = $1 AND id = $2
-             AND (lease_owner = $3 OR lease_until IS NULL OR lease_until < now())
-           RETURNING team_id, name, id, transport AS "transport: _", defaults AS "defaults: _",
-                  credentials AS "credentials: _", state,
-                  last_error, last_seen_time, discovery_ms, server_version, protocol_version, rejected_tools,
-                  refresh_wanted, refresh_done, failures, 0::bigint AS "tool_count!",
-                  (extract(epoch FROM next_time - now()) * 1000)::bigint AS "due_in_ms!""#,
+        r#"SELECT team_id, name, id, transport AS "transport: _", defaults AS "defaults: _",
+                  credentials AS "credentials: _", state, last_error,
+                  last_seen_time, discovery_ms, server_version, protocol_version, rejected_tools,
+                  refresh_wanted, refresh_done, failures, answers, last_probe_time, next_time,
+                  0::bigint AS "tool_count!", 0::bigint AS "pending_count!",
+                  (extract(epoch FROM next_time - now()) * 1000)::bigint AS "due_in_ms!",
+                  (extract(epoch FROM next_probe_time - now()) * 1000)::bigint AS "probe_in_ms!"
+           FROM registry.server s WHERE team_id = $1 AND id = $2 AND lease_owner = $3"#,
         key.team_id,
         key.id,
         owner,
-        lease.as_secs_f64(),
     )
     .fetch_optional(pool)
     .await?;
@@ -280,92 +313,6 @@ pub(crate) async fn server_is_held(write: &mut Write, key: &ServerKey, owner: Uu
     .fetch_optional(&mut *write.transaction)
     .await?;
     Ok(row.is_some())
-}
-
-/// Writes what a discovery that worked said, and when the next one is due.
-pub(crate) async fn server_succeed(
-    pool: &PgPool,
-    key: &ServerKey,
-    owner: Uuid,
-    answered: i64,
-    next_in: Duration,
-    outcome: &Outcome,
-) -> Result<(), Error> {
-    sqlx::query!(
-        "WITH done AS (
-             UPDATE registry.server
-             SET state = 'healthy', last_error = '', failures = 0, last_seen_time = now(), discovery_ms = $6,
-                 server_version = $7, protocol_version = $8, rejected_tools = $9,
-                 refresh_done = greatest(refresh_done, $4), next_time = now() + make_interval(secs => $5)
-             WHERE team_id = $1 AND id = $2 AND lease_owner = $3 RETURNING id)
-         SELECT pg_notify($10, '') FROM done",
-        key.team_id,
-        key.id,
-        owner,
-        answered,
-        next_in.as_secs_f64(),
-        outcome.discovery_ms,
-        outcome.server_version,
-        outcome.protocol_version,
-        &outcome.rejected_tools,
-        CHANNEL,
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(())
-}
-
-/// Notes why one attempt failed. A server that never answered is unavailable from its first one on.
-pub(crate) async fn server_note_error(
-    pool: &PgPool,
-    key: &ServerKey,
-    owner: Uuid,
-    error: &str,
-) -> Result<(), Error> {
-    sqlx::query!(
-        "WITH noted AS (
-             UPDATE registry.server
-             SET last_error = $4, state = CASE state WHEN 'pending' THEN 'unavailable' ELSE state END
-             WHERE team_id = $1 AND id = $2 AND lease_owner = $3 RETURNING id)
-         SELECT pg_notify($5, '') FROM noted",
-        key.team_id,
-        key.id,
-        owner,
-        error,
-        CHANNEL,
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(())
-}
-
-/// Writes that a discovery failed for good, why, and when the next one is due.
-pub(crate) async fn server_fail(
-    pool: &PgPool,
-    key: &ServerKey,
-    owner: Uuid,
-    answered: i64,
-    next_in: Duration,
-    error: &str,
-) -> Result<(), Error> {
-    sqlx::query!(
-        "WITH done AS (
-             UPDATE registry.server
-             SET state = 'unavailable', last_error = $6, failures = failures + 1,
-                 refresh_done = greatest(refresh_done, $4), next_time = now() + make_interval(secs => $5)
-             WHERE team_id = $1 AND id = $2 AND lease_owner = $3 RETURNING id)
-         SELECT pg_notify($7, '') FROM done",
-        key.team_id,
-        key.id,
-        owner,
-        answered,
-        next_in.as_secs_f64(),
-        error,
-        CHANNEL,
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(())
 }
 
 /// Whether there is a server of this name.

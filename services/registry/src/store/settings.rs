@@ -106,8 +106,7 @@ pub(crate) async fn tool_statuses(
     names: &[String],
 ) -> Result<Vec<(String, String)>, Error> {
     let rows = sqlx::query!(
-        r#"SELECT name, CASE WHEN withdrawn THEN 'disabled' ELSE status END AS "status!"
-           FROM registry.tool WHERE team_id = $1 AND name = ANY($2)"#,
+        r#"SELECT name, effective_status AS "status!" FROM registry.tool WHERE team_id = $1 AND name = ANY($2)"#,
         team,
         names,
     )

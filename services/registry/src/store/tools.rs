@@ -6,11 +6,12 @@ use sqlx::{PgPool, types::Json};
 use types::{Category, UnknownWord};
 use uuid::Uuid;
 
+use super::{Pending, search::looking_up};
 use crate::{definition::Definition, settings::Settings};
 
 /// Most bytes of definitions and settings in one page, but for a single larger row: a client takes 4 MiB in
 /// all.
-const PAGE_BYTES: i64 = 3 * 1024 * 1024;
+pub(super) const PAGE_BYTES: i64 = 3 * 1024 * 1024;
 
 /// Whether a tool may be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,8 @@ pub(crate) struct ToolRow {
     pub name: String,
     pub digest: String,
     pub definition: String,
-    /// Disabled when the tool is withdrawn and quarantined when nobody approved it, whatever people decided.
+    /// Quarantined when nobody approved this version, and disabled when the tool is withdrawn, whatever people
+    /// decided.
     pub status: String,
     pub revision: i64,
     pub create_time: DateTime<Utc>,
@@ -61,6 +63,11 @@ pub(crate) struct ToolRow {
     pub settings: Option<Json<Settings>>,
     /// The revision that last changed the settings; 0 for the defaults.
     pub settings_revision: i64,
+    /// The MCP server whose discovery keeps it, and how that is.
+    pub server_name: Option<String>,
+    pub server_state: Option<String>,
+    /// A changed definition that waits for approval.
+    pub pending: Option<Json<Pending>>,
 }
 
 impl ToolRow {
@@ -93,6 +100,8 @@ pub(crate) struct Filter {
     pub capability: Option<String>,
     pub status: Option<ToolStatus>,
     pub provider: Option<String>,
+    /// Only tools of which a definition waits, new or changed.
+    pub pending: bool,
 }
 
 /// Where a watch stands: after this row, in order of revision.
@@ -110,9 +119,12 @@ pub(crate) async fn tool_find(pool: &PgPool, team: &str, name: &str) -> Result<O
         r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
                   s.settings AS "settings?: Json<Settings>",
                   coalesce(s.revision, 0) AS "settings_revision!",
-                  t.effective_status AS "status!"
+                  t.effective_status AS "status!", t.server_name,
+                  sv.state AS "server_state?",
+                  registry.pending_definition(t.team_id, t.pending_id) AS "pending?: Json<Pending>"
            FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
            LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
+           LEFT JOIN registry.server sv ON sv.team_id = t.team_id AND sv.name = t.server_name
            WHERE t.team_id = $1 AND t.name = $2"#,
         team,
         name,
@@ -122,6 +134,28 @@ pub(crate) async fn tool_find(pool: &PgPool, team: &str, name: &str) -> Result<O
     Ok(row)
 }
 
+/// The newest versions of the tools with these names, in no order.
+pub(crate) async fn tool_rows(pool: &PgPool, team: &str, names: &[String]) -> Result<Vec<ToolRow>, Error> {
+    let rows = sqlx::query_as!(
+        ToolRow,
+        r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
+                  s.settings AS "settings?: Json<Settings>",
+                  coalesce(s.revision, 0) AS "settings_revision!",
+                  t.effective_status AS "status!", t.server_name,
+                  sv.state AS "server_state?",
+                  registry.pending_definition(t.team_id, t.pending_id) AS "pending?: Json<Pending>"
+           FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
+           LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
+           LEFT JOIN registry.server sv ON sv.team_id = t.team_id AND sv.name = t.server_name
+           WHERE t.team_id = $1 AND t.name = ANY($2)"#,
+        team,
+        names,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows)
+}
+
 /// One version by its id.
 pub(crate) async fn tool_find_by_id(pool: &PgPool, team: &str, id: Uuid) -> Result<Option<ToolRow>, Error> {
     let row = sqlx::query_as!(
@@ -129,9 +163,13 @@ pub(crate) async fn tool_find_by_id(pool: &PgPool, team: &str, id: Uuid) -> Resu
         r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
                   s.settings AS "settings?: Json<Settings>",
                   coalesce(s.revision, 0) AS "settings_revision!",
-                  t.effective_status AS "status!"
+                  CASE WHEN w.state <> 'approved' THEN 'quarantined' ELSE t.effective_status END AS "status!", t.server_name,
+                  sv.state AS "server_state?",
+                  registry.pending_definition(t.team_id, t.pending_id) AS "pending?: Json<Pending>"
            FROM registry.version v JOIN registry.tool t ON t.team_id = v.team_id AND t.name = v.name
            LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
+           LEFT JOIN registry.server sv ON sv.team_id = t.team_id AND sv.name = t.server_name
+           LEFT JOIN registry.review w ON w.team_id = v.team_id AND w.version_id = v.id
            WHERE v.team_id = $1 AND v.id = $2"#,
         team,
         id,
@@ -153,9 +191,13 @@ pub(crate) async fn tool_find_version(
         r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
                   s.settings AS "settings?: Json<Settings>",
                   coalesce(s.revision, 0) AS "settings_revision!",
-                  t.effective_status AS "status!"
+                  CASE WHEN w.state <> 'approved' THEN 'quarantined' ELSE t.effective_status END AS "status!", t.server_name,
+                  sv.state AS "server_state?",
+                  registry.pending_definition(t.team_id, t.pending_id) AS "pending?: Json<Pending>"
            FROM registry.version v JOIN registry.tool t ON t.team_id = v.team_id AND t.name = v.name
            LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
+           LEFT JOIN registry.server sv ON sv.team_id = t.team_id AND sv.name = t.server_name
+           LEFT JOIN registry.review w ON w.team_id = v.team_id AND w.version_id = v.id
            WHERE v.team_id = $1 AND v.name = $2 AND v.version = $3"#,
         team,
         name,
@@ -169,7 +211,8 @@ pub(crate) async fn tool_find_version(
 /// Names of the tools that may be called.
 pub(crate) async fn tool_names(pool: &PgPool, team: &str) -> Result<Vec<String>, Error> {
     let names = sqlx::query_scalar!(
-        "SELECT name FROM registry.tool WHERE team_id = $1 AND NOT withdrawn AND status <> 'disabled'",
+        "SELECT name FROM registry.tool
+         WHERE team_id = $1 AND effective_status IN ('active', 'deprecated')",
         team,
     )
     .fetch_all(pool)
@@ -186,23 +229,30 @@ pub(crate) async fn tool_list(
     after: Option<&str>,
     limit: i64,
 ) -> Result<Vec<(ToolRow, bool)>, Error> {
+    let mut transaction = looking_up(pool).await?;
     let rows = sqlx::query!(
         r#"SELECT * FROM (
              SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
                     s.settings AS "settings?: Json<Settings>",
                     coalesce(s.revision, 0) AS "settings_revision!",
-                    t.effective_status AS "status!",
+                    t.effective_status AS "status!", t.server_name,
+                  sv.state AS "server_state?",
+                  registry.pending_definition(t.team_id, t.pending_id) AS "pending?: Json<Pending>",
                     sum(size.bytes) OVER (ORDER BY t.name) AS "bytes!", size.bytes AS "own_bytes!"
              FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
              LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
+             LEFT JOIN registry.server sv ON sv.team_id = t.team_id AND sv.name = t.server_name
              CROSS JOIN LATERAL (
                SELECT octet_length(v.definition) + coalesce(octet_length(s.settings::text), 0) AS bytes) size
              WHERE t.team_id = $1
-               AND ($2::text IS NULL OR t.name > $2)
+               AND t.name > coalesce($2, '')
                AND ($3::text IS NULL OR t.category = $3)
-               AND ($4::text IS NULL OR $4 = ANY(t.capabilities))
+               AND ($4::text IS NULL OR t.capabilities @> ARRAY[$4])
                AND ($5::text IS NULL OR t.effective_status = $5)
                AND ($6::text IS NULL OR t.provider = $6)
+               AND (NOT $9 OR t.pending_id IS NOT NULL OR NOT t.approved AND EXISTS (
+                 SELECT FROM registry.review w
+                 WHERE w.team_id = t.team_id AND w.version_id = t.newest_id AND w.state = 'pending'))
              ORDER BY t.name
              LIMIT $7) AS page
            WHERE "bytes!" - "own_bytes!" <= $8
@@ -215,9 +265,11 @@ pub(crate) async fn tool_list(
         filter.provider,
         limit,
         PAGE_BYTES,
+        filter.pending,
     )
-    .fetch_all(pool)
+    .fetch_all(&mut *transaction)
     .await?;
+    transaction.commit().await?;
     let rows = rows.into_iter().map(|row| {
         let fits = row.bytes <= PAGE_BYTES;
         let tool = ToolRow {
@@ -231,6 +283,9 @@ pub(crate) async fn tool_list(
             create_time: row.create_time,
             settings: row.settings,
             settings_revision: row.settings_revision,
+            server_name: row.server_name,
+            server_state: row.server_state,
+            pending: row.pending,
         };
         (tool, fits)
     });
@@ -248,9 +303,12 @@ pub(crate) async fn tool_list_of_server(
         ToolRow,
         r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
                   s.settings AS "settings?: Json<Settings>",
-                  coalesce(s.revision, 0) AS "settings_revision!", t.effective_status AS "status!"
+                  coalesce(s.revision, 0) AS "settings_revision!", t.effective_status AS "status!", t.server_name,
+                  sv.state AS "server_state?",
+                  registry.pending_definition(t.team_id, t.pending_id) AS "pending?: Json<Pending>"
            FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
            LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
+           LEFT JOIN registry.server sv ON sv.team_id = t.team_id AND sv.name = t.server_name
            WHERE t.team_id = $1 AND t.server_name = $2 AND NOT t.withdrawn
            ORDER BY t.name
            LIMIT $3"#,
@@ -275,9 +333,13 @@ pub(crate) async fn version_list(
         r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
                   s.settings AS "settings?: Json<Settings>",
                   coalesce(s.revision, 0) AS "settings_revision!",
-                  t.effective_status AS "status!"
+                  CASE WHEN w.state <> 'approved' THEN 'quarantined' ELSE t.effective_status END AS "status!", t.server_name,
+                  sv.state AS "server_state?",
+                  registry.pending_definition(t.team_id, t.pending_id) AS "pending?: Json<Pending>"
            FROM registry.version v JOIN registry.tool t ON t.team_id = v.team_id AND t.name = v.name
            LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
+           LEFT JOIN registry.server sv ON sv.team_id = t.team_id AND sv.name = t.server_name
+           LEFT JOIN registry.review w ON w.team_id = v.team_id AND w.version_id = v.id
            WHERE v.team_id = $1 AND v.name = $2
            ORDER BY v.revision DESC
            LIMIT $3"#,
@@ -302,9 +364,12 @@ pub(crate) async fn tools_after(
         r#"SELECT v.team_id, v.id, v.name, v.digest, v.definition, t.revision, v.create_time,
                   s.settings AS "settings?: Json<Settings>",
                   coalesce(s.revision, 0) AS "settings_revision!",
-                  t.effective_status AS "status!"
+                  t.effective_status AS "status!", t.server_name,
+                  sv.state AS "server_state?",
+                  registry.pending_definition(t.team_id, t.pending_id) AS "pending?: Json<Pending>"
            FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
            LEFT JOIN registry.tool_settings s ON s.team_id = t.team_id AND s.name = t.name
+           LEFT JOIN registry.server sv ON sv.team_id = t.team_id AND sv.name = t.server_name
            WHERE (t.revision, t.team_id, t.name) > ($1, $2, $3) AND ($4::text IS NULL OR t.team_id = $4)
            ORDER BY t.revision, t.team_id, t.name
            LIMIT $5"#,
@@ -317,23 +382,4 @@ pub(crate) async fn tools_after(
     .fetch_all(pool)
     .await?;
     Ok(rows)
-}
-
-/// Whether any version of a tool has this content.
-pub(crate) async fn content_exists(
-    pool: &PgPool,
-    team: &str,
-    name: &str,
-    content_digest: &str,
-) -> Result<bool, Error> {
-    let exists = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM registry.version
-                          WHERE team_id = $1 AND name = $2 AND content_digest = $3) AS "exists!""#,
-        team,
-        name,
-        content_digest,
-    )
-    .fetch_one(pool)
-    .await?;
-    Ok(exists)
 }

@@ -21,12 +21,12 @@ use tempfile::TempDir;
 use super::*;
 
 /// The files of one server program.
-struct Program {
+pub(super) struct Program {
     folder: TempDir,
 }
 
 impl Program {
-    fn new(content: &Value) -> Self {
+    pub(super) fn new(content: &Value) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("server.py"), include_str!("mcp_server.py")).unwrap();
         let program = Self { folder };
@@ -34,22 +34,22 @@ impl Program {
         program
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.folder.path().join("tools.json")
     }
 
     /// Replaced in one step: the server never reads half of it.
-    fn write(&self, content: &Value) {
+    pub(super) fn write(&self, content: &Value) {
         let new = self.folder.path().join("new.json");
         fs::write(&new, content.to_string()).unwrap();
         fs::rename(new, self.path()).unwrap();
     }
 
-    fn lists(&self) -> usize {
+    pub(super) fn lists(&self) -> usize {
         fs::read(Path::new(&format!("{}.listed", self.path().display()))).map_or(0, |bytes| bytes.len())
     }
 
-    fn request(&self, name: &str) -> RegisterServerRequest {
+    pub(super) fn request(&self, name: &str) -> RegisterServerRequest {
         let text = |path: PathBuf| path.to_str().unwrap().to_owned();
         let stdio = StdioTransport {
             command: "python3".into(),
@@ -67,39 +67,39 @@ impl Program {
     }
 }
 
-fn tool(name: &str) -> Value {
+pub(super) fn tool(name: &str) -> Value {
     json!({"name": name, "description": "Does it.", "inputSchema": {"type": "object"}})
 }
 
-fn listing(names: &[&str]) -> Value {
+pub(super) fn listing(names: &[&str]) -> Value {
     json!({"tools": names.iter().map(|name| tool(name)).collect::<Vec<_>>()})
 }
 
 impl Registry {
-    async fn add(&self, request: RegisterServerRequest) -> RegisterServerResponse {
+    pub(super) async fn add(&self, request: RegisterServerRequest) -> RegisterServerResponse {
         let request = request!(self, "team", request);
         self.client.clone().register_server(request).await.unwrap().into_inner()
     }
 
-    async fn refresh(&self, name: &str) -> Server {
+    pub(super) async fn refresh(&self, name: &str) -> Server {
         let request = request!(self, "team", RefreshServerRequest { name: name.into() });
         self.client.clone().refresh_server(request).await.unwrap().into_inner().server.unwrap()
     }
 
-    async fn server(&self, name: &str) -> Option<Server> {
+    pub(super) async fn server(&self, name: &str) -> Option<Server> {
         let request = request!(self, "team", ListServersRequest {});
         let servers = self.client.clone().list_servers(request).await.unwrap().into_inner().servers;
         servers.into_iter().find(|server| server.name == name)
     }
 
     /// Version and status of a tool.
-    async fn tool(&self, name: &str) -> (String, ToolStatus) {
+    pub(super) async fn tool(&self, name: &str) -> (String, ToolStatus) {
         let tool = self.get(name).await.unwrap();
         (tool.definition.clone().unwrap().version, tool.status())
     }
 
     /// Waits until a tool is as wanted.
-    async fn until(&self, name: &str, is_done: impl Fn(&Tool) -> bool) -> Tool {
+    pub(super) async fn until(&self, name: &str, is_done: impl Fn(&Tool) -> bool) -> Tool {
         let wait = async {
             loop {
                 if let Some(tool) = self.get(name).await.filter(|tool| is_done(tool)) {
@@ -178,7 +178,7 @@ async fn discovery_follows_what_the_server_offers() {
     changed["description"] = "Does it otherwise.".into();
     program.write(&json!({"tools": [changed, tool("c")]}));
     assert_eq!(registry.refresh("srv").await.tool_count, 2);
-    assert_eq!(registry.tool("srv.a").await, ("1.0.1".into(), ACTIVE));
+    assert_eq!(registry.tool("srv.a").await, ("1.0.0".into(), ACTIVE), "the change waits");
     assert_eq!(registry.tool("srv.b").await, ("1.0.0".into(), DISABLED));
     assert_eq!(registry.tool("srv.c").await, ("1.0.0".into(), ACTIVE));
 
@@ -197,7 +197,11 @@ async fn discovery_follows_what_the_server_offers() {
     registry.client.clone().register_tool(theirs).await.unwrap();
     program.write(&listing(&["b", "mine"]));
     let server = registry.refresh("srv").await;
-    assert!(server.rejected_tools[0].contains("registered by hand"), "{:?}", server.rejected_tools);
+    assert!(
+        server.rejected_tools[0].contains("registered by hand, as provided by toolcrib; MCP server srv"),
+        "{:?}",
+        server.rejected_tools
+    );
     assert_eq!(registry.get("srv.mine").await.unwrap().definition.unwrap().provider, "toolcrib");
     registry.stop().await;
 }
@@ -211,7 +215,8 @@ async fn settings_of_discovered_tools_stay_but_for_those_that_go_no_more() {
         json!({"tools": [tool]})
     };
     let program = Program::new(&reads("q", true));
-    let registry = registry(&config(), &database().await);
+    let all = Config { trust_policy: TrustPolicy::ApproveAll, ..config() };
+    let registry = registry(&all, &database().await);
     let trusted = ServerDefaults { trust_annotations: true, ..ServerDefaults::default() };
     let server = RegisterServerRequest { defaults: Some(trusted), ..program.request("srv") };
     let semantic =
@@ -296,7 +301,8 @@ async fn a_broken_server_is_told_and_delays_no_other() {
     exits.write(&listing(&["back"]));
     registry.until("exits.back", |tool| tool.status() == ACTIVE).await;
     let back = registry.server("exits").await.unwrap();
-    assert_eq!((back.state(), back.last_error.as_str()), (ServerState::Healthy, ""));
+    assert_eq!(back.state(), ServerState::Degraded, "it answers, and did not half of the times");
+    assert!(back.health < 0.8 && !back.last_error.is_empty(), "{back:?}");
     registry.stop().await;
 }
 
@@ -358,11 +364,10 @@ async fn one_process_discovers_a_server_and_another_takes_over() {
 
 #[tokio::test]
 async fn a_server_that_cannot_be_is_refused() {
-    let registry = registry(&Config { allow_stdio_servers: false, ..config() }, &database().await);
+    let registry = registry(&config(), &database().await);
     let program = Program::new(&listing(&[]));
     let empty = RegisterServerRequest { name: "Bad Name".into(), ..RegisterServerRequest::default() };
     for (request, fields) in [
-        (program.request("srv"), vec!["transport.stdio"]),
         (empty, vec!["name", "transport"]),
         (
             RegisterServerRequest {
@@ -373,7 +378,7 @@ async fn a_server_that_cannot_be_is_refused() {
                 }),
                 ..program.request("srv.x")
             },
-            vec!["name", "transport.stdio", "defaults.timeout_ms", "defaults.capabilities"],
+            vec!["name", "defaults.timeout_ms", "defaults.capabilities"],
         ),
     ] {
         let status =

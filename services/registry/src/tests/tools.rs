@@ -6,7 +6,7 @@ use ::rpc::{ErrorReason, reason_of};
 use prost_types::{Struct, Value, value};
 use proto::{
     registry::v1::{
-        GetToolRequest, HttpBinding, ListToolVersionsRequest, ListToolsRequest, McpBinding,
+        ChangeKind, GetToolRequest, HttpBinding, ListToolVersionsRequest, ListToolsRequest, McpBinding,
         RegisterToolRequest, RegisterToolResponse, SetToolStatusRequest, ToolStatus, binding::Kind,
         get_tool_request::Key,
     },
@@ -55,28 +55,57 @@ async fn a_version_never_changes_and_the_same_again_is_the_same() {
     let changed = ToolDefinition { description: "Tells the weather!".into(), ..definition("weather") };
     let second = register(&registry, "team", changed.clone()).await;
     assert!(second.created);
-    assert_eq!(version(&second), "1.1.0");
+    assert_eq!(version(&second), "1.0.1");
+    assert_eq!(second.changes.len(), 1, "{:?}", second.changes);
+    assert_eq!(
+        (second.changes[0].kind(), second.changes[0].path.as_str()),
+        (ChangeKind::Patch, "/description")
+    );
     assert_ne!(second.tool.as_ref().unwrap().digest, tool.digest);
     let limits = ToolDefinition { timeout_ms: 5_000, ..changed.clone() };
     let third = register(&registry, "team", limits).await;
-    assert_eq!((third.created, version(&third)), (true, "1.2.0"));
+    assert_eq!((third.created, version(&third)), (true, "1.0.2"));
     assert_eq!(third.tool.unwrap().digest, second.tool.unwrap().digest, "a limit steers nobody");
 
     let taken = ToolDefinition { version: "1.0.0".into(), ..changed.clone() };
     let (reason, message) = refuse(&registry, registration(taken)).await;
     assert_eq!(reason, Some(ErrorReason::AlreadyExists));
     assert!(message.contains("the definition of a version never changes"), "{message}");
-    let old = ToolDefinition { version: "1.1.5".into(), ..changed.clone() };
+    let old = ToolDefinition { version: "1.0.1-rc.1".into(), ..changed.clone() };
     let (reason, message) = refuse(&registry, registration(old)).await;
     assert_eq!(reason, Some(ErrorReason::InvalidRequest));
-    assert!(message.contains("definition.version") && message.contains("1.2.0"), "{message}");
+    assert!(message.contains("definition.version") && message.contains("1.0.2"), "{message}");
     let jump = ToolDefinition { version: "3.0.0-rc.1".into(), ..changed };
     assert_eq!(version(&register(&registry, "team", jump).await), "3.0.0-rc.1");
 
     let request = request!(registry, "team", ListToolVersionsRequest { name: "weather".into() });
     let versions = registry.client.clone().list_tool_versions(request).await.unwrap().into_inner().tools;
     let versions: Vec<_> = versions.into_iter().map(|tool| tool.definition.unwrap().version).collect();
-    assert_eq!(versions, ["3.0.0-rc.1", "1.2.0", "1.1.0", "1.0.0"]);
+    assert_eq!(versions, ["3.0.0-rc.1", "1.0.2", "1.0.1", "1.0.0"]);
+    registry.stop().await;
+}
+
+#[tokio::test]
+async fn the_kind_of_change_decides_the_next_version() {
+    let registry = registry(&config(), &database().await);
+    register(&registry, "team", definition("weather")).await;
+    let with = |schema: &str| ToolDefinition { input_schema_json: schema.into(), ..definition("weather") };
+    let wider = r#"{"type":"object","properties":{"city":{"type":"string"},"unit":{"type":"string"}}}"#;
+    let added = register(&registry, "team", with(wider)).await;
+    assert_eq!((version(&added), added.changes[0].kind()), ("1.1.0", ChangeKind::Addition));
+    assert_eq!(added.changes[0].path, "/input_schema/properties/unit");
+    let narrower = with(
+        r#"{"type":"object","properties":{"city":{"type":"string"},"unit":{"type":"string"}},"required":["city"]}"#,
+    );
+    let small = ToolDefinition { version: "1.9.0".into(), ..narrower.clone() };
+    let (reason, message) = refuse(&registry, registration(small)).await;
+    assert_eq!(reason, Some(ErrorReason::InvalidRequest));
+    for says in ["definition.version", "city is required now", "/input_schema/required", "2.0.0"] {
+        assert!(message.contains(says), "{says} in {message}");
+    }
+    let broken = register(&registry, "team", narrower).await;
+    assert_eq!((version(&broken), broken.changes[0].kind()), ("2.0.0", ChangeKind::Breaking));
+    assert_eq!(broken.changes[0].after_json, "\"city\"");
     registry.stop().await;
 }
 
@@ -158,7 +187,7 @@ async fn a_tool_is_found_by_id_name_and_version_in_its_team_only() {
     for (team, key, version, says) in [
         ("other", name(), "", "no tool"),
         ("other", Key::Id(first.id.clone()), "", "no tool"),
-        ("team", name(), "9.9.9", "newest is 1.1.0"),
+        ("team", name(), "9.9.9", "newest is 1.0.1"),
         ("team", Key::Name("weather_reprot".into()), "", "did you mean weather_report?"),
     ] {
         let status = get(team, key, version).await.unwrap_err();
@@ -281,6 +310,6 @@ async fn two_who_register_at_once_make_one_version_each_or_the_same() {
         versions.push(version(&task.await.unwrap()).to_owned());
     }
     versions.sort_unstable();
-    assert_eq!(versions, ["1.1.0", "1.2.0", "1.3.0", "1.4.0", "1.5.0", "1.6.0"]);
+    assert_eq!(versions, ["1.0.1", "1.0.2", "1.0.3", "1.0.4", "1.0.5", "1.0.6"]);
     registry.stop().await;
 }

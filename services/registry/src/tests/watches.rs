@@ -14,9 +14,18 @@ async fn watch(
     registry: &Registry,
     team: Option<&str>,
 ) -> impl Stream<Item = WatchToolsResponse> + Unpin + use<> {
+    watch_from(registry, team, 0).await
+}
+
+async fn watch_from(
+    registry: &Registry,
+    team: Option<&str>,
+    from_revision: i64,
+) -> impl Stream<Item = WatchToolsResponse> + Unpin + use<> {
+    let message = WatchToolsRequest { from_revision };
     let request = match team {
-        Some(team) => request!(registry, team, WatchToolsRequest::default()),
-        None => registry.outgoing.own_request(Duration::from_mins(1), WatchToolsRequest::default()),
+        Some(team) => request!(registry, team, message),
+        None => registry.outgoing.own_request(Duration::from_mins(1), message),
     };
     let events = registry.client.clone().watch_tools(request).await.unwrap().into_inner();
     events.map(|event| event.expect("the watch goes on"))
@@ -197,5 +206,41 @@ async fn lost_news_loses_no_change() {
         assert_eq!(until(&mut events, after).await.0, ["team/t"]);
     }
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    registry.stop().await;
+}
+
+#[tokio::test]
+async fn a_watch_that_is_taken_up_again_gives_what_changed_since() {
+    let registry = registry(&config(), &database().await);
+    for n in 0..100 {
+        register(&registry, "team", &format!("t{n}"), "").await;
+    }
+    let known = {
+        let mut events = watch(&registry, Some("team")).await;
+        snapshot(&mut events).await.1
+    };
+    assert_eq!(
+        snapshot(&mut watch_from(&registry, Some("team"), known).await).await,
+        (0, known),
+        "nothing new"
+    );
+    register(&registry, "team", "t3", "changed").await;
+    register(&registry, "other", "theirs", "").await;
+    let last = register(&registry, "team", "t100", "").await;
+    let mut resumed = watch_from(&registry, Some("team"), known).await;
+    assert_eq!(until(&mut resumed, last).await.0, ["team/t3", "team/t100"]);
+    assert_eq!(snapshot(&mut watch_from(&registry, None, known).await).await, (3, last));
+    assert_eq!(
+        snapshot(&mut watch_from(&registry, None, last - 1).await).await,
+        (1, last),
+        "not what is known"
+    );
+
+    // A later revision than there is is of another history: everything is sent, up to where this one is.
+    assert_eq!(snapshot(&mut watch_from(&registry, Some("team"), last + 50).await).await, (101, last));
+    let wrong = request!(registry, "team", WatchToolsRequest { from_revision: -1 });
+    let status = registry.client.clone().watch_tools(wrong).await.unwrap_err();
+    assert_eq!(::rpc::reason_of(&status), Some(::rpc::ErrorReason::InvalidRequest));
+    assert!(status.message().contains("from_revision"), "{}", status.message());
     registry.stop().await;
 }

@@ -118,7 +118,8 @@ impl House {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let outgoing = Outgoing::new("selector", key.clone());
         // The scenarios fill the catalog themselves: its feed is never run.
-        let (catalog, _) = Catalog::new(permissions.clone(), outgoing.clone(), stop.clone());
+        let (catalog, _) =
+            Catalog::new(permissions.clone(), outgoing.clone(), Duration::from_hours(1), stop.clone());
         let parts = Parts {
             database: database.clone(),
             catalog: catalog.clone(),

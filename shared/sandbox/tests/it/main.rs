@@ -5,6 +5,7 @@
 
 mod analyzer;
 mod bombs;
+mod code_analysis;
 mod escapes;
 mod lifecycle;
 mod neighbours;

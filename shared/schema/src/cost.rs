@@ -5,6 +5,8 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use crate::fault::step;
+
 /// Most subschemas that may apply to one and the same value.
 const MAX_LOOKS: u64 = 10_000;
 /// Longest chain of subschemas that apply to the same value.
@@ -16,11 +18,11 @@ const SINGLES: [&str; 4] = ["not", "if", "then", "else"];
 const MAPS: [&str; 2] = ["dependentSchemas", "dependencies"];
 const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 
-/// Whether validating by a schema takes a bearable number of steps a value.
-pub(crate) fn is_bearable(schema: &Value) -> bool {
+/// JSON pointer of the first place by which validating takes too many steps a value.
+pub(crate) fn unbearable(schema: &Value) -> Option<String> {
     let mut cost = Cost { root: schema, anchors: HashMap::new(), known: HashMap::new() };
     cost.collect_anchors(schema);
-    cost.is_bearable(schema)
+    cost.unbearable(schema)
 }
 
 struct Cost<'a> {
@@ -44,8 +46,19 @@ impl<'a> Cost<'a> {
     }
 
     /// Every object may be a schema: those that are not cost nothing to count.
-    fn is_bearable(&mut self, schema: &'a Value) -> bool {
-        self.looks(schema, 0) <= MAX_LOOKS && children(schema).all(|inner| self.is_bearable(inner))
+    fn unbearable(&mut self, schema: &'a Value) -> Option<String> {
+        if self.looks(schema, 0) > MAX_LOOKS {
+            return Some(String::new());
+        }
+        match schema {
+            Value::Array(items) => {
+                items.iter().enumerate().find_map(|(n, item)| Some(format!("/{n}{}", self.unbearable(item)?)))
+            }
+            Value::Object(members) => members
+                .iter()
+                .find_map(|(name, member)| Some(format!("{}{}", step(name), self.unbearable(member)?))),
+            _ => None,
+        }
     }
 
     fn looks(&mut self, schema: &'a Value, chain: usize) -> u64 {
@@ -86,7 +99,7 @@ fn children(value: &Value) -> Box<dyn Iterator<Item = &Value> + '_> {
 }
 
 /// Undoes the percent-encoding of a fragment (RFC 6901, section 6).
-fn decoded(pointer: &str) -> String {
+pub(crate) fn decoded(pointer: &str) -> String {
     let mut text = Vec::new();
     let mut rest = pointer.as_bytes();
     while let [first, after @ ..] = rest {
@@ -121,8 +134,8 @@ mod tests {
         let spellings: [fn(usize) -> String; 3] =
             [|n| format!("#/$defs/l{n}"), |n| format!("#/%24defs/l{n}"), |n| format!("#a{n}")];
         for spelling in spellings {
-            assert!(!is_bearable(&branching(60, spelling)), "{}", spelling(0));
-            assert!(is_bearable(&branching(8, spelling)), "{}", spelling(0));
+            assert!(unbearable(&branching(60, spelling)).is_some(), "{}", spelling(0));
+            assert_eq!(unbearable(&branching(8, spelling)), None, "{}", spelling(0));
         }
     }
 
@@ -133,7 +146,7 @@ mod tests {
         let wide = json!({"properties": properties, "$defs": {"text": {"anyOf": [{}, {"type": "string"}]}}});
         let tree = json!({"properties": {"child": {"$ref": "#"}}, "allOf": [{"$ref": "#"}, true]});
         for schema in [wide, tree, json!(true), json!({"enum": [{"allOf": "not a schema"}]})] {
-            assert!(is_bearable(&schema));
+            assert_eq!(unbearable(&schema), None);
         }
     }
 }

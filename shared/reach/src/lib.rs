@@ -1,5 +1,6 @@
 //! Which addresses a tool may reach. A name is resolved once a connection, its addresses are checked, and the
-//! connection goes to a checked address. Must never let an address through by its spelling.
+//! connection goes to a checked address. Must never let an address through by its spelling, nor connect anywhere
+//! itself.
 
 use std::{
     fmt, io,
@@ -11,8 +12,6 @@ use futures_util::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
-use crate::outcome::{ToolError, ToolErrorCode};
-
 /// Ports of other protocols, which an HTTP request could be made to speak to ("bad ports" of the Fetch
 /// standard, section 2.9, port blocking).
 const BAD_PORTS: [u16; 84] = [
@@ -23,14 +22,14 @@ const BAD_PORTS: [u16; 84] = [
 ];
 
 /// Finds the addresses of a name. The system's resolver, or one that a test controls.
-pub(crate) trait Lookup: Send + Sync + fmt::Debug {
+pub trait Lookup: Send + Sync + fmt::Debug {
     /// Every address of the name, in the order in which they are to be tried.
     fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
 }
 
 /// The system's resolver.
 #[derive(Debug)]
-pub(crate) struct SystemLookup;
+pub struct SystemLookup;
 
 impl Lookup for SystemLookup {
     fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
@@ -42,7 +41,7 @@ impl Lookup for SystemLookup {
 
 /// How far a tool may reach.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Reach {
+pub enum Reach {
     /// The addresses for which this holds, under names and on ports of the public internet.
     Only(fn(IpAddr) -> bool),
     /// Any address.
@@ -51,7 +50,7 @@ pub(crate) enum Reach {
 
 impl Reach {
     /// Globally reachable addresses.
-    pub(crate) const PUBLIC: Self = Self::Only(is_public);
+    pub const PUBLIC: Self = Self::Only(is_public);
 
     fn covers(self, address: IpAddr) -> bool {
         match self {
@@ -60,9 +59,11 @@ impl Reach {
         }
     }
 
+    /// Refuses an address by what it says itself: its scheme, user, port and host.
+    ///
     /// An address in the URL itself never reaches the resolver, so it is checked here. `Url` has turned the
     /// decimal, octal and hexadecimal forms into plain addresses already (WHATWG URL, host parsing).
-    pub(crate) fn check(self, url: &Url) -> Result<(), ToolError> {
+    pub fn check(self, url: &Url) -> Result<(), Refused> {
         if !matches!(url.scheme(), "http" | "https") {
             return refused(format!("only http and https addresses may be reached, not {}", url.scheme()));
         }
@@ -91,8 +92,8 @@ impl Reach {
     }
 }
 
-fn refused(message: String) -> Result<(), ToolError> {
-    Err(ToolError::new(ToolErrorCode::AddressRefused, message))
+fn refused(message: String) -> Result<(), Refused> {
+    Err(Refused(message))
 }
 
 /// Names that stand for the machine itself, whatever a resolver says (RFC 6761, section 6.3).
@@ -103,37 +104,53 @@ fn is_local_name(name: &str) -> bool {
 
 /// Resolves names to the addresses that may be reached, and to nothing else.
 #[derive(Debug, Clone)]
-pub(crate) struct Guard {
+pub struct Guard {
+    /// How far.
     pub reach: Reach,
+    /// Who says what a name stands for.
     pub lookup: Arc<dyn Lookup>,
 }
 
-/// A name all of whose addresses are off limits.
-#[derive(Debug, thiserror::Error)]
-#[error("{0} has no public address; this tool may reach public ones only")]
-pub(crate) struct Refused(String);
+/// An address that is off limits, or a name all of whose addresses are; the text says why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(String);
+
+impl Guard {
+    /// The system's resolver, and this reach.
+    pub fn system(reach: Reach) -> Self {
+        Self { reach, lookup: Arc::new(SystemLookup) }
+    }
+
+    /// The addresses of a name that may be reached, in the order in which they are to be tried. Fails by
+    /// [`Refused`] where there is none among those it has, and by the resolver's error.
+    pub async fn addresses(
+        &self,
+        name: &str,
+    ) -> Result<Vec<IpAddr>, Box<dyn std::error::Error + Send + Sync>> {
+        let found = self.lookup.lookup(name).await?;
+        let allowed: Vec<IpAddr> = found.into_iter().filter(|address| self.reach.covers(*address)).collect();
+        if allowed.is_empty() {
+            let told = format!("{name} has no public address; this tool may reach public ones only");
+            return Err(Refused(told).into());
+        }
+        Ok(allowed)
+    }
+}
 
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
-        let Self { reach, lookup } = self.clone();
+        let guard = self.clone();
         Box::pin(async move {
-            let found = lookup.lookup(name.as_str()).await?;
+            let allowed = guard.addresses(name.as_str()).await?;
             // The port is the URL's.
-            let allowed: Vec<SocketAddr> = found
-                .into_iter()
-                .filter(|address| reach.covers(*address))
-                .map(|address| SocketAddr::new(address, 0))
-                .collect();
-            if allowed.is_empty() {
-                return Err(Refused(name.as_str().to_owned()).into());
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
+            Ok(Box::new(allowed.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs)
         })
     }
 }
 
 /// Whether an address is globally reachable, by the IANA special-purpose address registries.
-pub(crate) fn is_public(address: IpAddr) -> bool {
+pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),

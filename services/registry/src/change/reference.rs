@@ -1,0 +1,139 @@
+//! References within a schema: to its own parts, by JSON pointer. Never follows any other, and never without a
+//! bound.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+
+use super::words;
+
+/// Most references that lead to each other, one after the other.
+const MAX_HOPS: usize = 32;
+
+/// Two schemas whole, in which references lead somewhere.
+#[derive(Clone, Copy)]
+pub(super) struct Pair<'a> {
+    pub before: &'a Value,
+    pub after: &'a Value,
+}
+
+impl<'a> Pair<'a> {
+    /// What a reference of the first leads to.
+    pub(super) fn old(self, reference: &str) -> Option<&'a Value> {
+        target(self.before, reference)
+    }
+
+    /// What a reference of the second leads to.
+    pub(super) fn new(self, reference: &str) -> Option<&'a Value> {
+        target(self.after, reference)
+    }
+
+    /// Whether what a value refers to, at any distance, is written the same in both.
+    pub(super) fn refer_to_the_same(self, value: &Value) -> bool {
+        let mut seen = HashSet::new();
+        let mut left = Vec::new();
+        let mut is_known = true;
+        collect(value, &mut left, &mut is_known);
+        while let Some(reference) = left.pop() {
+            if !seen.insert(reference.clone()) {
+                continue;
+            }
+            match (self.old(&reference), self.new(&reference)) {
+                (Some(old), Some(new)) if old == new => collect(old, &mut left, &mut is_known),
+                _ => return false,
+            }
+        }
+        is_known || self.before == self.after
+    }
+}
+
+fn target<'a>(root: &'a Value, reference: &str) -> Option<&'a Value> {
+    let mut reference = reference.to_owned();
+    for _ in 0..MAX_HOPS {
+        let pointer = reference.strip_prefix('#')?;
+        let target = root.pointer(&decoded(pointer)?)?;
+        // A schema that is a reference and nothing else stands for what it refers to.
+        match target.as_object().filter(|keywords| keywords.len() == 1).and_then(of) {
+            Some(next) => next.clone_into(&mut reference),
+            None => return Some(target),
+        }
+    }
+    None
+}
+
+/// A pointer in a fragment is percent-encoded (RFC 6901, section 6).
+fn decoded(pointer: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(pointer.len());
+    let mut rest = pointer.as_bytes();
+    while let [first, tail @ ..] = rest {
+        match (first, tail) {
+            (b'%', [high, low, tail @ ..]) => {
+                let digits = [*high, *low];
+                bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+                rest = tail;
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// The reference that a schema is.
+pub(super) fn of(schema: &Map<String, Value>) -> Option<&str> {
+    schema.get("$ref").and_then(Value::as_str)
+}
+
+/// What stands beside the reference.
+pub(super) fn without(schema: &Map<String, Value>) -> Map<String, Value> {
+    schema.iter().filter(|(keyword, _)| *keyword != "$ref").map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+/// What a reference leads to and what stands beside it as one schema; `None` where they say different things of
+/// the same.
+pub(super) fn merged(schema: &Map<String, Value>, target: &Value) -> Option<Value> {
+    let beside = without(schema);
+    let Some(target) = target.as_object() else {
+        return beside.keys().all(|keyword| words::are(keyword)).then(|| target.clone());
+    };
+    let mut merged = target.clone();
+    for (keyword, value) in beside {
+        if !words::are(&keyword) && merged.contains_key(&keyword) {
+            return None;
+        }
+        merged.insert(keyword, value);
+    }
+    Some(Value::Object(merged))
+}
+
+/// Whether anything within refers to something.
+pub(super) fn has_any(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(has_any),
+        Value::Object(members) => members.iter().any(|(name, member)| is_reference(name) || has_any(member)),
+        _ => false,
+    }
+}
+
+fn is_reference(keyword: &str) -> bool {
+    matches!(keyword, "$ref" | "$dynamicRef" | "$recursiveRef")
+}
+
+/// Every reference within; `is_known` becomes false where one is not by pointer.
+fn collect(value: &Value, found: &mut Vec<String>, is_known: &mut bool) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| collect(item, found, is_known)),
+        Value::Object(members) => {
+            for (name, member) in members {
+                match (name.as_str(), member) {
+                    ("$ref", Value::String(reference)) => found.push(reference.clone()),
+                    (name, Value::String(_)) if is_reference(name) => *is_known = false,
+                    _ => collect(member, found, is_known),
+                }
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,190 @@
+//! Keeps a credential, or the next version of one. A secret that a token is fetched with is tried before it is used:
+//! one that does not work replaces none.
+
+use ::rpc::FieldViolation;
+use chrono::{DateTime, Utc};
+
+use super::{
+    Credentials, certificate,
+    check::{self, violation},
+    envelope::Owner,
+    list::Credential,
+    rotation::{Rotation, Source},
+    sealed,
+    secret::{Kind, Secret},
+    source::Wanted,
+};
+use crate::{
+    Error,
+    store::{self, CredentialWrite},
+};
+
+/// Most credentials of a team.
+const MAX_CREDENTIALS: i64 = 1_000;
+
+/// What is to be kept.
+pub(crate) struct Offer {
+    pub name: String,
+    /// `None`: the source gives it.
+    pub secret: Option<Secret>,
+    pub expire_time: Option<DateTime<Utc>>,
+    /// `None`: as before.
+    pub rotation: Option<Rotation>,
+}
+
+/// A version that is to be added.
+pub(super) struct Next {
+    pub team: String,
+    pub name: String,
+    pub secret: Secret,
+    pub expire_time: Option<DateTime<Utc>>,
+    /// Whether a credential that is not there is made, and how it is rotated from now on.
+    pub put: Option<Option<Rotation>>,
+}
+
+impl Credentials {
+    /// Keeps a credential, or the next version of it.
+    pub(crate) async fn put(&self, team: &str, offer: Offer) -> Result<Credential, Error> {
+        self.0.keys.keys()?;
+        let mut wrong: Vec<FieldViolation> = check::name(&offer.name).into_iter().collect();
+        wrong.extend(offer.rotation.iter().flat_map(|rotation| self.rotation(rotation)));
+        if !wrong.is_empty() {
+            return Err(Error::Invalid(wrong));
+        }
+        let (this, team) = (self.clone(), team.to_owned());
+        self.detached(async move {
+            let secret = match offer.secret {
+                Some(secret) => secret,
+                None => this.first(&team, &offer.name, offer.rotation.as_ref()).await?,
+            };
+            let (name, expire_time) = (offer.name, offer.expire_time);
+            let next = Next {
+                team: team.clone(),
+                name: name.clone(),
+                secret,
+                expire_time,
+                put: Some(offer.rotation),
+            };
+            this.add(next).await?;
+            this.find(&team, &name).await
+        })
+        .await
+    }
+
+    fn rotation(&self, rotation: &Rotation) -> Vec<FieldViolation> {
+        let mut wrong = rotation.check();
+        if wrong.is_empty()
+            && let Source::Url(url) = &rotation.source
+            && let Err(told) = self.0.outside.check(url)
+        {
+            wrong.push(violation("rotation.url", told));
+        }
+        wrong
+    }
+
+    async fn first(&self, team: &str, name: &str, rotation: Option<&Rotation>) -> Result<Secret, Error> {
+        let known = store::credential_find(self.0.database.pool()?, team, name).await?;
+        let version = known.as_ref().map_or(1, |known| known.last_version + 1);
+        let source =
+            rotation.or(known.as_ref().map(|known| &known.rotation)).map(|rotation| &rotation.source);
+        let source = source.unwrap_or(&Source::Operator);
+        let asked = self.ask(source, Wanted { team, name, version }).await;
+        asked.map_err(|told| Error::invalid("secret", format!("is not given: {told}")))
+    }
+
+    /// Adds a version and lets it be used; gives its number.
+    pub(super) async fn add(&self, next: Next) -> Result<i32, Error> {
+        let kind = next.secret.kind();
+        let expire_time = self.checked(&next.secret, next.expire_time)?;
+        let (team, name) = (next.team.as_str(), next.name.as_str());
+        let mut write = self.begin(team, name, kind, next.put.is_some()).await?;
+        let Some(row) = &write.row else { return Err(Error::CredentialNotFound(name.to_owned())) };
+        let (version, stored) = (row.last_version + 1, row.rotation.clone());
+        let rotation = next.put.clone().flatten();
+        let keys = self.0.keys.keys()?;
+        let owner = Owner { team, name, version, kind };
+        write.add(&sealed::seal(&keys, owner, next.secret, expire_time)?).await?;
+        if kind.fetches() {
+            write.commit().await?;
+            let tried = self.try_out(team, name, version).await;
+            write = CredentialWrite::begin(self.0.database.pool()?, team, name).await?;
+            if let Err(error) = tried {
+                write.discard(version).await?;
+                write.commit().await?;
+                return Err(error);
+            }
+        }
+        let rotation =
+            rotation.unwrap_or_else(|| write.row.as_ref().map_or(stored, |row| row.rotation.clone()));
+        write.define(kind, &rotation).await?;
+        let is_used = write.activate(version, &rotation).await?;
+        write.commit().await?;
+        tracing::info!(team, credential = name, version, kind = kind.as_str(), is_used, "credential kept");
+        Ok(version)
+    }
+
+    /// Locks a credential of this kind, which is made if it may be.
+    async fn begin(
+        &self,
+        team: &str,
+        name: &str,
+        kind: Kind,
+        may_make: bool,
+    ) -> Result<CredentialWrite, Error> {
+        let pool = self.0.database.pool()?;
+        let mut write = CredentialWrite::begin(pool, team, name).await?;
+        if write.row.is_none() && may_make {
+            if write.count().await? >= MAX_CREDENTIALS {
+                let told =
+                    format!("would be one credential more than the {MAX_CREDENTIALS} that a team may have");
+                return Err(Error::invalid("name", told));
+            }
+            write.create(kind).await?;
+        }
+        let Some(row) = write.row.clone() else { return Err(Error::CredentialNotFound(name.to_owned())) };
+        if row.kind != kind {
+            // What is sealed is bound to its kind, so that of a version that lives may not change.
+            if !may_make || write.is_live().await? {
+                let told = format!("is of kind {}; {name} is of kind {}", kind.as_str(), row.kind.as_str());
+                return Err(Error::invalid("secret", told));
+            }
+            write.define(kind, &row.rotation).await?;
+        }
+        Ok(write)
+    }
+
+    /// When a secret that is fit to be kept ends.
+    fn checked(
+        &self,
+        secret: &Secret,
+        expire_time: Option<DateTime<Utc>>,
+    ) -> Result<Option<DateTime<Utc>>, Error> {
+        let mut wrong = check::secret(secret);
+        let asked = match secret {
+            Secret::OAuth2Client(client) => Some(("secret.oauth2_client.token_url", &client.token_url)),
+            Secret::OAuth2Refresh(refresh) => Some(("secret.oauth2_refresh.token_url", &refresh.token_url)),
+            Secret::ApiKey(_) | Secret::Basic(_) | Secret::MutualTls(_) => None,
+        };
+        if wrong.is_empty()
+            && let Some((field, url)) = asked
+            && let Err(told) = self.0.outside.check(url)
+        {
+            wrong.push(violation(field, told));
+        }
+        let mut end = expire_time;
+        if let Secret::MutualTls(pair) = secret {
+            match certificate::end_of(pair) {
+                Ok(certified) if certified <= Utc::now() => {
+                    let told = format!("ended on {}", certified.format("%F"));
+                    wrong.push(violation("secret.mutual_tls.certificate_pem", told));
+                }
+                Ok(certified) => end = Some(end.map_or(certified, |given| given.min(certified))),
+                Err(violation) => wrong.push(violation),
+            }
+        }
+        if expire_time.is_some_and(|end| end <= Utc::now()) {
+            wrong.push(violation("expire_time", "must be in the future"));
+        }
+        if wrong.is_empty() { Ok(end) } else { Err(Error::Invalid(wrong)) }
+    }
+}

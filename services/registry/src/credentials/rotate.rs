@@ -1,0 +1,91 @@
+//! Gives a credential its next version: because someone asks for it, or because its time has come.
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    Credentials, check,
+    envelope::Owner,
+    list::Credential,
+    put::Next,
+    rotation::State,
+    sealed,
+    secret::Secret,
+    source::{Ungiven, Wanted},
+};
+use crate::{
+    Error,
+    store::{self, CredentialRow, DueRotation},
+};
+
+impl Credentials {
+    /// Gives a credential its next version, now; without a secret, its source gives it.
+    pub(crate) async fn rotate(
+        &self,
+        team: &str,
+        name: String,
+        secret: Option<Secret>,
+        expire_time: Option<DateTime<Utc>>,
+    ) -> Result<Credential, Error> {
+        self.0.keys.keys()?;
+        if let Some(wrong) = check::name(&name) {
+            return Err(Error::Invalid(vec![wrong]));
+        }
+        let (this, team) = (self.clone(), team.to_owned());
+        self.detached(async move {
+            let secret = match secret {
+                Some(secret) => secret,
+                None => {
+                    let asked = this.next_of(&team, &this.row(&team, &name).await?).await;
+                    asked.map_err(|told| match told {
+                        Ungiven::Operator => Error::invalid("secret", format!("is not given: {told}")),
+                        Ungiven::Source(_) => this.ungiven(&name, &told),
+                    })?
+                }
+            };
+            let next = Next { team: team.clone(), name: name.clone(), secret, expire_time, put: None };
+            this.add(next).await?;
+            this.find(&team, &name).await
+        })
+        .await
+    }
+
+    /// Rotates what is due from its source; gives whether the source had something new.
+    pub(super) async fn rotate_due(&self, due: &DueRotation) -> Result<bool, Error> {
+        let (team, name) = (due.team_id.as_str(), due.name.as_str());
+        let row = self.row(team, name).await?;
+        let secret = self.next_of(team, &row).await.map_err(|told| self.ungiven(name, &told))?;
+        if self.is_known(team, &row, &secret).await? {
+            return Ok(false);
+        }
+        let next = Next { team: team.into(), name: name.into(), secret, expire_time: None, put: None };
+        self.add(next).await?;
+        Ok(true)
+    }
+
+    async fn row(&self, team: &str, name: &str) -> Result<CredentialRow, Error> {
+        let row = store::credential_find(self.0.database.pool()?, team, name).await?;
+        row.ok_or_else(|| Error::CredentialNotFound(name.to_owned()))
+    }
+
+    async fn next_of(&self, team: &str, row: &CredentialRow) -> Result<Secret, Ungiven> {
+        let wanted = Wanted { team, name: &row.name, version: row.last_version + 1 };
+        self.ask(&row.rotation.source, wanted).await
+    }
+
+    /// Whether the version in use came from the same secret.
+    async fn is_known(&self, team: &str, row: &CredentialRow, secret: &Secret) -> Result<bool, Error> {
+        let live = store::version_live(self.0.database.pool()?, team, &row.name, None).await?;
+        let Some(active) = live.iter().find(|live| live.state == State::Active) else { return Ok(false) };
+        let owner =
+            Owner { team, name: &row.name, version: active.version, kind: sealed::kind(&active.kind)? };
+        Ok(sealed::open(&*self.keys_for(&active.key_id)?, owner, active)?.plain.is_from(secret))
+    }
+
+    fn ungiven(&self, name: &str, told: &Ungiven) -> Error {
+        Error::CredentialUnavailable {
+            name: name.to_owned(),
+            why: format!("cannot be rotated: {told}"),
+            retry_after: None,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Secrets into what the database keeps of them, and back.
+
+use chrono::{DateTime, Utc};
+use secrecy::zeroize::Zeroizing;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    envelope::{Key, Owner, Purpose},
+    keys::{Keys, KeysError},
+    secret::{Kind, Secret, Text},
+};
+use crate::{
+    Error,
+    store::{LiveVersion, SealedVersion},
+};
+
+/// Room for any secret at once, so that it is not copied while it grows.
+const ROOM: usize = 256 * 1024;
+
+/// What is sealed: the secret as it is now.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Plain {
+    pub secret: Secret,
+    /// The refresh token as it was given, where the server has replaced it since: tells whether a source still gives
+    /// the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<Text>,
+}
+
+/// A version that was opened.
+pub(super) struct Opened {
+    key: Key,
+    pub plain: Plain,
+}
+
+impl Plain {
+    pub(super) fn new(secret: Secret) -> Self {
+        Self { secret, given: None }
+    }
+
+    /// Whether a source that gives this gives nothing new.
+    pub(super) fn is_from(&self, given: &Secret) -> bool {
+        let (Secret::OAuth2Refresh(own), Some(first)) = (&self.secret, &self.given) else {
+            return self.secret == *given;
+        };
+        let mut own = own.clone();
+        own.refresh_token = first.clone();
+        Secret::OAuth2Refresh(own) == *given
+    }
+
+    /// Takes a refresh token that the server gave in the place of the one there was.
+    pub(super) fn replace(&mut self, refresh_token: Text) {
+        if let Secret::OAuth2Refresh(refresh) = &mut self.secret {
+            let old = std::mem::replace(&mut refresh.refresh_token, refresh_token);
+            self.given.get_or_insert(old);
+        }
+    }
+
+    fn encode(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM));
+        serde_json::to_writer(&mut *bytes, self).map_err(|_| Error::Sealing)?;
+        Ok(bytes)
+    }
+}
+
+/// Seals a secret under a new data key.
+pub(super) fn seal(
+    keys: &Keys,
+    owner: Owner,
+    secret: Secret,
+    expire_time: Option<DateTime<Utc>>,
+) -> Result<SealedVersion, Error> {
+    let (key_id, wrapping) = keys.newest();
+    let key = Key::random();
+    let plain = Plain::new(secret).encode()?;
+    Ok(SealedVersion {
+        version: owner.version,
+        key_id: key_id.to_owned(),
+        wrapped_key: key.wrap(owner, key_id, wrapping).ok_or(Error::Sealing)?,
+        sealed: key.seal(owner, Purpose::Secret, &plain).ok_or(Error::Sealing)?,
+        expire_time,
+    })
+}
+
+/// Opens a data key.
+pub(super) fn unwrap(keys: &Keys, owner: Owner, key_id: &str, wrapped: &[u8]) -> Result<Key, Error> {
+    let wrapping = keys.find(key_id).ok_or_else(|| KeysError::Missing(key_id.to_owned()))?;
+    wrapping.unwrap(owner, key_id, wrapped).ok_or(Error::Sealing)
+}
+
+/// Opens a version.
+pub(super) fn open(keys: &Keys, owner: Owner, live: &LiveVersion) -> Result<Opened, Error> {
+    let key = unwrap(keys, owner, &live.key_id, &live.wrapped_key)?;
+    let plain = key.open(owner, Purpose::Secret, &live.sealed).ok_or(Error::Sealing)?;
+    let plain = serde_json::from_slice(&plain).map_err(|_| Error::Sealing)?;
+    Ok(Opened { key, plain })
+}
+
+impl Opened {
+    /// Seals what the secret has become.
+    pub(super) fn reseal(&self, owner: Owner) -> Result<Vec<u8>, Error> {
+        self.key.seal(owner, Purpose::Secret, &self.plain.encode()?).ok_or(Error::Sealing)
+    }
+
+    pub(super) fn seal_token(&self, owner: Owner, token: &Text) -> Result<Vec<u8>, Error> {
+        self.key.seal(owner, Purpose::Token, token.expose().as_bytes()).ok_or(Error::Sealing)
+    }
+
+    pub(super) fn open_token(&self, owner: Owner, sealed: &[u8]) -> Result<Text, Error> {
+        let token = self.key.open(owner, Purpose::Token, sealed).ok_or(Error::Sealing)?;
+        std::str::from_utf8(&token).map(Text::from).map_err(|_| Error::Sealing)
+    }
+}
+
+/// A kind as the database has it; one that a newer program knows cannot be opened by this one.
+pub(super) fn kind(word: &str) -> Result<Kind, Error> {
+    word.parse().map_err(|_| Error::Sealing)
+}

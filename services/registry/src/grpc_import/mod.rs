@@ -1,0 +1,191 @@
+//! Makes tools of the unary methods of a gRPC server, found by its reflection. What the server says of itself is a
+//! claim: it is bounded, checked method by method, and one that is wrong costs no other.
+
+mod carried;
+mod comments;
+mod method;
+mod name;
+mod prune;
+mod schema;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use ::grpc::{Connection, Reflected};
+use ::store::Database;
+use http::{HeaderName, HeaderValue};
+use reach::{Guard, Reach};
+
+use self::carried::Carried;
+use crate::{
+    Error, check, check_grpc,
+    credentials::Credentials,
+    definition::{CredentialUse, Grpc},
+    import::{self, Candidate, Defaults, Imported},
+};
+
+/// How long connecting to a server, and asking it everything, may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const REFLECTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Names of services or methods that are told where one was asked for that there is not.
+const TOLD_NAMES: usize = 20;
+
+/// A server, and what to take of it.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub endpoint: String,
+    /// First part of the tools' names.
+    pub provider: String,
+    /// Full names; none: all.
+    pub services: Vec<String>,
+    /// Names; none: all.
+    pub methods: Vec<String>,
+    pub metadata: BTreeMap<String, String>,
+    pub credentials: Vec<CredentialUse>,
+    pub defaults: Defaults,
+    pub allow_private_network: bool,
+}
+
+/// Imports the methods of a server; with `validate_only` nothing is kept.
+pub(crate) async fn import(
+    database: &Database,
+    credentials: &Credentials,
+    team: &str,
+    mut source: Source,
+    validate_only: bool,
+) -> Result<Vec<Imported>, Error> {
+    source.endpoint = checked(&source)?;
+    let carried = Carried::of(credentials, team, &source.credentials).await?;
+    let reflected = reflect(&source, &carried).await?;
+    for (index, name) in source.services.iter().enumerate() {
+        if !reflected.services.iter().any(|service| service.name == *name) {
+            let told = format!("{name:?} is no service of the server; it has {}", some(&reflected.listed));
+            return Err(Error::invalid(format!("services[{index}]"), told));
+        }
+    }
+    // Descriptors and schemas of hundreds of methods take a while.
+    let candidates = tokio::task::spawn_blocking(move || candidates(&source, &reflected)).await??;
+    import::keep(database, team, candidates, validate_only).await
+}
+
+/// The address in its one spelling, or what is wrong with the request.
+fn checked(source: &Source) -> Result<String, Error> {
+    let url = ::grpc::address(&source.endpoint).map_err(|wrong| Error::invalid("endpoint", wrong))?;
+    if !check::is_word(&source.provider) {
+        return Err(Error::invalid("provider", "must be 1 to 64 characters of a-z, 0-9, _ and -"));
+    }
+    let mut found = check::Violations::default();
+    check_grpc::check_metadata("metadata", &source.metadata, &mut found);
+    check_grpc::check_credentials("credentials", &source.credentials, &source.metadata, &mut found);
+    if url.scheme() == "http" && !source.credentials.is_empty() && !source.allow_private_network {
+        let told =
+            "are not sent over http, where others could read them; use https, or allow_private_network";
+        found.add("credentials", told);
+    }
+    if found.0.is_empty() {
+        Ok(url.as_str().trim_end_matches('/').to_owned())
+    } else {
+        Err(Error::Invalid(found.0))
+    }
+}
+
+async fn reflect(source: &Source, carried: &Carried) -> Result<Reflected, Error> {
+    let guard = Guard::system(if source.allow_private_network { Reach::Any } else { Reach::PUBLIC });
+    let mut metadata = carried.metadata.clone();
+    for (name, value) in &source.metadata {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            metadata.insert(name, value);
+        }
+    }
+    let connected = Connection::open(&source.endpoint, guard, &carried.security, CONNECT_TIMEOUT).await;
+    let connection = connected.map_err(|error| failure(&source.endpoint, carried, &error))?;
+    let reflected = ::grpc::reflect(&connection, &metadata, &source.services, REFLECTION_TIMEOUT).await;
+    reflected.map_err(|error| failure(&source.endpoint, carried, &error))
+}
+
+fn failure(endpoint: &str, carried: &Carried, error: &::grpc::Error) -> Error {
+    use ::grpc::Error as Failure;
+    match error {
+        Failure::Refused(refused) => {
+            Error::invalid("endpoint", format!("{refused}; allow_private_network lets it reach any"))
+        }
+        Failure::Address(told) | Failure::Descriptors(told) => Error::invalid("endpoint", told.clone()),
+        Failure::Security(told) => Error::invalid("credentials", format!("cannot be used for TLS: {told}")),
+        Failure::Status(refusal) if refusal.name() == "UNIMPLEMENTED" => {
+            Error::invalid("endpoint", "is a server without reflection (v1 or v1alpha); switch it on there")
+        }
+        Failure::Unreachable(_)
+        | Failure::NotInTime
+        | Failure::Timeout
+        | Failure::Broken(_)
+        | Failure::Status(_)
+        | Failure::TooLarge(_)
+        | Failure::Arguments(_)
+        | Failure::Answer(_) => {
+            Error::GrpcServer { endpoint: endpoint.to_owned(), reason: carried.scrub(&error.to_string()) }
+        }
+    }
+}
+
+/// Every method that was asked for, and what it would become; in order of service and method.
+fn candidates(source: &Source, reflected: &Reflected) -> Result<Vec<Candidate>, Error> {
+    let (mut candidates, mut known) = (Vec::new(), Vec::new());
+    for service in &reflected.services {
+        let descriptor = match &service.found {
+            Ok(descriptor) => descriptor,
+            Err(reason) => {
+                let (source, proposal) = (service.name.clone(), Err(reason.clone()));
+                candidates.push(Candidate { source, name: String::new(), proposal, notes: vec![] });
+                continue;
+            }
+        };
+        let names = name::of_methods(&source.provider, &reflected.listed, descriptor);
+        let mut methods: Vec<_> = descriptor.methods().collect();
+        methods.sort_by(|a, b| a.name().cmp(b.name()));
+        for method in methods {
+            known.push(format!("{}/{}", service.name, method.name()));
+            if is_wanted(&source.methods, &service.name, method.name()) {
+                let name = names.get(method.name()).cloned().unwrap_or_default();
+                candidates.push(method::candidate(source, name, &method));
+            }
+        }
+    }
+    for (index, wanted) in source.methods.iter().enumerate() {
+        let has = |path: &String| path == wanted || path.rsplit('/').next() == Some(wanted);
+        if !known.iter().any(has) {
+            let told = format!("{wanted:?} is no method of these services; they have {}", some(&known));
+            return Err(Error::invalid(format!("methods[{index}]"), told));
+        }
+    }
+    Ok(candidates)
+}
+
+/// A method is named by its name, or with its service before it.
+fn is_wanted(wanted: &[String], service: &str, method: &str) -> bool {
+    let is = |name: &String| name == method || name.strip_suffix(method) == Some(&format!("{service}/"));
+    wanted.is_empty() || wanted.iter().any(is)
+}
+
+fn some(names: &[String]) -> String {
+    let told = names.iter().take(TOLD_NAMES).cloned().collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => "none".to_owned(),
+        many if many > TOLD_NAMES => format!("{told} and {} more", many - TOLD_NAMES),
+        _ => told,
+    }
+}
+
+/// What a method is reached by.
+fn binding(source: &Source, service: &str, method: &str, descriptor_set: String) -> Grpc {
+    Grpc {
+        endpoint: source.endpoint.clone(),
+        service: service.to_owned(),
+        method: method.to_owned(),
+        descriptor_set,
+        metadata: source.metadata.clone(),
+        allow_private_network: source.allow_private_network,
+        credentials: source.credentials.clone(),
+    }
+}

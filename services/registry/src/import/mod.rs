@@ -1,0 +1,211 @@
+//! What every import shares: takes tools that were made of somebody's own description into the catalog, all in
+//! one write, and tells what became of each. One that is wrong costs no other; a tool that belongs to somebody
+//! else is never touched. Knows nothing of documents and servers.
+
+mod plan;
+
+use std::collections::BTreeSet;
+
+use ::rpc::FieldViolation;
+use ::store::Database;
+use types::{Category, Sensitivity};
+
+use crate::{
+    Error,
+    change::Change,
+    check::{self, Origin},
+    definition::{Definition, Digests, Proposal},
+    normalise::clean,
+    store::{self, NewVersion, Write},
+};
+
+/// Most operations or methods of one import.
+pub(crate) const MAX_CANDIDATES: usize = 10_000;
+/// Most bytes that the definitions of one import may have together.
+const MAX_BYTES: usize = 256 * 1024 * 1024;
+/// Bytes of definitions that one statement writes.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Longest note, in characters.
+const MAX_NOTE: usize = 1_000;
+/// Capability of tools for which none is given.
+const CAPABILITY: &str = "integrate";
+
+/// What is assumed of imported tools where their source does not say. 0: the default of every tool.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Defaults {
+    pub category: Option<Category>,
+    pub capabilities: Vec<String>,
+    pub sensitivity: Option<Sensitivity>,
+    pub timeout_ms: i64,
+    pub rate_limit_per_minute: i32,
+}
+
+impl Defaults {
+    /// Notes what is wrong with them, as fields below `defaults`.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let mut found = Vec::new();
+        let mut add = |field: &str, description: String| {
+            found.push(FieldViolation { field: format!("defaults.{field}"), description });
+        };
+        if self.capabilities.len() > check::MAX_WORDS {
+            add("capabilities", format!("has more than {}", check::MAX_WORDS));
+        }
+        for word in self.capabilities.iter().filter(|word| !check::is_word(word)) {
+            add("capabilities", format!("{word:?} must be 1 to 64 characters of a-z, 0-9, _ and -"));
+        }
+        if !check::is_timeout(self.timeout_ms) {
+            add("timeout_ms", "must be 1,000 to 300,000, or 0 for 30,000".to_owned());
+        }
+        if self.rate_limit_per_minute < 0 {
+            add("rate_limit_per_minute", "is negative; at least 1 a minute, or 0 for 60".to_owned());
+        }
+        if found.is_empty() { Ok(()) } else { Err(Error::Invalid(found)) }
+    }
+
+    /// Fills in what a proposal does not say.
+    pub(crate) fn fill(&self, mut proposal: Proposal) -> Proposal {
+        proposal.category = proposal.category.or(self.category).or(Some(Category::ApiIntegration));
+        if proposal.capabilities.is_empty() {
+            proposal.capabilities = match self.capabilities.as_slice() {
+                [] => vec![CAPABILITY.to_owned()],
+                given => given.to_vec(),
+            };
+        }
+        proposal.sensitivity = proposal.sensitivity.or(self.sensitivity);
+        if proposal.timeout_ms == 0 {
+            proposal.timeout_ms = self.timeout_ms;
+        }
+        if proposal.rate_limit_per_minute == 0 {
+            proposal.rate_limit_per_minute = self.rate_limit_per_minute;
+        }
+        proposal
+    }
+}
+
+/// One operation or method, and the tool that it would become.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    /// What it is in its source, such as "GET /users/{id}" or "package.Service/Method".
+    pub source: String,
+    /// Name of the tool; empty where there could be none.
+    pub name: String,
+    /// The tool, or why there can be none.
+    pub proposal: Result<Proposal, String>,
+    /// What could not be kept of it; told beside the result.
+    pub notes: Vec<String>,
+}
+
+/// What became of a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Created,
+    Updated,
+    Unchanged,
+    Refused,
+}
+
+/// A candidate, and what became of it.
+#[derive(Debug)]
+pub(crate) struct Imported {
+    pub name: String,
+    pub source: String,
+    pub outcome: Outcome,
+    /// The tool's version; empty where it was refused.
+    pub version: String,
+    /// Why it was refused, or what could not be kept; empty: nothing to say.
+    pub note: String,
+    /// How it differs from the version before.
+    pub changes: Vec<Change>,
+}
+
+/// A candidate that was checked.
+#[derive(Debug)]
+struct Checked {
+    name: String,
+    source: String,
+    notes: Vec<String>,
+    tool: Result<(Definition, Digests), String>,
+}
+
+/// Checks each candidate and registers those that are right, for a team, in one write. With `validate_only`,
+/// nothing is kept, and the answer tells what would be. The answer has their order.
+pub(crate) async fn keep(
+    database: &Database,
+    team: &str,
+    candidates: Vec<Candidate>,
+    validate_only: bool,
+) -> Result<Vec<Imported>, Error> {
+    // Compiling hundreds of schemas takes seconds.
+    let checked = tokio::task::spawn_blocking(move || check_all(candidates)).await??;
+    let mut write = Write::begin(database.pool()?).await?;
+    let catalog = plan::read(&mut write, team, &checked).await?;
+    let plan = tokio::task::spawn_blocking(move || plan::decide(&catalog, checked)).await??;
+    if !validate_only && !plan.versions.is_empty() {
+        for batch in batches(&plan.versions) {
+            store::versions_insert(&mut write, team, batch).await?;
+            store::tool_put(&mut write, team, None, batch).await?;
+        }
+        write.commit().await?;
+        tracing::info!(team, versions = plan.versions.len(), "tools were imported");
+    }
+    Ok(plan.imported)
+}
+
+fn check_all(candidates: Vec<Candidate>) -> Result<Vec<Checked>, Error> {
+    if candidates.len() > MAX_CANDIDATES {
+        let told = format!("has {} operations; at most {MAX_CANDIDATES} are taken at once", candidates.len());
+        return Err(Error::invalid("source", told));
+    }
+    let mut names = BTreeSet::new();
+    let mut bytes = 0;
+    let mut checked = Vec::with_capacity(candidates.len());
+    for Candidate { source, name, proposal, notes } in candidates {
+        let is_first = name.is_empty() || names.insert(name.clone());
+        let tool = match proposal {
+            Ok(_) if !is_first => Err("another one of this import has the same name".to_owned()),
+            Ok(proposal) => check::check(proposal, Origin::Import).map_err(|found| told(&found)),
+            Err(reason) => Err(reason),
+        };
+        let tool = match tool {
+            Ok(definition) => {
+                bytes += definition.input_schema.len() + definition.output_schema.len();
+                let digests = definition.digests()?;
+                Ok((definition, digests))
+            }
+            Err(reason) => Err(reason),
+        };
+        if bytes > MAX_BYTES {
+            let told = format!("has tools of more than {MAX_BYTES} bytes together; take fewer operations");
+            return Err(Error::invalid("source", told));
+        }
+        checked.push(Checked { name, source, notes, tool });
+    }
+    Ok(checked)
+}
+
+fn told(found: &check::Violations) -> String {
+    let strip = |field: &str| field.trim_start_matches("definition.").to_owned();
+    let reasons: Vec<String> =
+        found.0.iter().map(|v| format!("{} {}", strip(&v.field), v.description)).collect();
+    reasons.join("; ")
+}
+
+/// The notes as one text.
+fn note(notes: &[String]) -> String {
+    clean(&notes.join("; "), MAX_NOTE)
+}
+
+/// Cuts versions into runs that one statement can carry.
+fn batches(versions: &[NewVersion]) -> Vec<&[NewVersion]> {
+    let mut batches = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (index, version) in versions.iter().enumerate() {
+        if bytes > 0 && bytes + version.bytes() > BATCH_BYTES {
+            batches.push(&versions[start..index]);
+            (start, bytes) = (index, 0);
+        }
+        bytes += version.bytes();
+    }
+    batches.push(&versions[start..]);
+    batches
+}

@@ -1,0 +1,135 @@
+//! Credentials whose rotation is due, versions whose end has come, and those that an older key wraps.
+
+use std::time::Duration;
+
+use ::store::Error;
+use sqlx::PgPool;
+
+/// A credential that is to be rotated.
+#[derive(Debug, Clone)]
+pub(crate) struct DueRotation {
+    pub team_id: String,
+    pub name: String,
+    pub failures: i32,
+}
+
+/// A version whose data key is to be wrapped anew.
+pub(crate) struct WrappedKey {
+    pub team_id: String,
+    pub name: String,
+    pub kind: String,
+    pub version: i32,
+    pub key_id: String,
+    pub wrapped_key: Vec<u8>,
+}
+
+/// A credential of a source whose rotation is due. It is due again after `time`, should this process die.
+pub(crate) async fn rotation_claim(pool: &PgPool, time: Duration) -> Result<Option<DueRotation>, Error> {
+    let row = sqlx::query_as!(
+        DueRotation,
+        "UPDATE registry.credential SET next_rotation_time = now() + make_interval(secs => $1)
+         WHERE (team_id, name) = (
+             SELECT team_id, name FROM registry.credential
+             WHERE next_rotation_time <= now() AND (source_file IS NOT NULL OR source_url IS NOT NULL)
+             ORDER BY next_rotation_time LIMIT 1 FOR UPDATE SKIP LOCKED)
+         RETURNING team_id, name, failures",
+        time.as_secs_f64(),
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row)
+}
+
+/// Notes that a rotation failed, and when it is tried again.
+pub(crate) async fn rotation_fail(
+    pool: &PgPool,
+    due: &DueRotation,
+    error: &str,
+    pause: Duration,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE registry.credential
+         SET failures = failures + 1, last_error = $3, next_rotation_time = now() + make_interval(secs => $4)
+         WHERE team_id = $1 AND name = $2 AND next_rotation_time IS NOT NULL",
+        due.team_id,
+        due.name,
+        error,
+        pause.as_secs_f64(),
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Notes that the source still gives the same, and when it is asked again.
+pub(crate) async fn rotation_skip(pool: &PgPool, due: &DueRotation, pause: Duration) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE registry.credential
+         SET failures = 0, last_error = '', next_rotation_time = now() + make_interval(secs => $3)
+         WHERE team_id = $1 AND name = $2 AND next_rotation_time IS NOT NULL",
+        due.team_id,
+        due.name,
+        pause.as_secs_f64(),
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Ends versions whose time is over, and those that were kept and never came to be used.
+pub(crate) async fn version_end_due(
+    pool: &PgPool,
+    forgotten_after: Duration,
+) -> Result<Vec<(String, String, i32)>, Error> {
+    let rows = sqlx::query!(
+        "UPDATE registry.credential_version
+         SET state = 'revoked', key_id = NULL, wrapped_key = NULL, sealed = NULL, token = NULL,
+             token_time = NULL, token_end_time = NULL, fetch_id = NULL, fetch_until = NULL, fetch_error = ''
+         WHERE state <> 'revoked'
+           AND (expire_time <= now() OR (state = 'retiring' AND retire_time <= now())
+                OR (state = 'pending' AND create_time <= now() - make_interval(secs => $1)))
+         RETURNING team_id, name, version",
+        forgotten_after.as_secs_f64(),
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.team_id, row.name, row.version)).collect())
+}
+
+/// Some versions that another key than this wraps.
+pub(crate) async fn wrapped_list(pool: &PgPool, key_id: &str, limit: i64) -> Result<Vec<WrappedKey>, Error> {
+    let rows = sqlx::query_as!(
+        WrappedKey,
+        r#"SELECT v.team_id, v.name, c.kind, v.version, v.key_id AS "key_id!", v.wrapped_key AS "wrapped_key!"
+           FROM registry.credential_version v
+           JOIN registry.credential c ON c.team_id = v.team_id AND c.name = v.name
+           WHERE v.state <> 'revoked' AND v.key_id <> $1 ORDER BY v.team_id, v.name, v.version LIMIT $2"#,
+        key_id,
+        limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows)
+}
+
+/// Puts a data key that was wrapped anew in the place of the old one, unless that changed meanwhile.
+pub(crate) async fn wrapped_replace(
+    pool: &PgPool,
+    old: &WrappedKey,
+    key_id: &str,
+    wrapped_key: &[u8],
+) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE registry.credential_version SET key_id = $4, wrapped_key = $5
+         WHERE team_id = $1 AND name = $2 AND version = $3 AND wrapped_key = $6",
+        old.team_id,
+        old.name,
+        old.version,
+        key_id,
+        wrapped_key,
+        old.wrapped_key,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}

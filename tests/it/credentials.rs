@@ -260,8 +260,13 @@ async fn a_rotation_under_load_fails_no_call(suite: &Suite) {
                 ..RotateCredentialRequest::default()
             };
             let rotated = suite.admin.registry().rotate_credential(request).await.unwrap().into_inner();
-            let states: Vec<_> =
-                rotated.credential.unwrap().versions.iter().map(|version| version.state()).collect();
+            let states: Vec<_> = rotated
+                .credential
+                .unwrap()
+                .versions
+                .iter()
+                .map(proto::registry::v1::CredentialVersion::state)
+                .collect();
             assert_eq!(states, [CredentialState::Active, CredentialState::Retiring]);
         }
         if number == 400 {

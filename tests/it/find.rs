@@ -17,7 +17,7 @@ tests::scenarios! {
 async fn what_is_registered_is_found_and_exported_to_who_may_call_it(suite: &Suite) {
     let upstream = Upstream::start().await;
     let mut tool = HttpTool::new("fleet.locate_lorry", upstream.url("/echo"));
-    tool.definition.description = "Tells where a lorry is now.".to_owned();
+    "Tells where a lorry is now.".clone_into(&mut tool.definition.description);
     let agent = suite.agent_with(tool).await;
     suite.register(HttpTool::new("fleet.scrap_lorry", upstream.url("/echo"))).await;
     let search =

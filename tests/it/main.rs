@@ -1,5 +1,6 @@
 //! Every integration scenario, all in one process and split over real sockets; and the real binary, where only a
 //! process can show it. One test binary. Must never reach beyond this machine.
+#![allow(clippy::print_stdout, reason = "what is measured is told, and never asserted")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod async_calls;

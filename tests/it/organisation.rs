@@ -160,6 +160,7 @@ fn calling(client: &Client, stop: &Arc<AtomicUsize>) -> tokio::task::JoinHandle<
     })
 }
 
+#[allow(clippy::too_many_lines, reason = "one story, told from its beginning to its end")]
 async fn five_servers_of_an_organisation_make_one_catalog_and_bad_ones_cost_the_others_nothing(mode: Mode) {
     let (Some(time), Some(kubectl), Some(files), Some(memory)) = (
         testkit::installed("mcp/python/bin/mcp-server-time", INSTALL),

@@ -134,6 +134,7 @@ pub struct GithubConfig {
 
 impl Config {
     /// Every fault of the settings.
+    #[must_use]
     pub fn validate(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut check = |sound: bool, fault: &str| {

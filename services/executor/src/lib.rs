@@ -202,6 +202,7 @@ impl Executor {
 }
 
 /// The tables of the service.
+#[must_use]
 pub fn schema() -> Schema {
     Schema::new("executor", sqlx::migrate!("../../migrations/executor"))
 }

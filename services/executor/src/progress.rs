@@ -116,7 +116,7 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// A text of the tool as it may be kept: cut, sanitised, and without the NUL that PostgreSQL does not take.
+/// A text of the tool as it may be kept: cut, sanitised, and without the NUL that `PostgreSQL` does not take.
 fn clean(text: &str) -> String {
     redact::excerpt(&text.replace('\0', ""), MAX_TEXT)
 }

@@ -205,7 +205,7 @@ impl Run {
 }
 
 impl Running {
-    /// The ended execution, or DEADLINE_EXCEEDED with its id while it goes on. `None`: the request id was
+    /// The ended execution, or `DEADLINE_EXCEEDED` with its id while it goes on. `None`: the request id was
     /// taken in the meantime and nothing ran.
     pub(crate) async fn wait(self, call: &Call) -> Result<Option<Answer>, Error> {
         match tokio::time::timeout(call.time_left(), self.answer).await {

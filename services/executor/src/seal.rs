@@ -39,6 +39,7 @@ pub(crate) struct Payload {
 
 impl SealKey {
     /// From 256 bits that are as good as random.
+    #[must_use]
     pub fn new(key: [u8; 32]) -> Self {
         Self(XChaCha20Poly1305::new(&key.into()))
     }
@@ -60,7 +61,7 @@ impl SealKey {
     }
 }
 
-/// Bytes in PostgreSQL's hex form.
+/// Bytes in `PostgreSQL`'s hex form.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     // In place: `hex::encode` makes its text digit by digit, and is ten times slower.
     let mut text = vec![0; 2 + 2 * bytes.len()];

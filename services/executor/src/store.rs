@@ -79,7 +79,7 @@ pub(crate) struct Intent {
     pub execution: Execution,
     /// SHA-256 of the request's body, to know the same request again.
     pub body_digest: String,
-    /// What a process needs to run it later, sealed, in PostgreSQL's hex form; `None`: it runs at once.
+    /// What a process needs to run it later, sealed, in `PostgreSQL`'s hex form; `None`: it runs at once.
     pub job: Option<String>,
 }
 
@@ -114,7 +114,7 @@ pub(crate) struct Outcome {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct OutboxEvent {
     pub destination: &'static str,
-    /// The encoded message; written in PostgreSQL's hex form.
+    /// The encoded message; written in `PostgreSQL`'s hex form.
     #[serde(serialize_with = "in_hex")]
     pub payload: Vec<u8>,
 }

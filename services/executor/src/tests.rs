@@ -1,4 +1,4 @@
-//! The executor against a real PostgreSQL, real HTTP and MCP servers, and fakes of the services around it.
+//! The executor against a real `PostgreSQL`, real HTTP and MCP servers, and fakes of the services around it.
 
 mod batch;
 mod cache;

@@ -259,7 +259,7 @@ fn is_printable(text: &str) -> bool {
     text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
-/// Which styles a location has: OpenAPI 3.1, section 4.8.12.3 (Style Values).
+/// Which styles a location has: `OpenAPI` 3.1, section 4.8.12.3 (Style Values).
 fn fits(style: HttpStyle, location: HttpLocation) -> bool {
     match location {
         HttpLocation::Query => matches!(
@@ -301,9 +301,9 @@ mod tests {
         CredentialUse { credential: "key".into(), place, prefix: prefix.into() }
     }
 
-    fn body(argument: &str, content_type: &str) -> Option<HttpBody> {
+    fn body(argument: &str, content_type: &str) -> HttpBody {
         let (argument, content_type) = (argument.to_owned(), content_type.to_owned());
-        Some(HttpBody { format: HttpBodyFormat::Json, argument, content_type })
+        HttpBody { format: HttpBodyFormat::Json, argument, content_type }
     }
 
     fn wrong(edit: impl FnOnce(&mut Http)) -> String {
@@ -314,7 +314,9 @@ mod tests {
         edit(&mut http);
         let mut found = Violations::default();
         check(&http, &["key".to_owned()].into(), Some(&input), &mut found);
-        found.0.into_iter().map(|v| format!("{} {}\n", v.field, v.description)).collect()
+        let lines: Vec<String> =
+            found.0.into_iter().map(|v| format!("{} {}\n", v.field, v.description)).collect();
+        lines.concat()
     }
 
     #[test]
@@ -325,7 +327,7 @@ mod tests {
                 http.headers.insert("accept".into(), "application/json".into());
                 http.parameters
                     .extend([query("q"), parameter("r", "x-r", HttpLocation::Header, HttpStyle::Simple)]);
-                http.body = body("body", "application/merge-patch+json");
+                http.body = Some(body("body", "application/merge-patch+json"));
                 http.credentials =
                     vec![used(None, ""), used(Some(CredentialPlace::Header("x-key".into())), "token ")];
                 http.pagination =
@@ -350,12 +352,12 @@ mod tests {
                 },
                 "stands",
             ),
-            (|h| h.body = body("id", ""), "body.argument \"id\" stands"),
-            (|h| h.body = body("none", ""), "body.argument \"none\" is not"),
+            (|h| h.body = Some(body("id", "")), "body.argument \"id\" stands"),
+            (|h| h.body = Some(body("none", "")), "body.argument \"none\" is not"),
             (
                 |h| {
                     h.parameters
-                        .extend([query("q"), parameter("r", "q", HttpLocation::Query, HttpStyle::Form)])
+                        .extend([query("q"), parameter("r", "q", HttpLocation::Query, HttpStyle::Form)]);
                 },
                 "parameters[2].name",
             ),
@@ -382,18 +384,18 @@ mod tests {
                 "fixed headers",
             ),
             (|h| h.parameters.push(parameter("q", "a=b", HttpLocation::Cookie, HttpStyle::Form)), "cookie"),
-            (|h| h.body = body("body", "nonsense"), "media type"),
-            (|h| h.body = body("body", "text/x\r\nx: y"), "media type"),
+            (|h| h.body = Some(body("body", "nonsense")), "media type"),
+            (|h| h.body = Some(body("body", "text/x\r\nx: y")), "media type"),
             (
                 |h| {
-                    h.body = body("body", "");
+                    h.body = Some(body("body", ""));
                     h.body_json = true;
                 },
                 "body_json",
             ),
             (
                 |h| {
-                    h.body = body("body", "");
+                    h.body = Some(body("body", ""));
                     h.method = "GET".into();
                 },
                 "GET",

@@ -47,6 +47,7 @@ pub enum TrustPolicy {
 
 impl Config {
     /// Every fault of the settings.
+    #[must_use]
     pub fn validate(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut check = |key: &str, value: u64, range: RangeInclusive<u64>| {

@@ -65,7 +65,7 @@ pub(crate) fn check(transport: &mcp::Transport, uses: &[CredentialUse]) -> Vec<(
                 }
             }
             (mcp::Transport::Stdio { .. }, _) => {
-                add("", "must name a variable (env): a program has no headers")
+                add("", "must name a variable (env): a program has no headers");
             }
             (mcp::Transport::Http { .. }, Some(CredentialPlace::Env(_))) => {
                 add("env", "is for a program only; give header, query or cookie");

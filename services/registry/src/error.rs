@@ -167,13 +167,15 @@ impl ServiceError for Error {
                 Kind::NotFound
             }
             Self::CredentialNotFound(_) | Self::CredentialVersionNotFound { .. } => Kind::NotFound,
-            Self::CredentialUnavailable { retry_after: Some(_), .. } => Kind::Unavailable,
             Self::CredentialUnavailable { retry_after: None, .. } | Self::CredentialKeys(_) => {
                 Kind::Precondition
             }
             Self::VersionExists { .. } | Self::ServerExists(_) => Kind::AlreadyExists,
             Self::NotAllowed(_) => Kind::Denied,
-            Self::Unreachable { .. } | Self::GrpcServer { .. } | Self::Undecided(_) => Kind::Unavailable,
+            Self::CredentialUnavailable { retry_after: Some(_), .. }
+            | Self::Unreachable { .. }
+            | Self::GrpcServer { .. }
+            | Self::Undecided(_) => Kind::Unavailable,
             Self::Kept { .. }
             | Self::EtagMismatch(_)
             | Self::DigestMismatch { .. }

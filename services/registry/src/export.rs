@@ -39,6 +39,7 @@ pub(crate) struct Export {
 
 /// One exported tool.
 #[derive(Debug)]
+#[allow(clippy::struct_field_names, reason = "the names of the contract")]
 pub(crate) struct Exported {
     /// In its form, as JSON text.
     pub json: String,

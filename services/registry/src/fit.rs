@@ -73,7 +73,6 @@ fn misfits(settings: &Settings, definition: &Definition) -> Result<Vec<Misfit>, 
                 let wrong = format!("{name:?} is set by the tool's definition already");
                 add(Part::IdempotencyKey, "idempotency_key.header", wrong);
             }
-            Binding::Http(_) => {}
             Binding::Grpc(grpc) if grpc.metadata.keys().any(|known| known.eq_ignore_ascii_case(name)) => {
                 let wrong = format!("{name:?} is set by the tool's definition already");
                 add(Part::IdempotencyKey, "idempotency_key.header", wrong);
@@ -82,7 +81,7 @@ fn misfits(settings: &Settings, definition: &Definition) -> Result<Vec<Misfit>, 
                 let wrong = format!("{name:?} cannot be an entry of gRPC metadata");
                 add(Part::IdempotencyKey, "idempotency_key.header", wrong);
             }
-            Binding::Grpc(_) => {}
+            Binding::Http(_) | Binding::Grpc(_) => {}
             Binding::Builtin(_) | Binding::Mcp(_) => {
                 let wrong = "is for HTTP and gRPC tools, and this is none; set argument or meta".to_owned();
                 add(Part::IdempotencyKey, "idempotency_key.header", wrong);

@@ -384,7 +384,7 @@ impl Keeper {
     /// Up to a tenth less, by server: those that were registered together are not all asked at the same moment.
     fn spread(&self, interval: Duration) -> Duration {
         let part = u32::from(self.key.id.as_bytes()[15]);
-        interval - interval / 10 * part / u32::from(u8::MAX)
+        interval.saturating_sub(interval / 10 * part / u32::from(u8::MAX))
     }
 }
 

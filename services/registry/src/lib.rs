@@ -5,6 +5,7 @@
 //! SQL. The definition of a version never changes, settings do (`settings.rs`), and no change of the catalog
 //! escapes a watcher.
 
+mod binding;
 mod change;
 mod check;
 mod check_binding;
@@ -89,16 +90,19 @@ pub struct Parts {
 }
 
 /// The tables of the service.
+#[must_use]
 pub fn schema() -> Schema {
     Schema::new("registry", sqlx::migrate!("../../migrations/registry"))
 }
 
 /// The settings of a tool that was given none, by the contract.
+#[must_use]
 pub fn default_settings() -> proto::registry::v1::ToolSettings {
     rpc::default_settings()
 }
 
 /// Starts the background tasks and gives the routes to serve.
+#[must_use]
 pub fn start(config: &Config, parts: Parts) -> Routes {
     let (changes, follow) = follow::follow(parts.database.clone(), parts.stop.clone());
     parts.tasks.spawn(follow);

@@ -154,7 +154,7 @@ async fn before(
         None => vec![],
     };
     let highest = highest(&newest.version, past.iter().map(|past| past.version.as_str()));
-    Ok(Before { highest, newest, changes })
+    Ok(Before { newest, highest, changes })
 }
 
 /// The greatest version of a tool: one that waits or was rejected may be greater than the newest.

@@ -66,7 +66,7 @@ impl Servers {
         new: NewServer,
         time_left: Duration,
     ) -> Result<(ServerRow, Vec<ToolRow>), Error> {
-        let transport = self.check(&new)?;
+        let transport = Self::check(&new)?;
         self.commands.check(&equip::outline(&transport, &new.credentials))?;
         for used in &new.credentials {
             self.credentials.find(team, &used.credential).await?;
@@ -180,7 +180,7 @@ impl Servers {
     }
 
     /// Everything that is wrong with a server at once.
-    fn check(&self, new: &NewServer) -> Result<mcp::Transport, Error> {
+    fn check(new: &NewServer) -> Result<mcp::Transport, Error> {
         let mut found = Vec::new();
         let mut add = |field: String, description: String| found.push(FieldViolation { field, description });
         if new.name.len() > MAX_NAME || !check::is_word(&new.name) {

@@ -241,14 +241,13 @@ impl Plan {
                     let digests = adopted.digests()?;
                     self.add(&adopted, digests, true)?;
                 }
-                let id = match again {
-                    Some(id) => id,
-                    None => {
-                        let version = NewVersion::new(&changed, digests)?;
-                        let id = version.id();
-                        self.held.push(version);
-                        id
-                    }
+                let id = if let Some(id) = again {
+                    id
+                } else {
+                    let version = NewVersion::new(&changed, digests)?;
+                    let id = version.id();
+                    self.held.push(version);
+                    id
                 };
                 self.waiting.push((tool.name.clone(), id));
             }

@@ -1,4 +1,4 @@
-//! The registry against a real PostgreSQL and real MCP servers, through its contract.
+//! The registry against a real `PostgreSQL` and real MCP servers, through its contract.
 
 /// A request of an operator of a team. `RegistryServiceClient` takes it as it is.
 macro_rules! request {

@@ -43,6 +43,7 @@ pub(crate) fn words(text: &str) -> Vec<String> {
 
 /// What a tool is found by, words apart.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[allow(clippy::struct_field_names, reason = "names in a row of the database")]
 pub(crate) struct Searched {
     name_words: String,
     title_words: String,

@@ -136,7 +136,7 @@ fn steers(name: &str) -> bool {
         Some(prefix) => name.starts_with(prefix),
         None => name == **pattern,
     };
-    STEERING.iter().any(|pattern| is_one(&pattern)) && !HARMLESS.contains(&name.as_str())
+    STEERING.iter().any(is_one) && !HARMLESS.contains(&name.as_str())
 }
 
 impl fmt::Display for NotAllowed {

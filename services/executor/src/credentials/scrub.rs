@@ -238,7 +238,8 @@ mod tests {
 
     #[test]
     fn escapes_hide_nothing_and_names_and_numbers_count() {
-        let escaped: String = "abcdefgh".chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect();
+        let escaped: Vec<String> = "abcdefgh".chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect();
+        let escaped = escaped.concat();
         let text =
             format!(r#"{{"a": "{escaped}", "b": "{{\"c\": \"{}\"}}"}}"#, escaped.replace('\\', "\\\\"));
         let clean = key("abcdefgh").json(text);

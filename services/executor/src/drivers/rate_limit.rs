@@ -71,7 +71,7 @@ fn number(headers: &HeaderMap, name: &str) -> Option<f64> {
     text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0)
 }
 
-/// A limit as a RateLimit field tells of it.
+/// A limit as a `RateLimit` field tells of it.
 #[derive(Debug, Clone, Copy)]
 struct Limit {
     remaining: f64,
@@ -85,7 +85,7 @@ impl Limit {
     }
 }
 
-/// The RateLimit fields of draft-ietf-httpapi-ratelimit-headers: since its version 8 a list such as
+/// The `RateLimit` fields of draft-ietf-httpapi-ratelimit-headers: since its version 8 a list such as
 /// `"burst";r=0;t=30, "day";r=100;t=3600`, before that one limit such as `limit=10, remaining=0, reset=30`.
 fn of_fields(headers: &HeaderMap) -> Vec<Limit> {
     let mut limits = Vec::new();

@@ -59,7 +59,7 @@ pub(super) async fn deliver(executor: Arc<Executor>, call: Claimed, place: Place
             None => end(&executor, execution, unreadable()).await,
         }
     };
-    delivered.instrument(span).await;
+    Box::pin(delivered.instrument(span)).await;
     drop(place);
 }
 

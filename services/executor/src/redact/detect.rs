@@ -85,7 +85,7 @@ pub(super) fn is_clean(text: &str) -> bool {
     is_word || !text.contains('\0') && !ANY.is_match(text)
 }
 
-/// A text as it may be stored. NUL, which PostgreSQL does not store, is replaced.
+/// A text as it may be stored. NUL, which `PostgreSQL` does not store, is replaced.
 pub(crate) fn text(text: &str) -> String {
     if is_clean(text) { text.to_owned() } else { replaced(text) }
 }

@@ -32,7 +32,7 @@ pub(crate) struct Note {
 }
 
 impl Note {
-    /// Compact JSON; a struct of texts always has it. PostgreSQL takes 8,000 bytes.
+    /// Compact JSON; a struct of texts always has it. `PostgreSQL` takes 8,000 bytes.
     fn payload(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }

@@ -46,7 +46,7 @@ async fn block(house: &House) -> sqlx::Transaction<'static, sqlx::Postgres> {
     transaction
 }
 
-/// Waits until a statement that begins like this waits for a lock. PostgreSQL shows the first 1,024 bytes of it.
+/// Waits until a statement that begins like this waits for a lock. `PostgreSQL` shows the first 1,024 bytes of it.
 async fn until_blocked(house: &House, beginning: &str) {
     let insert = format!("{beginning}%");
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \

@@ -229,7 +229,7 @@ impl Drop for House {
     }
 }
 
-/// A PostgreSQL that a test may stop and start again.
+/// A `PostgreSQL` that a test may stop and start again.
 pub(crate) struct Outage {
     options: LocalOptions,
     cluster: Option<LocalCluster>,

@@ -347,7 +347,7 @@ fn overview(health: &GetRegistryHealthResponse, view: View) -> String {
     );
     for warning in &health.credential_warnings {
         let warning = human::visible(&format!("credential {warning}"));
-        text.push_str(&format!("\n{}", view.style.paint(&warning, Tone::Warn)));
+        text.extend(["\n", &view.style.paint(&warning, Tone::Warn)]);
     }
     text
 }

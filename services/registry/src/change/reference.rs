@@ -19,12 +19,12 @@ pub(super) struct Pair<'a> {
 
 impl<'a> Pair<'a> {
     /// What a reference of the first leads to.
-    pub(super) fn old(self, reference: &str) -> Option<&'a Value> {
+    pub(super) fn old_one(self, reference: &str) -> Option<&'a Value> {
         target(self.before, reference)
     }
 
     /// What a reference of the second leads to.
-    pub(super) fn new(self, reference: &str) -> Option<&'a Value> {
+    pub(super) fn new_one(self, reference: &str) -> Option<&'a Value> {
         target(self.after, reference)
     }
 
@@ -38,7 +38,7 @@ impl<'a> Pair<'a> {
             if !seen.insert(reference.clone()) {
                 continue;
             }
-            match (self.old(&reference), self.new(&reference)) {
+            match (self.old_one(&reference), self.new_one(&reference)) {
                 (Some(old), Some(new)) if old == new => collect(old, &mut left, &mut is_known),
                 _ => return false,
             }
@@ -66,16 +66,13 @@ fn decoded(pointer: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(pointer.len());
     let mut rest = pointer.as_bytes();
     while let [first, tail @ ..] = rest {
-        match (first, tail) {
-            (b'%', [high, low, tail @ ..]) => {
-                let digits = [*high, *low];
-                bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-                rest = tail;
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
+        if let (b'%', [high, low, tail @ ..]) = (first, tail) {
+            let digits = [*high, *low];
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+            rest = tail;
+        } else {
+            bytes.push(*first);
+            rest = tail;
         }
     }
     String::from_utf8(bytes).ok()

@@ -222,24 +222,24 @@ impl Comparer<'_> {
             (Some(before), Some(after)) => {
                 self.keywords(at, &reference::without(old), &reference::without(new));
                 if self.seen.insert((before.to_owned(), after.to_owned())) {
-                    match (self.roots.old(before), self.roots.new(after)) {
-                        (Some(old), Some(new)) => self.schemas(&at.deeper(), old, new),
+                    let targets = (self.roots.old_one(before), self.roots.new_one(after));
+                    if let (Some(old), Some(new)) = targets {
+                        self.schemas(&at.deeper(), old, new);
+                    } else {
                         // The parts of that name were not compared.
-                        _ => {
-                            self.seen.remove(&(before.to_owned(), after.to_owned()));
-                            self.lost(at, &whole);
-                        }
+                        self.seen.remove(&(before.to_owned(), after.to_owned()));
+                        self.lost(at, &whole);
                     }
                 }
             }
             (Some(before), None) => {
-                match self.roots.old(before).and_then(|target| reference::merged(old, target)) {
+                match self.roots.old_one(before).and_then(|target| reference::merged(old, target)) {
                     Some(old) => self.schemas(&at.deeper(), &old, &whole.1),
                     None => self.lost(at, &whole),
                 }
             }
             (None, Some(after)) => {
-                match self.roots.new(after).and_then(|target| reference::merged(new, target)) {
+                match self.roots.new_one(after).and_then(|target| reference::merged(new, target)) {
                     Some(new) => self.schemas(&at.deeper(), &whole.0, &new),
                     None => self.lost(at, &whole),
                 }

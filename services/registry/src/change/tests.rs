@@ -1,3 +1,5 @@
+//! Every kind of difference is told, with what it means for callers, and none is left out.
+
 use serde_json::json;
 use types::{Category, Effect, Sensitivity};
 

@@ -126,12 +126,11 @@ impl Outside {
 /// RFC 9110, section 10.2.3, in seconds or as a date.
 fn retry_after(response: &Response) -> Option<Duration> {
     let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let pause = match value.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let until = chrono::DateTime::parse_from_rfc2822(value).ok()?;
-            until.signed_duration_since(chrono::Utc::now()).to_std().unwrap_or_default()
-        }
+    let pause = if let Ok(seconds) = value.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let until = chrono::DateTime::parse_from_rfc2822(value).ok()?;
+        until.signed_duration_since(chrono::Utc::now()).to_std().unwrap_or_default()
     };
     Some(pause.min(MAX_PAUSE))
 }

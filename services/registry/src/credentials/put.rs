@@ -39,6 +39,7 @@ pub(super) struct Next {
     pub secret: Secret,
     pub expire_time: Option<DateTime<Utc>>,
     /// Whether a credential that is not there is made, and how it is rotated from now on.
+    #[allow(clippy::option_option, reason = "whether it is put at all, and whether a rotation is given")]
     pub put: Option<Option<Rotation>>,
 }
 

@@ -32,15 +32,14 @@ impl Credentials {
         }
         let (this, team) = (self.clone(), team.to_owned());
         self.detached(async move {
-            let secret = match secret {
-                Some(secret) => secret,
-                None => {
-                    let asked = this.next_of(&team, &this.row(&team, &name).await?).await;
-                    asked.map_err(|told| match told {
-                        Ungiven::Operator => Error::invalid("secret", format!("is not given: {told}")),
-                        Ungiven::Source(_) => this.ungiven(&name, &told),
-                    })?
-                }
+            let secret = if let Some(secret) = secret {
+                secret
+            } else {
+                let asked = this.next_of(&team, &this.row(&team, &name).await?).await;
+                asked.map_err(|told| match told {
+                    Ungiven::Operator => Error::invalid("secret", format!("is not given: {told}")),
+                    Ungiven::Source(_) => ungiven(&name, &told),
+                })?
             };
             let next = Next { team: team.clone(), name: name.clone(), secret, expire_time, put: None };
             this.add(next).await?;
@@ -53,7 +52,7 @@ impl Credentials {
     pub(super) async fn rotate_due(&self, due: &DueRotation) -> Result<bool, Error> {
         let (team, name) = (due.team_id.as_str(), due.name.as_str());
         let row = self.row(team, name).await?;
-        let secret = self.next_of(team, &row).await.map_err(|told| self.ungiven(name, &told))?;
+        let secret = self.next_of(team, &row).await.map_err(|told| ungiven(name, &told))?;
         if self.is_known(team, &row, &secret).await? {
             return Ok(false);
         }
@@ -80,12 +79,12 @@ impl Credentials {
             Owner { team, name: &row.name, version: active.version, kind: sealed::kind(&active.kind)? };
         Ok(sealed::open(&*self.keys_for(&active.key_id)?, owner, active)?.plain.is_from(secret))
     }
+}
 
-    fn ungiven(&self, name: &str, told: &Ungiven) -> Error {
-        Error::CredentialUnavailable {
-            name: name.to_owned(),
-            why: format!("cannot be rotated: {told}"),
-            retry_after: None,
-        }
+fn ungiven(name: &str, told: &Ungiven) -> Error {
+    Error::CredentialUnavailable {
+        name: name.to_owned(),
+        why: format!("cannot be rotated: {told}"),
+        retry_after: None,
     }
 }

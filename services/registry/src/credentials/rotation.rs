@@ -85,14 +85,13 @@ impl Rotation {
             wrong.push(violation("rotation.overlap_s", "must be 0 to 604800"));
         }
         match &self.source {
-            Source::Operator => {}
             Source::File(file) if file.is_empty() || file.len() > MAX_SOURCE => {
                 wrong.push(violation("rotation.file", "must be a path of 1 to 2048 bytes"));
             }
             Source::Url(url) if url.is_empty() || url.len() > MAX_SOURCE => {
                 wrong.push(violation("rotation.url", "must be an address of 1 to 2048 bytes"));
             }
-            Source::File(_) | Source::Url(_) => {}
+            Source::Operator | Source::File(_) | Source::Url(_) => {}
         }
         wrong
     }

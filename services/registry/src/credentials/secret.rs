@@ -1,5 +1,5 @@
 //! What a credential consists of, in memory: wiped when dropped, and without `Debug`, so that no log line and no
-//! error ever has it. Serde's form is that of the contract's CredentialSecret in protobuf JSON; it is for sealing
+//! error ever has it. Serde's form is that of the contract's `CredentialSecret` in protobuf JSON; it is for sealing
 //! and for what a source of secrets gives, and must go nowhere else.
 
 use secrecy::zeroize::Zeroizing;
@@ -173,6 +173,7 @@ pub(crate) struct OAuth2Refresh {
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 #[allow(missing_debug_implementations, reason = "is secret")]
+#[allow(clippy::struct_field_names, reason = "the names of the contract")]
 pub(crate) struct MutualTls {
     #[serde(alias = "certificate_pem")]
     pub certificate_pem: Text,

@@ -131,7 +131,7 @@ impl Credentials {
         let pool = self.0.database.pool()?;
         let live = store::version_live(pool, &slot.team, &slot.name, Some(slot.version)).await?;
         let found = live.into_iter().find(|live| live.version == slot.version);
-        found.ok_or_else(|| unavailable(slot, format!("version {} has ended", slot.version), None))
+        found.ok_or_else(|| unavailable(slot, &format!("version {} has ended", slot.version), None))
     }
 
     fn open(&self, slot: &Slot, live: &LiveVersion) -> Result<(Opened, super::Kind), Error> {
@@ -157,14 +157,14 @@ impl Credentials {
                 return self.give(slot, &live);
             }
             if let Some(wait) = live.fetch_wait_ms.filter(|wait| *wait > 0) {
-                return Err(unavailable(slot, live.fetch_error, Some(millis(wait))));
+                return Err(unavailable(slot, &live.fetch_error, Some(millis(wait))));
             }
             let fetch = types::new_id();
             if store::token_claim(self.0.database.pool()?, slot.key(), fetch, time).await? {
                 self.fetch(slot, fetch).await?;
             } else if Instant::now() > deadline {
                 let why = "another process fetches its token and does not end";
-                return Err(unavailable(slot, why.into(), Some(PATIENCE)));
+                return Err(unavailable(slot, why, Some(PATIENCE)));
             } else {
                 tokio::time::sleep(POLL).await;
             }
@@ -216,7 +216,7 @@ impl Credentials {
             }
         };
         if !kept {
-            return Err(unavailable(slot, format!("version {} has ended", slot.version), None));
+            return Err(unavailable(slot, &format!("version {} has ended", slot.version), None));
         }
         let (version, replaced) = (slot.version, replaced.is_some());
         tracing::info!(team = slot.team, credential = slot.name, version, replaced, "token fetched");
@@ -235,7 +235,7 @@ impl Credentials {
         let version = slot.version;
         tracing::warn!(team = slot.team, credential = slot.name, version, why, "no token is given");
         store::token_fail(self.0.database.pool()?, slot.key(), fetch, &why, pause).await?;
-        Err(unavailable(slot, why, (!is_final).then_some(pause)))
+        Err(unavailable(slot, &why, (!is_final).then_some(pause)))
     }
 }
 
@@ -246,7 +246,7 @@ fn pause(refusal: &Refusal, failures: i32) -> Duration {
     own.max(refusal.retry_after.unwrap_or_default())
 }
 
-fn unavailable(slot: &Slot, why: String, retry_after: Option<Duration>) -> Error {
+fn unavailable(slot: &Slot, why: &str, retry_after: Option<Duration>) -> Error {
     Error::CredentialUnavailable {
         name: slot.name.clone(),
         why: format!("gives no token: {why}"),

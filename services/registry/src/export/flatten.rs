@@ -76,12 +76,12 @@ impl Found {
                     found
                 })
                 .collect();
-            self.join(each, keyword == "allOf");
+            self.join(&each, keyword == "allOf");
         }
     }
 
     /// Of alternatives only what all of them require is required.
-    fn join(&mut self, branches: Vec<Self>, all_hold: bool) {
+    fn join(&mut self, branches: &[Self], all_hold: bool) {
         let required: Vec<Vec<String>> = branches.iter().map(|branch| branch.required.clone()).collect();
         for (name, property) in branches.iter().flat_map(|branch| &branch.properties) {
             self.add(name, property);

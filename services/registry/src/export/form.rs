@@ -1,6 +1,6 @@
 //! One tool in the form of a model API. No I/O.
 //!
-//! Sources: the OpenAI API reference (chat completions, `tools`) and the error that it answers, "schema must have type
+//! Sources: the `OpenAI` API reference (chat completions, `tools`) and the error that it answers, "schema must have type
 //! 'object' and not have 'oneOf'/'anyOf'/'allOf'/'enum'/'const'/'not' at the top level"; the Anthropic API reference
 //! (messages, `tools`) and its errors, "`input_schema` does not support oneOf, allOf, or anyOf at the top level" and
 //! "Property keys should match pattern"; Model Context Protocol 2025-11-25, server features, tools.
@@ -19,7 +19,7 @@ pub(crate) enum Form {
     Mcp,
 }
 
-/// Most characters of a description that OpenAI takes.
+/// Most characters of a description that `OpenAI` takes.
 const OPENAI_DESCRIPTION: usize = 1_024;
 const OPENAI_NAME: usize = 64;
 const OPENAI_REFUSED: [&str; 6] = ["allOf", "anyOf", "oneOf", "enum", "const", "not"];
@@ -58,12 +58,12 @@ impl Form {
                 }
                 Ok(json!({"name": name, "description": definition.description, "input_schema": schema}))
             }
-            Self::Mcp => Ok(mcp(&name, definition, schema)),
+            Self::Mcp => Ok(mcp(&name, definition, &schema)),
         }
     }
 }
 
-fn mcp(name: &str, definition: &Definition, schema: Value) -> Value {
+fn mcp(name: &str, definition: &Definition, schema: &Value) -> Value {
     let mut tool = json!({
         "name": name,
         "description": definition.description,

@@ -31,7 +31,7 @@ pub(super) fn of_methods(
         if plain.len() <= MAX_NAME && spelled.get(&lower) == Some(&1) && is_only_by_case(full, listed) {
             return plain;
         }
-        let digest = types::digest_bytes(format!("{full}/{method}").as_bytes()).to_string();
+        let digest = types::digest_bytes(format!("{full}/{method}").as_bytes()).clone();
         let start: String = plain.chars().take(MAX_NAME - SUFFIX - 1).collect();
         format!("{start}-{}", digest.chars().take(SUFFIX).collect::<String>())
     };
@@ -42,7 +42,7 @@ fn is_only_by_case(full: &str, listed: &[String]) -> bool {
     listed.iter().all(|other| other == full || !other.eq_ignore_ascii_case(full))
 }
 
-/// A title for people: "GetTool" is "Get tool".
+/// A title for people: "`GetTool`" is "Get tool".
 pub(super) fn title(method: &str) -> String {
     let mut title = String::new();
     let mut before: Option<char> = None;
@@ -61,9 +61,9 @@ pub(super) fn title(method: &str) -> String {
                 title.push(' ');
             }
             if before.is_none() || is_acronym {
-                title.push(letter)
+                title.push(letter);
             } else {
-                title.extend(letter.to_lowercase())
+                title.extend(letter.to_lowercase());
             }
         }
         before = Some(letter);

@@ -1,4 +1,4 @@
-//! JSON Schemas of messages, by the protobuf JSON mapping ("ProtoJSON Format"). Fields stand under their JSON names
+//! JSON Schemas of messages, by the protobuf JSON mapping ("`ProtoJSON` Format"). Fields stand under their JSON names
 //! only, the one spelling that a model is shown; 64-bit integers are texts (taken as numbers too), bytes are base64,
 //! enums are names (numbers are taken, and come back for values that the descriptors do not know). Messages stand once,
 //! under `$defs`, so that they may hold themselves. Pure.
@@ -113,7 +113,8 @@ impl<'a> Schemas<'a> {
         if !told.is_empty() {
             schema["description"] = json!(told.join(" "));
         }
-        if field.field_descriptor_proto().options.as_ref().is_some_and(|options| options.deprecated()) {
+        if field.field_descriptor_proto().options.as_ref().is_some_and(prost_types::FieldOptions::deprecated)
+        {
             schema["deprecated"] = json!(true);
         }
         schema

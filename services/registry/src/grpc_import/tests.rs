@@ -197,7 +197,7 @@ fn descriptors_hold_what_the_method_needs_and_nothing_else() {
     let done = tool(&pool, "Do");
     let bytes = BASE64.decode(&grpc(&done).descriptor_set).unwrap();
     let set = prost_types::FileDescriptorSet::decode(bytes.as_slice()).unwrap();
-    let files: Vec<&str> = set.file.iter().map(|file| file.name()).collect();
+    let files: Vec<&str> = set.file.iter().map(prost_types::FileDescriptorProto::name).collect();
     assert_eq!(files, ["base.proto", "main.proto"]);
     let text = format!("{set:?}");
     for gone in ["Unused", "Other", "Big", "gone", "Secretive", "Not\""] {

@@ -1,4 +1,4 @@
-//! What differs between the schemas of OpenAPI 3.0, those of 3.1 and JSON Schema 2020-12, keyword by keyword, and
+//! What differs between the schemas of `OpenAPI` 3.0, those of 3.1 and JSON Schema 2020-12, keyword by keyword, and
 //! what sloppy documents write and mean nevertheless. No I/O.
 
 use std::collections::BTreeSet;
@@ -49,12 +49,12 @@ pub(super) fn is_kept(key: &str, direction: Direction) -> bool {
     KEPT.contains(&key) || (key == "examples" && direction == Direction::Request)
 }
 
-/// Whether a reference counts alone: OpenAPI 3.0.4, section 4.7.23.1 (Reference Object).
+/// Whether a reference counts alone: `OpenAPI` 3.0.4, section 4.7.23.1 (Reference Object).
 pub(super) fn ignores_siblings(version: Version) -> bool {
     version == Version::V3_0
 }
 
-/// A reference of OpenAPI 3.0: what stands beside it does not count, but a description does no harm, and what may
+/// A reference of `OpenAPI` 3.0: what stands beside it does not count, but a description does no harm, and what may
 /// be null is said so nowhere else.
 pub(super) fn with_siblings(reference: &Value, members: &Map<String, Value>) -> Value {
     let mut schema = if is_true(members, "nullable") {
@@ -119,7 +119,7 @@ fn tidy_types(schema: &mut Map<String, Value>) {
     }
 }
 
-/// OpenAPI 3.0 says with a flag that a bound is exclusive.
+/// `OpenAPI` 3.0 says with a flag that a bound is exclusive.
 fn bounds(schema: &mut Map<String, Value>) {
     for (flag, bound) in [("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")] {
         match schema.get(flag) {
@@ -162,7 +162,7 @@ fn counts(schema: &mut Map<String, Value>) {
     }
 }
 
-/// Lets a schema of OpenAPI 3.0 be null.
+/// Lets a schema of `OpenAPI` 3.0 be null.
 fn nullable(mut schema: Map<String, Value>) -> Value {
     let is_combined = ["allOf", "anyOf", "oneOf", "not"].iter().any(|key| schema.contains_key(*key));
     if is_combined {

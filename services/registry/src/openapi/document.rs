@@ -1,4 +1,4 @@
-//! An OpenAPI document: its version, and where its references lead. References lead within the document or nowhere:
+//! An `OpenAPI` document: its version, and where its references lead. References lead within the document or nowhere:
 //! nothing is ever fetched. No I/O.
 
 use serde_json::Value;
@@ -9,7 +9,7 @@ use crate::Error;
 /// Longest chain of references.
 const MAX_CHAIN: usize = 32;
 
-/// Which version of OpenAPI a document is written in.
+/// Which version of `OpenAPI` a document is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
     V3_0,

@@ -1,4 +1,4 @@
-//! Makes HTTP tools of an OpenAPI document. Whatever a document of a stranger says, nothing is fetched, and one
+//! Makes HTTP tools of an `OpenAPI` document. Whatever a document of a stranger says, nothing is fetched, and one
 //! operation that is wrong costs no other.
 
 mod answer;

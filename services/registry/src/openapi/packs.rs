@@ -1,4 +1,4 @@
-//! Tool packs that ship with toolcrib: connectors to third parties, written as OpenAPI documents, with schemes,
+//! Tool packs that ship with toolcrib: connectors to third parties, written as `OpenAPI` documents, with schemes,
 //! pages and rates. They hold no secret and come into a team's catalog only when somebody imports them.
 
 use crate::Error;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::definition::{HttpLocation, HttpParameter, HttpStyle};
 
-/// Headers that OpenAPI says are no parameters (3.1, section 4.8.12), and those that the connection itself sets.
+/// Headers that `OpenAPI` says are no parameters (3.1, section 4.8.12), and those that the connection itself sets.
 const IGNORED_HEADERS: [&str; 9] = [
     "accept",
     "content-type",
@@ -174,7 +174,7 @@ fn undescribed(name: &str) -> Parameter {
     Parameter { http, schema: Part::plain(json!({"type": "string"})), required: true, is_plain: true }
 }
 
-/// The style and whether it is exploded: OpenAPI 3.1, section 4.8.12.2 (Fixed Fields).
+/// The style and whether it is exploded: `OpenAPI` 3.1, section 4.8.12.2 (Fixed Fields).
 fn style(node: &Node<'_>, location: HttpLocation, notes: &mut Vec<String>) -> (HttpStyle, bool) {
     let usual = match location {
         HttpLocation::Query | HttpLocation::Cookie => HttpStyle::Form,

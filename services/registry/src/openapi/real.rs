@@ -1,4 +1,4 @@
-//! Two large documents that other people made, as their packages have them: GitHub's (OpenAPI 3.0, JSON) and Figma's
+//! Two large documents that other people made, as their packages have them: GitHub's (`OpenAPI` 3.0, JSON) and Figma's
 //! (3.1, YAML). `scripts/install-openapi-documents` fetches them.
 
 use std::{collections::BTreeSet, time::Instant};

@@ -1,4 +1,4 @@
-//! Makes JSON Schemas (2020-12) of the schemas of OpenAPI 3.0 and 3.1: what they share becomes `$defs`, so that
+//! Makes JSON Schemas (2020-12) of the schemas of `OpenAPI` 3.0 and 3.1: what they share becomes `$defs`, so that
 //! circles stay circles, and only what is reached comes along. No I/O.
 
 use std::{

@@ -1,4 +1,4 @@
-//! The base address of an operation: the first server that is named for it (OpenAPI 3.1, section 4.8.5). No I/O.
+//! The base address of an operation: the first server that is named for it (`OpenAPI` 3.1, section 4.8.5). No I/O.
 
 use serde_json::Value;
 use url::Url;

@@ -1,4 +1,4 @@
-//! OpenAPI documents, feature by feature: what becomes of them, and that nothing else does.
+//! `OpenAPI` documents, feature by feature: what becomes of them, and that nothing else does.
 #![allow(clippy::needless_pass_by_value, reason = "documents are written where they are used")]
 
 use std::collections::{BTreeMap, BTreeSet};

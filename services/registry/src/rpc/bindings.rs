@@ -181,10 +181,10 @@ fn parameter(parameter: wire::HttpParameter) -> Option<HttpParameter> {
         wire::HttpLocation::Unspecified => return None,
     };
     let style = match (wire::HttpStyle::try_from(parameter.style).ok()?, location) {
-        (wire::HttpStyle::Unspecified, HttpLocation::Query | HttpLocation::Cookie) => HttpStyle::Form,
-        (wire::HttpStyle::Unspecified, HttpLocation::Path | HttpLocation::Header) => HttpStyle::Simple,
-        (wire::HttpStyle::Form, _) => HttpStyle::Form,
-        (wire::HttpStyle::Simple, _) => HttpStyle::Simple,
+        (wire::HttpStyle::Unspecified, HttpLocation::Query | HttpLocation::Cookie)
+        | (wire::HttpStyle::Form, _) => HttpStyle::Form,
+        (wire::HttpStyle::Unspecified, HttpLocation::Path | HttpLocation::Header)
+        | (wire::HttpStyle::Simple, _) => HttpStyle::Simple,
         (wire::HttpStyle::SpaceDelimited, _) => HttpStyle::SpaceDelimited,
         (wire::HttpStyle::PipeDelimited, _) => HttpStyle::PipeDelimited,
         (wire::HttpStyle::DeepObject, _) => HttpStyle::DeepObject,

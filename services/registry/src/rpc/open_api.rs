@@ -1,4 +1,4 @@
-//! Imports from OpenAPI documents: parse, call the use case, map.
+//! Imports from `OpenAPI` documents: parse, call the use case, map.
 
 use ::rpc::Call;
 use proto::registry::v1::{ImportOpenApiRequest, ImportOpenApiResponse, import_open_api_request as wire};

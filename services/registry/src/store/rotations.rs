@@ -14,6 +14,7 @@ pub(crate) struct DueRotation {
 }
 
 /// A version whose data key is to be wrapped anew.
+#[allow(clippy::struct_field_names, reason = "the names of the columns")]
 pub(crate) struct WrappedKey {
     pub team_id: String,
     pub name: String,

@@ -39,13 +39,13 @@ async fn a_credential_is_given_to_services_of_its_team_only() {
     let refused = house.registry.client.clone().resolve_credential(other).await.unwrap_err();
     assert_eq!((refused.code(), reason_of(&refused)), (Code::NotFound, Some(ErrorReason::NotFound)));
     // The client of the tests speaks as a service, so that whoever is none is made by hand.
-    let outsider = house.outsider(admin("team"), request());
+    let outsider = House::outsider(&admin("team"), request());
     let refused = house.registry.client.clone().resolve_credential(outsider).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
-    let outsider = house.outsider(operator("team"), PutCredentialRequest::default());
+    let outsider = House::outsider(&operator("team"), PutCredentialRequest::default());
     let refused = house.registry.client.clone().put_credential(outsider).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
-    let outsider = house.outsider(operator("other"), ListCredentialsRequest {});
+    let outsider = House::outsider(&operator("other"), ListCredentialsRequest {});
     let listed = house.registry.client.clone().list_credentials(outsider).await.unwrap().into_inner();
     assert!(listed.credentials.is_empty());
     house.stop().await;
@@ -194,7 +194,7 @@ async fn a_use_is_noted_to_the_minute_and_not_at_every_call() {
 #[tokio::test]
 async fn without_a_key_it_is_said_what_to_set_and_all_else_works() {
     let database = database().await;
-    let house = House::over(database, |config| config.credentials.key_file = std::path::PathBuf::new()).await;
+    let house = House::over(database, |config| config.credentials.key_file = std::path::PathBuf::new());
     for refused in [
         house.put("key", key("k")).await.unwrap_err(),
         house.rotate("key", key("k")).await.unwrap_err(),
@@ -221,10 +221,9 @@ async fn a_wrapping_key_is_replaced_while_everything_runs() {
     house.write_keys(&["k2"]);
     let other =
         House::over(house.database.clone(), |config| config.credentials = house.config.credentials.clone());
-    let other = other.await;
     assert_eq!(other.resolve("key", 0).await.unwrap().kind, Some(Given::ApiKey("k-2".into())));
     // A process that knows other keys only says which one it lacks, and gives nothing.
-    let strange = House::over(house.database.clone(), |_| ()).await;
+    let strange = House::over(house.database.clone(), |_| ());
     strange.write_keys(&["k9"]);
     let refused = strange.resolve("key", 0).await.unwrap_err();
     assert!(refused.message().contains("wrapping key k2"), "{refused}");

@@ -1,4 +1,4 @@
-//! Imports from OpenAPI documents, as the catalog keeps them.
+//! Imports from `OpenAPI` documents, as the catalog keeps them.
 #![allow(clippy::needless_pass_by_value, reason = "documents are written where they are used")]
 
 use std::{io::Write as _, net::TcpListener};

@@ -1,3 +1,5 @@
+//! Whatever a server offers, nothing serves that nobody approved where approval is wanted.
+
 use TrustPolicy::{ApproveAll, ApproveChanges, ApproveEverything};
 
 use super::*;

@@ -34,7 +34,7 @@ pub(super) fn items<'a>(root: &'a Value, schema: &'a Value) -> Option<&'a Value>
     parts(root, schema, DEPTH).into_iter().find_map(|part| part.get("items"))
 }
 
-/// Whether a text stands for bytes, in base64 (OpenAPI 3.0, format "binary"; JSON Schema 2020-12, contentEncoding).
+/// Whether a text stands for bytes, in base64 (`OpenAPI` 3.0, format "binary"; JSON Schema 2020-12, contentEncoding).
 pub(super) fn is_binary(root: &Value, schema: &Value) -> bool {
     let says = |part: &Value, keyword: &str, word: &str| {
         part.get(keyword).and_then(Value::as_str).is_some_and(|text| text.eq_ignore_ascii_case(word))

@@ -1,4 +1,4 @@
-//! How a value is written in a parameter: the styles of OpenAPI 3.1 (section 4.8.12.3, Style Values), which are
+//! How a value is written in a parameter: the styles of `OpenAPI` 3.1 (section 4.8.12.3, Style Values), which are
 //! those of RFC 6570 and three of its own. Pure. Must never write a value so that the server reads two of it.
 
 use proto::registry::v1::{HttpLocation as Location, HttpParameter, HttpStyle as Style};

@@ -23,11 +23,11 @@ pub(super) struct House {
 
 impl House {
     pub(super) async fn new() -> Self {
-        Self::over(database().await, |_| ()).await
+        Self::over(database().await, |_| ())
     }
 
     /// Over a database that is there, with settings changed.
-    pub(super) async fn over(database: Database, change: impl FnOnce(&mut Config)) -> Self {
+    pub(super) fn over(database: Database, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("sources/team")).unwrap();
         let mut config = config();
@@ -60,10 +60,10 @@ impl House {
     }
 
     /// A request of someone who is no service.
-    pub(super) fn outsider<T>(&self, caller: Caller, message: T) -> Request<T> {
+    pub(super) fn outsider<T>(caller: &Caller, message: T) -> Request<T> {
         let key = TokenKey::new(&SecretString::from("s".repeat(32)));
         let mut request = Request::new(message);
-        request.metadata_mut().insert(::rpc::CALLER_HEADER, key.mint(&caller).unwrap().parse().unwrap());
+        request.metadata_mut().insert(::rpc::CALLER_HEADER, key.mint(caller).unwrap().parse().unwrap());
         request
     }
 
@@ -73,7 +73,7 @@ impl House {
 
     pub(super) async fn put_request(&self, request: PutCredentialRequest) -> Result<Credential, Status> {
         let answer =
-            self.registry.client.clone().put_credential(self.outsider(admin("team"), request)).await?;
+            self.registry.client.clone().put_credential(Self::outsider(&admin("team"), request)).await?;
         Ok(answer.into_inner().credential.unwrap())
     }
 
@@ -83,7 +83,7 @@ impl House {
 
     pub(super) async fn revoke(&self, name: &str, version: i32) -> Result<Credential, Status> {
         let request = RevokeCredentialRequest { name: name.into(), version };
-        let request = self.outsider(admin("team"), request);
+        let request = Self::outsider(&admin("team"), request);
         Ok(self.registry.client.clone().revoke_credential(request).await?.into_inner().credential.unwrap())
     }
 

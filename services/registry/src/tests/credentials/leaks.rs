@@ -1,6 +1,7 @@
 //! Nothing that is secret stands in the database, in a log or in an error, in any common spelling.
 
 use std::{
+    fmt::Write,
     io,
     sync::{Arc, LazyLock, Mutex, PoisonError},
 };
@@ -122,8 +123,8 @@ async fn no_secret_stands_in_the_database_the_log_or_an_error() {
         assert!(format!("{:?}", house.resolve(name, 0).await.unwrap()).contains(CANARY), "{name}");
         house.resolve(name, 2).await.unwrap();
         let wrong = Kind::ApiKey(format!("{CANARY}\n"));
-        told.push_str(&format!("{:?}", house.put(name, wrong.clone()).await.unwrap_err()));
-        told.push_str(&format!("{:?}", house.rotate("none", wrong).await.unwrap_err()));
+        writeln!(told, "{:?}", house.put(name, wrong.clone()).await.unwrap_err()).unwrap();
+        writeln!(told, "{:?}", house.rotate("none", wrong).await.unwrap_err()).unwrap();
     }
     // A token endpoint and sources that throw secrets back.
     for answer in [
@@ -134,8 +135,8 @@ async fn no_secret_stands_in_the_database_the_log_or_an_error() {
         house
             .sql("UPDATE registry.credential_version SET token_end_time = now(), next_fetch_time = NULL")
             .await;
-        told.push_str(&format!("{:?}", house.resolve("client", 0).await.unwrap_err()));
-        told.push_str(&format!("{:?}", house.resolve("refresh", 0).await.unwrap_err()));
+        writeln!(told, "{:?}", house.resolve("client", 0).await.unwrap_err()).unwrap();
+        writeln!(told, "{:?}", house.resolve("refresh", 0).await.unwrap_err()).unwrap();
     }
     house.write_source("file", CANARY);
     let rotation =
@@ -144,7 +145,7 @@ async fn no_secret_stands_in_the_database_the_log_or_an_error() {
     house.write_source("file", &format!(r#"{{"{CANARY}":"{CANARY}"}}"#));
     house.sql("UPDATE registry.credential SET next_rotation_time = now() WHERE name = 'file'").await;
     let failed = house.until("file", |it| !it.last_error.is_empty()).await;
-    told.push_str(&format!("{failed:?}{:?}{:?}", house.list().await, house.warnings().await));
+    writeln!(told, "{failed:?}{:?}{:?}", house.list().await, house.warnings().await).unwrap();
     house.revoke("basic", 0).await.unwrap();
 
     assert_eq!(spelled(&told), None);

@@ -109,8 +109,7 @@ async fn an_address_is_asked_by_one_process_and_told_which_version_it_is_to_give
 
 #[tokio::test]
 async fn a_source_that_cannot_be_is_refused_at_once() {
-    let house =
-        House::over(database().await, |config| config.credentials.allow_private_network = false).await;
+    let house = House::over(database().await, |config| config.credentials.allow_private_network = false);
     for (source, field) in [
         (Source::Url("http://127.0.0.1/next".into()), "rotation.url must begin with https"),
         (Source::Url("https://127.0.0.1/next".into()), "rotation.url may not be asked"),

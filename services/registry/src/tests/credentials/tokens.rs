@@ -105,9 +105,8 @@ async fn a_replaced_refresh_token_is_kept_before_its_access_token_is_given() {
         house.sql(ENDED).await;
         // Another process each time: nothing but the database knows what was replaced.
         let other = House::over(house.database.clone(), |config| {
-            config.credentials = house.config.credentials.clone()
+            config.credentials = house.config.credentials.clone();
         });
-        let other = other.await;
         assert_eq!(other.bearer(0).await, format!("token-{number}"));
         other.stop().await;
     }

@@ -12,13 +12,17 @@ CREATE TABLE registry.credential (
     -- Where the next secret comes from: a file, an address, or neither.
     source_file        text,
     source_url         text,
+    -- The key that digests of its secrets are made with, and which wrapping key it is wrapped under; null: none yet.
+    digest_key_id      text,
+    digest_key         bytea,
     next_rotation_time timestamptz,
     -- Rotations in a row that failed, and why the last one did.
     failures           integer     NOT NULL DEFAULT 0,
     last_error         text        NOT NULL DEFAULT '',
     create_time        timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (team_id, name),
-    CHECK (source_file IS NULL OR source_url IS NULL)
+    CHECK (source_file IS NULL OR source_url IS NULL),
+    CHECK ((digest_key_id IS NULL) = (digest_key IS NULL))
 );
 
 CREATE INDEX credential_due ON registry.credential (next_rotation_time) WHERE next_rotation_time IS NOT NULL;
@@ -32,6 +36,9 @@ CREATE TABLE registry.credential_version (
     key_id           text,
     wrapped_key      bytea,
     sealed           bytea,
+    -- HMAC-SHA-256 of the secret as it was given, under the credential's digest key: stays when the version ends, so
+    -- that a source that gives the same again is noticed. Empty: the version never came to be used.
+    digest           bytea       NOT NULL,
     -- The OAuth 2.0 access token fetched with it, sealed under the same data key.
     token            bytea,
     token_time       timestamptz,

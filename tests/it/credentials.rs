@@ -107,8 +107,10 @@ async fn enter(State(door): State<Door>, request: Request) -> Response {
     if !shown.iter().chain(&decoded).any(is_known) {
         return (StatusCode::UNAUTHORIZED, format!("not one of mine: {shown:?}")).into_response();
     }
+    let of_this = |key: &&String| shown.iter().chain(&decoded).any(|line| line.contains(key.as_str()));
     let forms: Vec<Value> = keys
         .iter()
+        .filter(of_this)
         .map(|key| {
             json!({"raw": key, "hex": hex::encode(key), "base64": BASE64.encode(format!("u:{key}")),
             "json": json!({"in": key}).to_string()})
@@ -165,48 +167,47 @@ fn holds_no(text: &str, canary: &str) {
 }
 
 async fn each_kind_reaches_its_server_and_nobody_else(suite: &Suite) {
-    let canaries = ["header-canary-11", "query&canary=22", "cookie-canary-33", "basic canary/44"];
-    let guarded =
-        Guarded::start(&["header-canary-11", "query%26canary%3D22", "cookie-canary-33", "basic canary/44"])
-            .await;
-    for (name, secret) in [("by_header", canaries[0]), ("by_query", canaries[1]), ("by_cookie", canaries[2])]
-    {
-        put(suite, name, Kind::ApiKey(secret.into())).await;
-    }
-    let basic = BasicSecret { user: "me".into(), password: canaries[3].into() };
-    put(suite, "by_basic", Kind::Basic(basic)).await;
-    let url = |name: &str| format!("{}/{name}", guarded.url);
-    let tools = [
-        using("door.header", url("h"), "by_header", Some(Place::Header("x-api-key".into())), "Key "),
-        using("door.bearer", url("b"), "by_header", None, ""),
-        using("door.query", url("q"), "by_query", Some(Place::Query("key".into())), ""),
-        using("door.cookie", url("c"), "by_cookie", Some(Place::Cookie("session".into())), ""),
-        using("door.basic", url("a"), "by_basic", None, ""),
-    ];
-    for tool in tools {
-        let name = tool.definition.name.clone();
-        let agent = suite.agent_with(tool).await;
-        let execution = agent.call(&name, json!({})).await;
+    let header = || Some(Place::Header("x-api-key".into()));
+    let basic = |user: &str, password: &str| {
+        Kind::Basic(BasicSecret { user: user.into(), password: password.into() })
+    };
+    let key = |text: &str| Kind::ApiKey(text.into());
+    for (name, secret, canary, seen, place, prefix) in [
+        ("header", key("header-canary-11"), "header-canary-11", "header-canary-11", header(), "Key "),
+        ("bearer", key("bearer-canary-22"), "bearer-canary-22", "bearer-canary-22", None, ""),
+        (
+            "query",
+            key("query&canary=33"),
+            "query&canary=33",
+            "query%26canary%3D33",
+            Some(Place::Query("k".into())),
+            "",
+        ),
+        (
+            "cookie",
+            key("cookie-canary-44"),
+            "cookie-canary-44",
+            "cookie-canary-44",
+            Some(Place::Cookie("c".into())),
+            "",
+        ),
+        ("basic", basic("me", "basic canary/55"), "basic canary/55", "basic canary/55", None, ""),
+        ("user", basic("user-canary-66", ""), "user-canary-66", "user-canary-66", None, ""),
+    ] {
+        // A server of its own: what another one knows is not this credential's to hide.
+        let guarded = Guarded::start(&[seen]).await;
+        put(suite, name, secret).await;
+        let tool = format!("door.{name}");
+        let url = format!("{}/{name}", guarded.url);
+        let agent = suite.agent_with(using(&tool, url, name, place, prefix)).await;
+        let execution = agent.call(&tool, json!({})).await;
         succeeded(&execution);
-        let answer = result(&execution);
-        assert_eq!(answer["in"], json!(true));
+        assert_eq!(result(&execution)["in"], json!(true));
         let text = format!("{execution:?}");
-        assert!(text.contains("[credential by_"), "{text}");
-        let own = match name.as_str() {
-            "door.header" | "door.bearer" => canaries[0],
-            "door.query" => canaries[1],
-            "door.cookie" => canaries[2],
-            _ => canaries[3],
-        };
-        holds_no(&text, own);
-    }
-    suite.wait_until_delivered().await;
-    let dump = dump(suite).await;
-    for canary in canaries {
-        // What a server knows of others' keys is not ours to hide; each tool's own is gone from its rows.
-        let own = dump.matches(canary).count();
-        let told_by_others = 5 * canaries.len() * 4;
-        assert!(own <= told_by_others, "{canary} stands {own} times in the database");
+        assert!(text.contains(&format!("[credential {name}]")), "{text}");
+        holds_no(&text, canary);
+        suite.wait_until_delivered().await;
+        holds_no(&dump(suite).await, canary);
     }
 }
 
@@ -279,6 +280,7 @@ async fn a_rotation_under_load_fails_no_call(suite: &Suite) {
     assert!(failed.is_empty(), "{} of {} calls failed: {:?}", failed.len(), ended.len(), failed.first());
     suite.wait_until_delivered().await;
     let dump = dump(suite).await;
+    holds_no(&dump, "first-canary-1");
     holds_no(&dump, "second-canary-2");
 }
 
@@ -296,6 +298,7 @@ async fn a_revoked_credential_is_refused_everywhere_within_a_second(suite: &Suit
     })
     .await;
     println!("refused {} ms after the revocation", begin.elapsed().as_millis());
+    assert!(begin.elapsed() < Duration::from_secs(5));
     let error = refusal.error.unwrap();
     assert_eq!(error.code(), ToolErrorCode::UpstreamAuth, "{error:?}");
     assert!(error.message.contains("credential ended"), "{error:?}");

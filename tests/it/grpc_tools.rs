@@ -8,7 +8,7 @@ use std::{
 use proto::{
     executor::v1::{ExecutionStatus, Reached, ToolErrorCode},
     registry::v1::{
-        CredentialSecret, CredentialUse, GetToolRequest, IdempotencyKey, ImportGrpcRequest,
+        CredentialSecret, CredentialUse, GetToolRequest, IdempotencyKey, ImportDefaults, ImportGrpcRequest,
         ImportGrpcResponse, ImportResult, PutCredentialRequest, RetryPolicy, Tool, ToolSettings,
         binding::Kind, credential_secret, get_tool_request::Key, idempotency_key::Place,
     },
@@ -57,6 +57,7 @@ fn of(endpoint: &str, provider: &str) -> ImportGrpcRequest {
     ImportGrpcRequest {
         endpoint: endpoint.to_owned(),
         provider: provider.to_owned(),
+        defaults: Some(ImportDefaults { trust_effects: true, ..ImportDefaults::default() }),
         allow_private_network: true,
         ..ImportGrpcRequest::default()
     }
@@ -195,7 +196,11 @@ async fn what_cannot_be_imported_is_refused_with_the_reason(suite: &Suite) {
         assert_eq!(refusal.violations()[0].0, field, "{refusal:?}");
     }
     let one = ImportGrpcRequest { methods: vec!["GetBook".into()], ..of(&library.endpoint, "one") };
-    assert_eq!(counts(&asked(one).await.unwrap()), [1, 0, 0, 0]);
+    assert_eq!(counts(&asked(one.clone()).await.unwrap()), [1, 0, 0, 0]);
+    let trust = ImportGrpcRequest { defaults: None, provider: "own".into(), ..one };
+    assert_eq!(counts(&asked(trust).await.unwrap()), [1, 0, 0, 0]);
+    let unproven = tool(&suite.admin, "own.library.getbook").await.unwrap().definition.unwrap();
+    assert_eq!(unproven.effect(), Effect::SideEffect, "what a server says of itself proves nothing");
     let agent = suite.agent("").await;
     let answer = import(&agent, of(&library.endpoint, "x")).await;
     assert_eq!(answer.unwrap_err().code(), Code::PermissionDenied);

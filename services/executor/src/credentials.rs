@@ -6,7 +6,7 @@ mod carried;
 mod scrub;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -19,6 +19,7 @@ use proto::registry::v1::{
 use secrecy::SecretString;
 use types::Caller;
 
+use self::scrub::Forms;
 pub(crate) use self::{carried::Carried, scrub::Scrub};
 use crate::outcome::{Reached, ToolError, ToolErrorCode};
 
@@ -43,6 +44,14 @@ pub(crate) struct Credential {
     pub version: i32,
     pub material: Material,
     fresh: Duration,
+    /// What is looked for in answers; made when first wanted.
+    forms: OnceLock<Forms>,
+}
+
+impl Credential {
+    fn new(name: String, version: i32, material: Material, fresh: Duration) -> Self {
+        Self { name, version, material, fresh, forms: OnceLock::new() }
+    }
 }
 
 /// What it is.
@@ -140,7 +149,7 @@ impl Credentials {
                 format!("credential {name} is of a kind not known here"),
             )
         })?;
-        Ok(Arc::new(Credential { name, version, material, fresh }))
+        Ok(Arc::new(Credential::new(name, version, material, fresh)))
     }
 }
 

@@ -127,6 +127,9 @@ pub(crate) struct ToolError {
     /// Whether the same arguments will always get it.
     #[serde(default)]
     pub is_deterministic: bool,
+    /// Whether the server did not know who asked: it is shown newer credentials, where there are any.
+    #[serde(default, skip)]
+    pub is_unauthenticated: bool,
     /// What the tool gave besides, as JSON text: a failed program's output.
     #[serde(default, skip)]
     pub partial_json: Option<String>,
@@ -146,6 +149,7 @@ impl ToolError {
             retry_after_ms: 0,
             reached: code.reached(),
             is_deterministic: false,
+            is_unauthenticated: false,
             partial_json: None,
         }
     }

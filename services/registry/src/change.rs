@@ -3,9 +3,10 @@
 
 mod alternatives;
 mod bounds;
+mod members;
 mod reference;
 mod schema;
-mod words;
+pub(crate) mod words;
 
 use semver::{Prerelease, Version};
 use serde::Serialize;
@@ -18,9 +19,9 @@ use crate::{
 };
 use schema::Side;
 
-/// Most changes that are told; the rest is counted.
+/// Most changes of the schemas that are told; the rest is counted.
 const MAX_CHANGES: usize = 1_000;
-/// Most bytes of one value that is told.
+/// Most bytes of one value that is told, other than what steers.
 const MAX_VALUE: usize = 20_000;
 /// Most bytes of all values that are told in full; later ones are cut to `SHORT_VALUE`.
 const MAX_VALUES: usize = 1024 * 1024;
@@ -41,10 +42,10 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Change {
     pub kind: Kind,
-    /// JSON pointer (RFC 6901) into the definition.
+    /// JSON pointer (RFC 6901) into the definition; empty: of all changes that are not told.
     pub path: String,
     pub description: String,
-    /// JSON text; empty: nothing stood there. One of more than `MAX_VALUE` bytes is cut.
+    /// JSON text; empty: nothing stood there. One that is cut ends with "…", which no JSON text does.
     pub before: String,
     /// The same of what stands there now.
     pub after: String,
@@ -67,9 +68,20 @@ impl Change {
             after: text(after),
         }
     }
+
+    /// Whether it is of what tells models to call the tool, and how; never left out, and never cut.
+    fn steers(&self) -> bool {
+        matches!(self.path.as_str(), "/title" | "/description" | "/effect")
+            || self.path.starts_with("/examples/")
+    }
+
+    fn is_of_schema(&self) -> bool {
+        ["/input_schema", "/output_schema"].iter().any(|schema| self.path.starts_with(schema))
+    }
 }
 
-/// Every difference but that of the versions, the greatest kind first. None where the contents are the same.
+/// Every difference but that of the versions: first what steers those who call the tool, then the greatest kind
+/// first. None where the contents are the same.
 pub(crate) fn compare(before: &Definition, after: &Definition) -> Result<Vec<Change>, Error> {
     let mut found = Vec::new();
     texts(before, after, &mut found);
@@ -81,7 +93,7 @@ pub(crate) fn compare(before: &Definition, after: &Definition) -> Result<Vec<Cha
         found.extend(schema::compare(side, read(old)?.as_ref(), read(new)?.as_ref()));
     }
     binding(&before.binding, &after.binding, &mut found)?;
-    found.sort_by_key(|change| std::cmp::Reverse(change.kind));
+    found.sort_by_key(|change| (!change.steers(), std::cmp::Reverse(change.kind)));
     Ok(bounded(found))
 }
 
@@ -99,7 +111,7 @@ pub(crate) fn next_version(newest: &str, highest: &str, kind: Kind) -> String {
     if next <= highest {
         next = highest;
         next.pre = Prerelease::EMPTY;
-        next.patch += 1;
+        next.patch = next.patch.saturating_add(1);
     }
     next.to_string()
 }
@@ -120,9 +132,9 @@ fn parsed(version: &str) -> Version {
 fn least(newest: &Version, kind: Kind) -> Version {
     let Version { major, minor, patch, .. } = *newest;
     match (kind, major) {
-        (Kind::Breaking, 1..) => Version::new(major + 1, 0, 0),
-        (Kind::Breaking | Kind::Addition, _) => Version::new(major, minor + 1, 0),
-        (Kind::Patch, _) => Version::new(major, minor, patch + 1),
+        (Kind::Breaking, 1..) => Version::new(major.saturating_add(1), 0, 0),
+        (Kind::Breaking | Kind::Addition, _) => Version::new(major, minor.saturating_add(1), 0),
+        (Kind::Patch, _) => Version::new(major, minor, patch.saturating_add(1)),
     }
 }
 
@@ -166,7 +178,15 @@ fn texts(before: &Definition, after: &Definition, found: &mut Vec<Change>) {
     let costs = both(cost_micro_usd, &after.cost_micro_usd);
     field(Kind::Patch, "/cost_micro_usd", "the cost is another", costs);
     field(Kind::Patch, "/labels", "the labels are others", both(labels, &after.labels));
-    field(Kind::Patch, "/examples", "the examples are others", both(examples, &after.examples));
+    // One by one, so that each can be told whole.
+    for index in 0..examples.len().max(after.examples.len()) {
+        let (old, new) = (examples.get(index), after.examples.get(index));
+        if old != new {
+            let (old, new) = (old.map(json), new.map(json));
+            let path = format!("/examples/{index}");
+            found.push(Change::new(Kind::Patch, path, "the example is another", old.as_ref(), new.as_ref()));
+        }
+    }
 }
 
 /// What decides who may call the tool, who finds it, and how it may be called.
@@ -250,26 +270,45 @@ fn json<T: Serialize + ?Sized>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
-/// Not more than an answer takes: the first ones, which are the greatest, and how many more there are.
-fn bounded(mut changes: Vec<Change>) -> Vec<Change> {
-    if changes.len() > MAX_CHANGES {
-        let kind = changes[MAX_CHANGES - 1].kind;
-        let more = changes.len() - (MAX_CHANGES - 1);
-        changes.truncate(MAX_CHANGES - 1);
-        changes.push(Change::new(kind, "", format!("and {more} more changes"), None, None));
+/// Not more than an answer takes: of the schemas' changes the first ones, which are the greatest, and how many more
+/// there are. Whatever else changed is told, and what steers is told whole: a definition has little of it.
+fn bounded(changes: Vec<Change>) -> Vec<Change> {
+    let is_more = changes.iter().filter(|change| change.is_of_schema()).count() > MAX_CHANGES;
+    let most = if is_more { MAX_CHANGES - 1 } else { MAX_CHANGES };
+    let (mut told, mut of_schemas, mut left_out) = (Vec::new(), 0, Vec::new());
+    for change in changes {
+        of_schemas += usize::from(change.is_of_schema());
+        if change.is_of_schema() && of_schemas > most {
+            left_out.push(change.kind);
+        } else {
+            told.push(change);
+        }
+    }
+    if let Some(kind) = left_out.iter().max() {
+        let more = format!("and {} more changes", left_out.len());
+        told.push(Change::new(*kind, "", more, None, None));
     }
     let mut left = MAX_VALUES;
-    for change in &mut changes {
+    for change in &mut told {
+        let (steers, is_of_schema) = (change.steers(), change.is_of_schema());
         for value in [&mut change.before, &mut change.after] {
-            let most = if left == 0 { SHORT_VALUE } else { MAX_VALUE };
-            if value.len() > most {
-                value.truncate(value.floor_char_boundary(most));
-                value.push('…');
+            match (steers, is_of_schema && left == 0) {
+                (true, _) => {}
+                (false, false) => cut(value, MAX_VALUE),
+                (false, true) => cut(value, SHORT_VALUE),
             }
             left = left.saturating_sub(value.len());
         }
     }
-    changes
+    told
+}
+
+/// Cuts a text that is longer, so that it is seen.
+fn cut(text: &mut String, most: usize) {
+    if text.len() > most + '…'.len_utf8() {
+        text.truncate(text.floor_char_boundary(most));
+        text.push('…');
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde_json::Value;
 use types::{Effect, Sensitivity};
 
 use crate::{
-    check_binding, check_examples,
+    check_binding, check_examples, check_letters,
     definition::{Binding, Definition, OWN_PROVIDER, Proposal},
 };
 
@@ -17,6 +17,8 @@ const MAX_DESCRIPTION: usize = 8_192;
 /// Most capabilities of one tool.
 pub(crate) const MAX_WORDS: usize = 32;
 const MAX_WORD: usize = 64;
+/// Greatest major, minor or patch version: there is always a next one.
+const MAX_VERSION: u64 = 1_000_000_000;
 const MAX_LABELS: usize = 64;
 const MAX_LABEL: usize = 256;
 const TIMEOUT_MS: std::ops::RangeInclusive<i64> = 1_000..=300_000;
@@ -47,7 +49,7 @@ impl Violations {
         self.0.push(FieldViolation { field, description: description.into() });
     }
 
-    /// Notes that a text is too long or holds control characters.
+    /// Notes that a text is too long, or holds control characters or such as nobody sees.
     pub(crate) fn text(&mut self, field: &str, text: &str, most: usize) {
         let length = text.chars().count();
         if length > most {
@@ -55,6 +57,13 @@ impl Violations {
         }
         if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
             self.add(field, "holds control characters");
+        }
+        if let Some(hidden) = text.chars().find(|c| types::is_hidden(*c)) {
+            let code = u32::from(hidden);
+            self.add(
+                field,
+                format!("holds characters that are not seen, such as U+{code:04X}: leave them out"),
+            );
         }
     }
 
@@ -66,19 +75,26 @@ impl Violations {
 
 /// The definition, with every default filled in, or everything that is wrong with it. The version stays
 /// empty where none is given.
-pub(crate) fn check(proposal: Proposal, origin: Origin) -> Result<Definition, Violations> {
+pub(crate) fn check(mut proposal: Proposal, origin: Origin) -> Result<Definition, Violations> {
     let mut found = Violations::default();
+    let is_strangers = origin != Origin::Person;
+    if is_strangers {
+        check_letters::strip(&mut proposal);
+    }
     found_in_texts(&proposal, &mut found);
     let version = found.keep("version", read_version(&proposal.version));
     if proposal.category.is_none() {
         found.add("category", "is not given; CATEGORY_CUSTOM fits anything");
     }
     let capabilities = capabilities(proposal.capabilities, &mut found);
-    let input = found.keep("input_schema_json", schema::read_object(&proposal.input_schema));
-    let output = match proposal.output_schema.as_str() {
+    let mut input = found.keep("input_schema_json", schema::read_object(&proposal.input_schema));
+    let mut output = match proposal.output_schema.as_str() {
         "" => Some(None),
         text => found.keep("output_schema_json", schema::read(text)).map(Some),
     };
+    check_letters::in_schema("input_schema_json", input.as_mut(), is_strangers, &mut found);
+    let described = output.as_mut().and_then(Option::as_mut);
+    check_letters::in_schema("output_schema_json", described, is_strangers, &mut found);
     let examples = check_examples::check(proposal.examples, input.as_ref(), &mut found);
     match &proposal.binding {
         Some(binding) => check_binding::check(binding, origin, input.as_ref(), &mut found),
@@ -170,6 +186,9 @@ fn read_version(text: &str) -> Result<String, String> {
     })?;
     if version.build != BuildMetadata::EMPTY || text.len() > MAX_WORD {
         return Err("must be at most 64 characters without build metadata, which orders no versions".into());
+    }
+    if [version.major, version.minor, version.patch].iter().any(|part| *part > MAX_VERSION) {
+        return Err(format!("must have no number above {MAX_VERSION}"));
     }
     Ok(version.to_string())
 }
@@ -301,10 +320,12 @@ pub(crate) mod tests {
 
     #[test]
     fn versions_are_semantic_and_without_build_metadata() {
-        for good in ["1.0.0", "0.0.1", "2.1.0-rc.1"] {
+        for good in ["1.0.0", "0.0.1", "2.1.0-rc.1", "1000000000.0.0"] {
             assert!(check(Proposal { version: good.into(), ..proposal() }, Origin::Person).is_ok(), "{good}");
         }
-        for bad in ["1", "v1.0.0", "1.0.0+a", "01.0.0", "latest"] {
+        for bad in
+            ["1", "v1.0.0", "1.0.0+a", "01.0.0", "latest", "1000000001.0.0", "1.0.18446744073709551615"]
+        {
             assert_eq!(
                 fields(Proposal { version: bad.into(), ..proposal() }),
                 ["definition.version"],

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{check::Violations, definition::Example};
+use crate::{check::Violations, check_letters, definition::Example};
 
 /// Most examples of one tool.
 pub(crate) const MAX_EXAMPLES: usize = 10;
@@ -27,8 +27,10 @@ pub(crate) fn check(examples: Vec<Example>, input: Option<&Value>, found: &mut V
         found.text(&format!("examples[{index}].description"), &description, MAX_DESCRIPTION);
         let field = format!("examples[{index}].arguments_json");
         let arguments = match read(&arguments) {
-            Ok(arguments) => {
-                if !arguments.is_object() {
+            Ok(mut arguments) => {
+                if let Some(at) = check_letters::found(&mut arguments) {
+                    found.add(&field, format!("holds characters that are not seen, at {at:?}"));
+                } else if !arguments.is_object() {
                     found.add(&field, "is not a JSON object");
                 } else if let Some(wrong) =
                     validator.as_ref().and_then(|by| by.iter_errors(&arguments).next())
@@ -45,7 +47,13 @@ pub(crate) fn check(examples: Vec<Example>, input: Option<&Value>, found: &mut V
         };
         let result = match read(&result) {
             _ if result.is_empty() => result,
-            Ok(result) => result.to_string(),
+            Ok(mut result) => {
+                if let Some(at) = check_letters::found(&mut result) {
+                    let field = format!("examples[{index}].result_json");
+                    found.add(&field, format!("holds characters that are not seen, at {at:?}"));
+                }
+                result.to_string()
+            }
             Err(wrong) => {
                 found.add(&format!("examples[{index}].result_json"), wrong);
                 continue;

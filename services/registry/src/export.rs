@@ -66,7 +66,7 @@ pub(crate) async fn export(
     pages: &PageKey,
     permissions: &Permissions,
     call: &Call,
-    export: &Export,
+    export: Export,
     page: (i32, &str),
 ) -> Result<Page, Error> {
     let team = &call.caller.team;
@@ -75,16 +75,13 @@ pub(crate) async fn export(
     let mut filling = Filling { export, page: Page::default(), bytes: 0, most };
     let mut after = asked.cursor.clone().unwrap_or_default();
     for _ in 0..MAX_GOES {
-        let (rows, is_end) = candidates(database, team, export, &after).await?;
+        let (rows, is_end) = candidates(database, team, &filling.export, &after).await?;
         let refusals = permissions.permit(call, &rows).await?;
         let before = after.clone();
-        let mut last = None;
-        for (row, refusal) in rows.iter().zip(refusals) {
-            if !filling.take(row, refusal)? {
-                break;
-            }
-            last = Some(row.name.clone());
-        }
+        // Bringing hundreds of large schemas into their form takes a while.
+        let (filled, rows, last) =
+            tokio::task::spawn_blocking(move || filling.fill(rows, refusals)).await??;
+        filling = filled;
         let is_whole = last == rows.last().map(|row| row.name.clone());
         let is_done = is_end && is_whole;
         after = last.unwrap_or(after);
@@ -123,14 +120,30 @@ async fn candidates(
 }
 
 /// A page that is being filled.
-struct Filling<'a> {
-    export: &'a Export,
+struct Filling {
+    export: Export,
     page: Page,
     bytes: usize,
     most: usize,
 }
 
-impl Filling<'_> {
+impl Filling {
+    /// Takes tools as long as there is room; the last name is that of the last one taken.
+    fn fill(
+        mut self,
+        rows: Vec<ToolRow>,
+        refusals: Vec<Option<String>>,
+    ) -> Result<(Self, Vec<ToolRow>, Option<String>), Error> {
+        let mut last = None;
+        for (row, refusal) in rows.iter().zip(refusals) {
+            if !self.take(row, refusal)? {
+                break;
+            }
+            last = Some(row.name.clone());
+        }
+        Ok((self, rows, last))
+    }
+
     /// Takes a tool, or notes why not; false where the page is full and the tool one of the next.
     fn take(&mut self, row: &ToolRow, refusal: Option<String>) -> Result<bool, Error> {
         if self.page.tools.len() == self.most {

@@ -13,6 +13,7 @@ mod check_examples;
 mod check_fallbacks;
 mod check_grpc;
 mod check_http;
+mod check_letters;
 mod check_settings;
 mod config;
 mod credentials;
@@ -141,6 +142,7 @@ pub fn start(config: &Config, parts: Parts) -> Routes {
         heartbeat: config.watch_heartbeat(),
         stop: parts.stop,
         servers,
+        imports: import::Turns::default(),
     };
     Routes::new(RegistryServiceServer::new(service))
 }

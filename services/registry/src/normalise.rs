@@ -19,7 +19,7 @@ const CAPABILITY: &str = "integrate";
 const MAX_REASON: usize = 240;
 
 /// What a server offers, as far as it can be taken.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Offer {
     /// Definitions, their versions not decided, in order of name.
     pub tools: Vec<(Definition, Digests)>,
@@ -153,10 +153,10 @@ fn effect(is_trusted: bool, claims: &mcp::Annotations) -> Effect {
     }
 }
 
-/// On one line, without control characters, and not longer than this.
+/// On one line, without control characters and such as nobody sees, and not longer than this.
 pub(crate) fn clean(text: &str, characters: usize) -> String {
-    let mut short: String =
-        text.chars().take(characters).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let is_seen = |c: char| !(c.is_control() || types::is_hidden(c));
+    let mut short: String = text.chars().take(characters).map(|c| if is_seen(c) { c } else { ' ' }).collect();
     if text.chars().nth(characters).is_some() {
         short.push('…');
     }

@@ -66,7 +66,12 @@ pub(crate) async fn register(
         Err(other) => return Err(other),
     };
     let pool = database.pool()?;
-    let (id, changes) = put(Write::begin(pool).await?, team, definition, &plan, found).await?;
+    let stands = store::tool_find(pool, team, &definition.name).await?;
+    let compared = match stands {
+        Some(stands) => Some(Compared::of(stands.definition, &definition).await?),
+        None => None,
+    };
+    let (id, changes) = put(Write::begin(pool).await?, team, definition, &plan, found, compared).await?;
     let tool = store::tool_find_by_id(pool, team, id).await?;
     let tool = tool.ok_or_else(|| Error::ToolNotFound { key: id.to_string(), nearest: vec![] })?;
     Ok(Registered { tool, created: changes.is_some(), changes: changes.unwrap_or_default() })
@@ -101,13 +106,14 @@ async fn put(
     mut definition: Definition,
     plan: &SettingsPlan,
     found: Found,
+    compared: Option<Compared>,
 ) -> Result<(Uuid, Option<Vec<change::Change>>), Error> {
     let digests = definition.digests()?;
     let newest = store::tool_known(&mut write, team, &definition.name).await?;
     refuse_kept(&mut write, team, newest.as_ref(), &definition.provider).await?;
     let same = store::version_content(&mut write, team, &definition.name, &definition.version).await?;
     let before = match newest {
-        Some(newest) => Some(before(&mut write, team, newest, &definition).await?),
+        Some(newest) => Some(before(&mut write, team, newest, &definition, compared).await?),
         None => None,
     };
     let id = match decide(&definition, &digests.content, before.as_ref(), same)? {
@@ -130,6 +136,25 @@ async fn put(
     Ok((id, Some(before.map(|before| before.changes).unwrap_or_default())))
 }
 
+/// How a definition differs from the one that stands.
+struct Compared {
+    /// Encoded.
+    stands: String,
+    changes: Vec<change::Change>,
+}
+
+impl Compared {
+    /// Comparing large schemas would hold up the runtime: done on a blocking thread.
+    async fn of(stands: String, definition: &Definition) -> Result<Self, Error> {
+        let definition = definition.clone();
+        let compare = move || {
+            let changes = change::compare(&serde_json::from_str(&stands)?, &definition)?;
+            Ok(Self { stands, changes })
+        };
+        tokio::task::spawn_blocking(compare).await?
+    }
+}
+
 /// What stands before a new version.
 #[derive(Debug)]
 struct Before {
@@ -145,13 +170,16 @@ async fn before(
     team: &str,
     newest: KnownTool,
     definition: &Definition,
+    compared: Option<Compared>,
 ) -> Result<Before, Error> {
     let names = std::slice::from_ref(&definition.name);
     let past = store::versions_past(write, team, names).await?;
     let stands = store::settings_find(write, team, &definition.name).await?;
-    let changes = match stands {
-        Some(stands) => change::compare(&serde_json::from_str(&stands.definition)?, definition)?,
-        None => vec![],
+    let changes = match (stands, compared) {
+        (Some(stands), Some(compared)) if compared.stands == stands.definition => compared.changes,
+        // It became another one meanwhile.
+        (Some(stands), _) => Compared::of(stands.definition, definition).await?.changes,
+        (None, _) => vec![],
     };
     let highest = highest(&newest.version, past.iter().map(|past| past.version.as_str()));
     Ok(Before { newest, highest, changes })

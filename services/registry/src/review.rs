@@ -60,11 +60,6 @@ pub(crate) async fn review(
         return Err(Error::NothingPending(name.clone()));
     }
     let definition: Definition = serde_json::from_str(&review.definition)?;
-    let changes = if review.approved {
-        change::compare(&serde_json::from_str(&review.newest_definition)?, &definition)?
-    } else {
-        vec![]
-    };
     if decided {
         let state = if *reject { ReviewState::Rejected } else { ReviewState::Approved };
         store::review_decide(&mut write, team, review.id, state, reviewer, note).await?;
@@ -86,6 +81,8 @@ pub(crate) async fn review(
     } else {
         drop(write);
     }
+    let changes =
+        if review.approved { compared(review.newest_definition, definition).await? } else { vec![] };
     let gone = || Error::ToolNotFound { key: name.clone(), nearest: vec![] };
     Ok(Answer {
         tool: store::tool_find(pool, team, name).await?.ok_or_else(gone)?,
@@ -93,6 +90,12 @@ pub(crate) async fn review(
         changes,
         decided,
     })
+}
+
+/// Comparing large schemas takes time: on a blocking thread, and never while other writers wait.
+async fn compared(stands: String, definition: Definition) -> Result<Vec<Change>, Error> {
+    let compare = move || change::compare(&serde_json::from_str(&stands)?, &definition);
+    tokio::task::spawn_blocking(compare).await?
 }
 
 fn check(question: &Question) -> Result<(), Error> {

@@ -40,7 +40,9 @@ use types::Caller;
 use crate::{
     Error,
     credentials::Credentials,
-    fallbacks, get, list, register,
+    fallbacks, get,
+    import::Turns,
+    list, register,
     servers::Servers,
     set_status, update,
     watch::{self, Options},
@@ -57,6 +59,7 @@ pub(crate) struct Service {
     pub heartbeat: Duration,
     pub stop: CancellationToken,
     pub servers: Servers,
+    pub imports: Turns,
 }
 
 type Answer<T> = Result<Response<T>, Status>;

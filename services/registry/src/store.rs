@@ -3,6 +3,7 @@
 
 mod changes;
 mod credentials;
+mod digests;
 mod discoveries;
 mod listen;
 mod reviews;
@@ -17,13 +18,14 @@ use ::store::Error;
 use sqlx::{PgPool, Postgres, Transaction};
 
 pub(crate) use changes::{
-    KnownTool, NewVersion, tool_known, tool_put, tool_restore, tool_set_status, tool_withdraw, tools_known,
-    version_content, versions_insert,
+    KnownTool, NewVersion, tool_known, tool_put, tool_restore, tool_set_status, tool_withdraw, tools_added,
+    tools_known, version_content, versions_insert,
 };
 pub(crate) use credentials::{
     CredentialRow, CredentialWrite, SealedVersion, VersionRow, credential_find, credential_list,
     credential_revoke, credential_versions,
 };
+pub(crate) use digests::{KnownVersion, Seen, credential_seen};
 pub(crate) use discoveries::{
     Outcome, Sign, ToolCounts, server_fail, server_move, server_show, server_succeed, tool_counts,
 };
@@ -33,8 +35,8 @@ pub(crate) use reviews::{
     review_find, reviews_put, versions_past,
 };
 pub(crate) use rotations::{
-    DueRotation, WrappedKey, rotation_claim, rotation_fail, rotation_skip, version_end_due, wrapped_list,
-    wrapped_replace,
+    DueRotation, WrappedKey, rotation_claim, rotation_fail, rotation_skip, version_end_due,
+    version_forgotten, wrapped_list, wrapped_replace,
 };
 pub(crate) use search::{Found, Narrow, Sought, tool_names_page, tool_search};
 pub(crate) use servers::{

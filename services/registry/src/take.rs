@@ -21,6 +21,10 @@ use crate::{
 
 /// Most rejected tools that are told.
 const MAX_REJECTED: usize = 20;
+/// Most names that a server has in the catalog, with those that it does not offer any more: none is ever deleted.
+const MAX_NAMES: usize = 2 * mcp::MAX_TOOLS;
+/// Most names that a server adds within a day, without those of its first discovery.
+const MAX_NEW_A_DAY: usize = 1_000;
 
 /// What is to be written.
 #[derive(Debug, Default)]
@@ -59,11 +63,22 @@ impl Plan {
 }
 
 /// What the catalog holds of the tools that a server offers.
+#[derive(Clone, PartialEq)]
 struct Catalog {
     known: HashMap<String, KnownTool>,
     /// Of those that are not as they were: definition, settings and every version.
     settings: HashMap<String, SettingsRow>,
     past: HashMap<String, Vec<PastVersion>>,
+    /// Names that the server added within the last day, without those of its first discovery; `None`: this is the
+    /// first, or nothing is new.
+    added: Option<usize>,
+}
+
+/// How many more names a server may add, and why not more.
+#[derive(Debug)]
+struct Room {
+    left: usize,
+    reason: String,
 }
 
 /// Takes the tools and gives those that could not be, each with the reason. `None`: the server was
@@ -80,14 +95,43 @@ pub(crate) async fn take(
     let credentials = server.credentials.0.clone();
     let normalise = move || normalise::normalise(&name, &transport, &credentials, &defaults, tools);
     let mut offer = tokio::task::spawn_blocking(normalise).await??;
-    let mut write = Write::begin(database.pool()?).await?;
-    if !store::server_is_held(&mut write, &server.key(), owner).await? {
-        return Ok(None);
+    let mut planned: Option<Planned> = None;
+    loop {
+        let mut write = Write::begin(database.pool()?).await?;
+        if !store::server_is_held(&mut write, &server.key(), owner).await? {
+            return Ok(None);
+        }
+        let catalog = catalog(&mut write, server, &offer).await?;
+        if let Some(planned) = planned.take_if(|planned| planned.catalog == catalog) {
+            carry_out(write, server, planned.plan).await?;
+            return Ok(Some(told(planned.rejected)));
+        }
+        // Comparing definitions takes time, in which every other writer would wait.
+        drop(write);
+        let server = server.clone();
+        let work = move || Planned::make(&server, policy, &offer, catalog).map(|planned| (offer, planned));
+        let (kept, made) = tokio::task::spawn_blocking(work).await??;
+        if made.plan.is_empty() {
+            return Ok(Some(told(made.rejected)));
+        }
+        offer = kept;
+        planned = Some(made);
     }
-    let catalog = catalog(&mut write, server, &offer).await?;
-    let plan = plan(server, policy, &mut offer, catalog)?;
-    carry_out(write, server, plan).await?;
-    Ok(Some(told(offer.rejected)))
+}
+
+/// A plan that holds as long as the catalog is what it was made for.
+struct Planned {
+    catalog: Catalog,
+    plan: Plan,
+    rejected: Vec<String>,
+}
+
+impl Planned {
+    fn make(server: &ServerRow, policy: TrustPolicy, offer: &Offer, catalog: Catalog) -> Result<Self, Error> {
+        let mut offer = offer.clone();
+        let plan = plan(server, policy, &mut offer, catalog.clone())?;
+        Ok(Self { catalog, plan, rejected: offer.rejected })
+    }
 }
 
 async fn catalog(write: &mut Write, server: &ServerRow, offer: &Offer) -> Result<Catalog, Error> {
@@ -98,6 +142,11 @@ async fn catalog(write: &mut Write, server: &ServerRow, offer: &Offer) -> Result
         .into_iter()
         .map(|tool| (tool.name.clone(), tool))
         .collect();
+    let added = if names.iter().all(|name| known.contains_key(name)) {
+        None
+    } else {
+        store::tools_added(write, team, &server.name).await?
+    };
     let differs = |(definition, digests): &&(Definition, Digests)| {
         known.get(&definition.name).is_some_and(|tool| {
             tool.server_name.as_deref() == Some(&server.name)
@@ -111,7 +160,8 @@ async fn catalog(write: &mut Write, server: &ServerRow, offer: &Offer) -> Result
     for version in store::versions_past(write, team, &changed).await? {
         past.entry(version.name.clone()).or_default().push(version);
     }
-    Ok(Catalog { known, past, settings: settings.into_iter().map(|row| (row.name.clone(), row)).collect() })
+    let settings = settings.into_iter().map(|row| (row.name.clone(), row)).collect();
+    Ok(Catalog { known, settings, past, added })
 }
 
 async fn carry_out(mut write: Write, server: &ServerRow, plan: Plan) -> Result<(), Error> {
@@ -147,37 +197,50 @@ fn plan(
 ) -> Result<Plan, Error> {
     let name = server.name.as_str();
     let mut plan = Plan::default();
+    let is_own = |tool: &KnownTool| tool.server_name.as_deref() == Some(name);
+    let mut room = Room::of(catalog.known.values().filter(|tool| is_own(tool)).count(), catalog.added);
     for (mut definition, digests) in std::mem::take(&mut offer.tools) {
         let Some(tool) = catalog.known.remove(&definition.name) else {
+            if room.left == 0 {
+                offer.reject(&definition.name, &room.reason);
+                continue;
+            }
+            room.left -= 1;
             definition.version = register::first();
             plan.offered.push(definition.name.clone());
             plan.add(&definition, digests, policy != TrustPolicy::ApproveEverything)?;
             continue;
         };
-        if tool.server_name.as_deref() != Some(name) {
+        if !is_own(&tool) {
             offer.reject(&tool.name, &taken(&tool, name));
             continue;
         }
-        plan.offered.push(tool.name.clone());
-        if tool.withdrawn {
-            plan.restored.push(tool.name.clone());
-        }
-        let verdict = match catalog.settings.get(&tool.name) {
-            None => Verdict::Stands,
+        let (verdict, stays_elsewhere) = match catalog.settings.get(&tool.name) {
+            None => (Verdict::Stands, false),
             Some(row) => {
                 let stands: Definition = serde_json::from_str(&row.definition)?;
                 let past = catalog.past.get(&tool.name).map(Vec::as_slice).unwrap_or_default();
-                Standing { tool: &tool, definition: &stands, past }.judge(policy, &definition, &digests)?
+                let standing = Standing { tool: &tool, definition: &stands, past };
+                let verdict = standing.judge(policy, &definition, &digests)?;
+                let stays_elsewhere = standing.stays_elsewhere(&verdict, &definition);
+                (verdict, stays_elsewhere)
             }
         };
-        if let Verdict::Refused(reason, _) = &verdict {
+        if let Verdict::Refused { reason, .. } = &verdict {
             offer.reject(&tool.name, reason);
+        }
+        if stays_elsewhere {
+            plan.has_gone |= !tool.withdrawn;
+        } else {
+            plan.offered.push(tool.name.clone());
+            if tool.withdrawn {
+                plan.restored.push(tool.name.clone());
+            }
         }
         let settings = catalog.settings.get(&tool.name);
         plan.follow(&server.team_id, &tool, settings, verdict, definition, digests)?;
     }
-    let is_gone = |tool: &KnownTool| tool.server_name.as_deref() == Some(name) && !tool.withdrawn;
-    plan.has_gone = catalog.known.values().any(is_gone);
+    plan.has_gone |= catalog.known.values().any(|tool| is_own(tool) && !tool.withdrawn);
     Ok(plan)
 }
 
@@ -190,6 +253,28 @@ fn taken(tool: &KnownTool, server: &str) -> String {
     };
     let verb = if tool.server_name.is_some() { " it already" } else { "" };
     format!("a tool of this name {owner}{verb}; MCP server {server} cannot provide it as well")
+}
+
+impl Room {
+    fn of(names: usize, added: Option<usize>) -> Self {
+        let in_all = Self {
+            left: MAX_NAMES.saturating_sub(names),
+            reason: format!(
+                "its server had {MAX_NAMES} names of tools in all, and no more are taken; register it under another \
+                 name"
+            ),
+        };
+        let today = added.map(|added| Self {
+            left: MAX_NEW_A_DAY.saturating_sub(added),
+            reason: format!(
+                "its server added {MAX_NEW_A_DAY} tools within a day, and no more are taken until later"
+            ),
+        });
+        match today {
+            Some(today) if today.left < in_all.left => today,
+            _ => in_all,
+        }
+    }
 }
 
 impl Plan {
@@ -221,10 +306,15 @@ impl Plan {
             Ok(())
         };
         match verdict {
-            Verdict::Stands | Verdict::Refused(_, true) if tool.pending_id.is_some() => {
+            Verdict::Refused { adopted: Some(adopted), .. } => {
+                fit(self, &adopted)?;
+                let digests = adopted.digests()?;
+                self.add(&adopted, digests, true)?;
+            }
+            Verdict::Stands | Verdict::Refused { clears: true, .. } if tool.pending_id.is_some() => {
                 self.cleared.push(tool.name.clone());
             }
-            Verdict::Stands | Verdict::Waits | Verdict::Refused(..) => {}
+            Verdict::Stands | Verdict::Waits | Verdict::Refused { .. } => {}
             Verdict::Approved => {
                 offered.version.clone_from(&tool.version);
                 fit(self, &offered)?;
@@ -268,6 +358,16 @@ fn told(mut rejected: Vec<String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_has_no_more_names_than_fit() {
+        let left = |names, added| Room::of(names, added).left;
+        assert_eq!((left(0, None), left(19_999, None), left(20_001, None)), (20_000, 1, 0));
+        assert_eq!((left(0, Some(0)), left(0, Some(999)), left(0, Some(2_000))), (1_000, 1, 0));
+        assert_eq!(left(19_999, Some(0)), 1);
+        assert!(Room::of(20_000, Some(0)).reason.contains("in all"));
+        assert!(Room::of(10_000, Some(1_000)).reason.contains("within a day"));
+    }
 
     #[test]
     fn no_more_are_told_than_fit_and_none_is_forgotten() {

@@ -25,8 +25,13 @@ pub(crate) enum Verdict {
     Stands,
     /// It waits already.
     Waits,
-    /// It is not taken, for this reason. What waits does so no more where it is `true`: it is not offered any more.
-    Refused(String, bool),
+    /// It is not taken. What the operator changed of the one that stands serves at once, where there is something.
+    Refused {
+        reason: String,
+        adopted: Option<Box<Definition>>,
+        /// Whether what waits does so no more: it is not offered any more.
+        clears: bool,
+    },
     /// The one that stands is approved now.
     Approved,
     /// It becomes the newest of the tool, with its version: it serves.
@@ -60,68 +65,67 @@ impl Standing<'_> {
         offered: &Definition,
         digests: &Digests,
     ) -> Result<Verdict, Error> {
-        let Self { tool, past, .. } = *self;
+        let Self { tool, definition, past } = *self;
         let is_same = tool.content_digest == digests.content;
         if is_same && tool.approved {
             return Ok(Verdict::Stands);
         }
+        let adopted = adopted(definition, offered);
+        let content = adopted.digests()?.content;
+        let is_operators = content == digests.content;
+        let adopted = if tool.approved && content != tool.content_digest && !is_operators {
+            Some(Box::new(self.next(definition, &adopted)?))
+        } else {
+            None
+        };
         let with_content = || past.iter().filter(|past| past.content_digest == digests.content);
         if let Some(rejected) = with_content().find(|past| past.review == Some(ReviewState::Rejected)) {
-            let told = format!("its definition {} was rejected", rejected.version);
-            return Ok(Verdict::Refused(told, tool.approved));
+            let reason = format!("its definition {} was rejected", rejected.version);
+            return Ok(Verdict::Refused { reason, adopted, clears: tool.approved });
         }
-        if policy != TrustPolicy::ApproveAll
-            && (is_same || with_content().any(|past| Some(past.id) == tool.pending_id))
-        {
+        let waits = || with_content().any(|past| Some(past.id) == tool.pending_id);
+        if policy != TrustPolicy::ApproveAll && (is_same || adopted.is_none() && waits()) {
             return Ok(Verdict::Waits);
         }
         if is_same {
             return Ok(Verdict::Approved);
         }
-        if past.iter().filter(|past| past.is_recent).count() >= MAX_A_DAY {
-            let told = format!(
+        // What the operator changes is not limited.
+        if !is_operators && past.iter().filter(|past| past.is_recent).count() >= MAX_A_DAY {
+            let reason = format!(
                 "it changed {MAX_A_DAY} times within a day, and no more is taken of it; {} is the newest",
-                tool.version
+                adopted.as_ref().map_or(&tool.version, |adopted| &adopted.version)
             );
-            return Ok(Verdict::Refused(told, false));
+            return Ok(Verdict::Refused { reason, adopted, clears: false });
         }
-        self.changed(policy, offered, digests)
+        let next = || self.next(definition, offered).map(Box::new);
+        if policy == TrustPolicy::ApproveAll || tool.approved && is_operators {
+            return next().map(Verdict::Serves);
+        }
+        if !tool.approved {
+            return next().map(Verdict::Replaces);
+        }
+        self.held(adopted, offered, digests)
     }
 
-    fn changed(
-        &self,
-        policy: TrustPolicy,
-        offered: &Definition,
-        digests: &Digests,
-    ) -> Result<Verdict, Error> {
-        let Self { tool, definition, .. } = *self;
-        if policy == TrustPolicy::ApproveAll || !tool.approved {
-            let next = Box::new(self.next(definition, offered)?);
-            return Ok(if policy == TrustPolicy::ApproveAll {
-                Verdict::Serves(next)
-            } else {
-                Verdict::Replaces(next)
-            });
-        }
-        let adopted = adopted(definition, offered);
-        let content = adopted.digests()?.content;
-        if content == digests.content {
-            return Ok(Verdict::Serves(Box::new(self.next(definition, offered)?)));
-        }
-        if content == tool.content_digest {
-            return self.held(None, definition, offered, digests);
-        }
-        let adopted = self.next(definition, &adopted)?;
-        self.held(Some(adopted.clone()), &adopted, offered, digests)
+    /// Whether the tool stays bound to another place than that at which it is offered, or to other credentials:
+    /// it must not be called there.
+    pub(crate) fn stays_elsewhere(&self, verdict: &Verdict, offered: &Definition) -> bool {
+        let place = |definition: &Definition| match &definition.binding {
+            Binding::Mcp(mcp) => Some((mcp.transport.clone(), mcp.credentials.clone())),
+            _ => None,
+        };
+        matches!(verdict, Verdict::Waits | Verdict::Refused { adopted: None, .. })
+            && place(self.definition) != place(offered)
     }
 
     fn held(
         &self,
-        adopted: Option<Definition>,
-        serves: &Definition,
+        adopted: Option<Box<Definition>>,
         offered: &Definition,
         digests: &Digests,
     ) -> Result<Verdict, Error> {
+        let serves = adopted.as_deref().unwrap_or(self.definition);
         let kind = kind(serves, offered)?;
         let again = self.past.iter().find(|past| {
             past.content_digest == digests.content
@@ -135,7 +139,7 @@ impl Standing<'_> {
             None => change::next_version(&serves.version, &self.highest(&serves.version), kind),
         };
         let again = again.map(|past| past.id);
-        Ok(Verdict::Held { adopted: adopted.map(Box::new), changed: Box::new(changed), again })
+        Ok(Verdict::Held { adopted, changed: Box::new(changed), again })
     }
 
     /// The offered definition with the version that comes after every other.

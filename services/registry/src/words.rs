@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn parameters_are_found_wherever_they_stand() {
         let schema = r#"{"type":"object","properties":{"properties":{"type":"array","description":"Which ones.",
-            "items":{"properties":{"zipCode":{"description":"Of the place."},"odd":true}}}}}"#;
+            "items":{"properties":{"odd":true,"zipCode":{"description":"Of the place."}}}}}}"#;
         let capabilities = vec!["retrieve".to_owned()];
         let proposal = Proposal {
             input_schema: schema.into(),

@@ -80,18 +80,23 @@ async fn ask(connection: &Connection, entries: &HeaderMap, wanted: &[String]) ->
         return Err(Error::Descriptors(told));
     }
     let mut files = Files::default();
-    let mut services = Vec::with_capacity(names.len());
+    let mut given = Vec::with_capacity(names.len());
     for name in names {
-        let found = match files.service(&mut asker, &name).await {
-            Ok(found) => Ok(found),
+        let found = match files.take(&mut asker, &name).await {
+            Ok(()) => Ok(()),
             Err(Error::Descriptors(reason)) => Err(reason),
             // The server knows that it has it, and does not say what it is.
             Err(error @ (Error::Status(_) | Error::Answer(_))) => Err(error.to_string()),
             Err(other) => return Err(other),
         };
-        services.push(Service { name, found });
+        given.push((name, found));
     }
-    Ok(Reflected { listed, services })
+    // A descriptor keeps its pool, and a pool that is kept is copied when a file is added: none is taken before the end.
+    let find = |(name, found): (String, Result<(), String>)| {
+        let found = found.and_then(|()| files.service(&name));
+        Service { name, found }
+    };
+    Ok(Reflected { listed, services: given.into_iter().map(find).collect() })
 }
 
 /// Asks one question after the other.
@@ -174,7 +179,8 @@ struct Files {
 }
 
 impl Files {
-    async fn service(&mut self, asker: &mut Asker<'_>, name: &str) -> Result<ServiceDescriptor, Error> {
+    /// Takes the files that define a service, and all that they refer to.
+    async fn take(&mut self, asker: &mut Asker<'_>, name: &str) -> Result<(), Error> {
         let given = asker.files(MessageRequest::FileContainingSymbol(name.to_owned())).await?;
         let mut missing = BTreeSet::new();
         let mut roots = Vec::new();
@@ -209,7 +215,11 @@ impl Files {
         for root in &roots {
             self.add(root)?;
         }
-        let wrong = || Error::Descriptors(format!("the files of the server do not define {name}"));
+        Ok(())
+    }
+
+    fn service(&self, name: &str) -> Result<ServiceDescriptor, String> {
+        let wrong = || format!("the files of the server do not define {name}");
         self.pool.get_service_by_name(name).ok_or_else(wrong)
     }
 

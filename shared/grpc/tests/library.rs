@@ -81,6 +81,10 @@ async fn a_server_that_knows_v1alpha_only_is_asked_and_called() {
     assert_eq!(reflected.listed, ["library.v1.Library"]);
     let none = reflect(&connection, &HeaderMap::new(), &["nobody.Here".into()], PATIENCE).await.unwrap();
     assert!(none.services.is_empty(), "{none:?}");
+    let both = ["library.v1.Library".into(), "grpc.reflection.v1alpha.ServerReflection".into()];
+    let both = reflect(&connection, &HeaderMap::new(), &both, PATIENCE).await.unwrap().services;
+    let pools: Vec<_> = both.iter().map(|each| each.found.as_ref().unwrap().parent_pool()).collect();
+    assert!(pools.len() == 2 && pools[0] == pools[1], "what is held of a server is held once");
     let book = call(&connection, "GetBook", json!({"isbn": "9007199254740993"}), PATIENCE).await.unwrap();
     let authors = json!(["A. Author", "B. Writer"]);
     assert_eq!(

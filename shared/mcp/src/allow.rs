@@ -14,14 +14,39 @@ pub const SETTING: &str = "mcp.stdio_commands";
 const ANY: &str = "*";
 
 /// Variables by which a program of one's own gets into one that is allowed: other search paths, libraries and
-/// modules that are loaded first, options of a language's runtime. A `*` ends what is a prefix. `HOME` is among
+/// modules that are loaded first, options of a language's runtime, programs and settings that it takes up; and those
+/// that lead what it sends elsewhere. A `*` stands for the rest of a name, at its start or its end. `HOME` is among
 /// them since Python and Node.js load modules and settings from there.
-const STEERING: [&str; 29] = [
+const STEERING: [&str; 61] = [
     "PATH",
     "HOME",
     "LD_*",
     "DYLD_*",
+    "GLIBC_TUNABLES",
     "GCONV_PATH",
+    "LOCPATH",
+    "NLSPATH",
+    "TERMINFO*",
+    "OPENSSL_*",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "CURL_CA_BUNDLE",
+    "CURL_HOME",
+    "REQUESTS_CA_BUNDLE",
+    "*_PROXY",
+    "HOSTALIASES",
+    "LOCALDOMAIN",
+    "RES_OPTIONS",
+    "KUBECONFIG",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_CA_BUNDLE",
+    "EDITOR",
+    "VISUAL",
+    "PAGER",
+    "BROWSER",
+    "LESSOPEN",
+    "LESSCLOSE",
     "PYTHON*",
     "NODE_*",
     "NPM_CONFIG_*",
@@ -36,9 +61,17 @@ const STEERING: [&str; 29] = [
     "_JAVA_OPTIONS",
     "JDK_JAVA_OPTIONS",
     "CLASSPATH",
+    "LUA_*",
+    "PHPRC",
+    "PHP_INI_SCAN_DIR",
+    "R_PROFILE*",
+    "R_ENVIRON*",
     "BASH_*",
+    "BASHOPTS",
     "ENV",
+    "ZDOTDIR",
     "SHELLOPTS",
+    "PROMPT_COMMAND",
     "IFS",
     "PS4",
     "GIT_*",
@@ -132,9 +165,10 @@ impl Commands {
 /// Whether a variable can let another program into the one that is started.
 fn steers(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
-    let is_one = |pattern: &&str| match pattern.strip_suffix('*') {
-        Some(prefix) => name.starts_with(prefix),
-        None => name == **pattern,
+    let is_one = |pattern: &&str| match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
+        (Some(end), _) => name.ends_with(end),
+        (None, Some(start)) => name.starts_with(start),
+        (None, None) => name == **pattern,
     };
     STEERING.iter().any(is_one) && !HARMLESS.contains(&name.as_str())
 }
@@ -177,7 +211,11 @@ mod tests {
         let list = Commands::only(["mcp-server-time", "/opt/mcp/files"]);
         assert_eq!(list.validate(), Vec::<String>::new());
         for good in ["mcp-server-time", "/opt/mcp/files"] {
-            assert_eq!(list.check(&stdio(good, &["TZ", "API_KEY", "PYTHONUTF8"])), Ok(()), "{good}");
+            assert_eq!(
+                list.check(&stdio(good, &["TZ", "API_KEY", "AWS_ACCESS_KEY_ID", "PYTHONUTF8"])),
+                Ok(()),
+                "{good}"
+            );
         }
         for bad in [
             "./mcp-server-time",
@@ -224,6 +262,32 @@ mod tests {
             "GIT_SSH_COMMAND",
             "XDG_CONFIG_HOME",
             "UV_INDEX_URL",
+            "KUBECONFIG",
+            "OPENSSL_CONF",
+            "OPENSSL_MODULES",
+            "OPENSSL_ENGINES",
+            "AWS_CONFIG_FILE",
+            "AWS_SHARED_CREDENTIALS_FILE",
+            "HTTPS_PROXY",
+            "http_proxy",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+            "EDITOR",
+            "VISUAL",
+            "PAGER",
+            "LUA_INIT",
+            "LUA_INIT_5_4",
+            "PHPRC",
+            "R_PROFILE",
+            "R_PROFILE_USER",
+            "PROMPT_COMMAND",
+            "PERL5LIB",
+            "_JAVA_OPTIONS",
+            "DOTNET_STARTUP_HOOKS",
+            "GCONV_PATH",
+            "LOCPATH",
+            "TERMINFO_DIRS",
+            "IFS",
         ] {
             let refused = list.check(&stdio("server", &["TZ", bad])).unwrap_err();
             assert_eq!(refused, NotAllowed::Variable(bad.into()));

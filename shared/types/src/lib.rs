@@ -3,11 +3,13 @@
 mod caller;
 mod digest;
 mod kind;
+mod letters;
 mod words;
 
 pub use caller::{Caller, Role};
 pub use digest::{Digest, digest_bytes, digest_json};
 pub use kind::Kind;
+pub use letters::is_hidden;
 pub use words::{Category, Effect, Sensitivity, UnknownWord};
 
 /// A new UUIDv7 (RFC 9562): unique, and ordered by the time it was made.

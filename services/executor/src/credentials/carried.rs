@@ -1,6 +1,6 @@
 //! What one request carries, by place. Must never put a secret where a header, a query or a cookie would end early.
 
-use std::sync::{Arc, OnceLock};
+use std::{net::IpAddr, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use proto::registry::v1::{CredentialUse, credential_use::Place};
@@ -20,7 +20,6 @@ pub(crate) struct Carried {
     env: Vec<(String, SecretString)>,
     identity: Option<Arc<Credential>>,
     used: Vec<Arc<Credential>>,
-    scrub: OnceLock<Scrub>,
 }
 
 impl Carried {
@@ -111,7 +110,8 @@ impl Carried {
         self.identity.as_ref()
     }
 
-    /// Adds everything that an HTTP request takes. Nothing goes over an unencrypted connection to the internet.
+    /// Adds everything that an HTTP request takes. Nothing goes over an unencrypted connection but to this machine and
+    /// to names and addresses that only a private network has, where the tool may reach them.
     pub(crate) fn apply(
         &self,
         url: &mut Url,
@@ -119,7 +119,7 @@ impl Carried {
         allow_private_network: bool,
     ) -> Result<(), ToolError> {
         let Some(first) = self.used.first() else { return Ok(()) };
-        if url.scheme() != "https" && !allow_private_network {
+        if url.scheme() != "https" && !(allow_private_network && self.identity.is_none() && is_inside(url)) {
             return Err(wrong(first, "is not sent over http, where others could read it; use https"));
         }
         if let Some(used) = self.env.first() {
@@ -144,9 +144,21 @@ impl Carried {
     }
 
     /// Takes out of texts whatever this carries.
-    pub(crate) fn scrub(&self) -> &Scrub {
-        self.scrub.get_or_init(|| Scrub::of(&self.used))
+    pub(crate) fn scrub(&self) -> Scrub {
+        Scrub::of(&self.used)
     }
+}
+
+/// Whether an address is not of the internet: loopback and private ones, `localhost`, names of one word, and those
+/// that are kept for use within a network (RFC 6762, section 3; RFC 8375; ICANN's `.internal`; Kubernetes' `.svc`).
+fn is_inside(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return !::reach::is_public(address);
+    }
+    let host = host.trim_end_matches('.');
+    let ends = [".localhost", ".local", ".internal", ".home.arpa", ".svc"];
+    !host.contains('.') || ends.iter().any(|end| host.ends_with(end)) || host.contains(".svc.")
 }
 
 /// What stands at the place; `None`: nothing, it is a certificate.
@@ -181,7 +193,7 @@ mod tests {
     use super::*;
 
     fn credential(material: Material) -> Arc<Credential> {
-        Arc::new(Credential { name: "key".into(), version: 3, material, fresh: Duration::ZERO })
+        Arc::new(Credential::new("key".into(), 3, material, Duration::ZERO))
     }
 
     fn key(text: &str) -> Arc<Credential> {
@@ -243,7 +255,20 @@ mod tests {
         let (mut url, mut headers) = (Url::parse("http://example.com/").unwrap(), HeaderMap::new());
         assert!(carried.apply(&mut url, &mut headers, false).is_err());
         assert!(headers.is_empty());
-        carried.apply(&mut url, &mut headers, true).unwrap();
-        assert_eq!(headers.len(), 1);
+        assert!(carried.apply(&mut url, &mut headers, true).is_err());
+        for (address, is_sent) in [
+            ("http://127.0.0.1:1/", true),
+            ("http://[::1]:1/", true),
+            ("http://10.1.2.3/", true),
+            ("http://tools.default.svc.cluster.local/", true),
+            ("http://tools/", true),
+            ("http://93.184.216.34/", false),
+            ("http://[2606:4700::1]/", false),
+            ("http://local.example.com/", false),
+        ] {
+            let (mut url, mut headers) = (Url::parse(address).unwrap(), HeaderMap::new());
+            assert_eq!(carried.apply(&mut url, &mut headers, true).is_ok(), is_sent, "{address}");
+            assert_eq!(headers.len(), usize::from(is_sent));
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
@@ -18,57 +18,77 @@ use crate::outcome::ToolError;
 /// them.
 const SHORTEST: usize = 6;
 /// Shortest form in base64 that is looked for: a piece of a longer text, where the secret stands within it.
-const SHORTEST_BASE64: usize = 8;
+const SHORTEST_BASE64: usize = 6;
+/// Least that a text must end with to be taken for the beginning of one, in bytes.
+const LEAST_BEGUN: usize = 4;
 /// What is left as it is besides letters and digits: by RFC 3986 (section 2.3), in forms (URL Standard,
 /// application/x-www-form-urlencoded percent-encode set), and by encodeURIComponent of ECMAScript.
 const UNRESERVED: [&[u8]; 3] = [b"-._~", b"*-._", b"-_.!~*'()"];
 /// Texts in texts that are looked into.
 const MAX_NESTED: usize = 4;
 
-/// The forms that are looked for, and what stands in their place.
-pub(crate) struct Scrub {
-    forms: Option<AhoCorasick>,
-    marks: Vec<String>,
+/// The forms of one credential's secrets.
+pub(super) struct Forms {
+    forms: Vec<String>,
+    /// `None`: there is nothing to look for.
+    found: Option<AhoCorasick>,
 }
+
+impl Forms {
+    fn of(material: &Material) -> Self {
+        let mut forms: Vec<String> = secrets(material).iter().flat_map(|secret| forms_of(secret)).collect();
+        forms.sort();
+        forms.dedup();
+        // A table of all transitions of a long token would take megabytes. Building fails beyond 2^31 states only.
+        let built = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .build(&forms)
+            .ok();
+        Self { found: built.filter(|_| !forms.is_empty()), forms }
+    }
+}
+
+/// Takes credentials out of texts.
+pub(crate) struct Scrub(Vec<Arc<Credential>>);
 
 impl Scrub {
     /// For these credentials.
     pub(super) fn of(credentials: &[Arc<Credential>]) -> Self {
-        let (mut forms, mut marks) = (Vec::new(), Vec::new());
-        for credential in credentials {
-            for secret in secrets(&credential.material) {
-                for form in forms_of(&secret) {
-                    forms.push(form);
-                    marks.push(format!("[credential {}]", credential.name));
-                }
-            }
-        }
-        let leftmost = aho_corasick::MatchKind::LeftmostLongest;
-        // Building fails beyond 2^31 states only.
-        let built = AhoCorasick::builder().match_kind(leftmost).build(&forms).ok();
-        Self { forms: built.filter(|_| !forms.is_empty()), marks }
+        Self(credentials.to_vec())
     }
 
     /// A text without them.
     pub(crate) fn text(&self, text: &str) -> String {
-        match &self.forms {
-            Some(forms) => forms.replace_all(text, &self.marks),
-            None => text.to_owned(),
-        }
+        self.each().fold(text.to_owned(), |text, (credential, forms)| match &forms.found {
+            Some(found) => found.replace_all(&text, &vec![mark(credential); forms.forms.len()]),
+            None => text,
+        })
     }
 
     /// A result, as JSON text, without them; untouched where there are none.
     pub(crate) fn json(&self, text: String) -> String {
-        let Some(forms) = &self.forms else { return text };
+        let (is_in, has_escapes) = (self.is_in(&text), text.contains('\\'));
         // Without an escape, every text in it stands in it as it is.
-        if !text.contains('\\') && !forms.is_match(&text) {
+        if self.0.is_empty() || !is_in && !has_escapes {
             return text;
         }
-        let Ok(mut value) = serde_json::from_str(&text) else { return self.text(&text) };
-        if self.value(&mut value, 0) { value.to_string() } else { text }
+        let replaced = if is_in { self.text(&text) } else { text.clone() };
+        let Ok(mut value) = serde_json::from_str(&replaced) else {
+            // A number was one of them, or it is no JSON at all.
+            return match serde_json::from_str(&text) {
+                Ok(mut value) => {
+                    self.value(&mut value, 0);
+                    Value::to_string(&value)
+                }
+                Err(_) => replaced,
+            };
+        };
+        if has_escapes && self.value(&mut value, 0) { value.to_string() } else { replaced }
     }
 
-    /// The same failure without them.
+    /// The same failure without them. Words of a server are cut before they come here: what they end with may be the
+    /// beginning of one.
     pub(crate) fn error(&self, error: ToolError) -> ToolError {
         let mut violations = error.violations;
         for violation in &mut violations {
@@ -76,10 +96,26 @@ impl Scrub {
             violation.message = self.text(&violation.message);
         }
         ToolError {
-            message: self.text(&error.message),
+            message: self.cut(self.text(&error.message)),
             partial_json: error.partial_json.map(|partial| self.json(partial)),
             violations,
             ..error
+        }
+    }
+
+    /// A text that does not end with the beginning of one.
+    fn cut(&self, text: String) -> String {
+        let whole = text.trim_end_matches(['…', '.', ' ']);
+        let begun = |form: &String| {
+            let ends = (LEAST_BEGUN..form.len()).rev().filter(|end| form.is_char_boundary(*end));
+            ends.map(|end| &form[..end]).find(|begun| whole.ends_with(begun)).map(str::len)
+        };
+        let each = self.each().filter_map(|(credential, forms)| {
+            Some((forms.forms.iter().filter_map(begun).max()?, credential))
+        });
+        match each.max_by_key(|(length, _)| *length) {
+            Some((length, credential)) => format!("{}{}", &whole[..whole.len() - length], mark(credential)),
+            None => text,
         }
     }
 
@@ -125,15 +161,32 @@ impl Scrub {
     }
 
     fn is_in(&self, text: &str) -> bool {
-        self.forms.as_ref().is_some_and(|forms| forms.is_match(text))
+        self.each().any(|(_, forms)| forms.found.as_ref().is_some_and(|found| found.is_match(text)))
     }
+
+    fn each(&self) -> impl Iterator<Item = (&Credential, &Forms)> {
+        let forms = |it: &Credential| Forms::of(&it.material);
+        self.0.iter().map(move |it| (&**it, it.forms.get_or_init(|| forms(it))))
+    }
+}
+
+fn mark(credential: &Credential) -> String {
+    format!("[credential {}]", credential.name)
 }
 
 /// Every text that must not come back.
 fn secrets(material: &Material) -> Vec<String> {
     match material {
         Material::Key(secret) | Material::Bearer(secret) => vec![secret.expose_secret().to_owned()],
-        Material::Basic(_, password) => vec![password.expose_secret().to_owned()],
+        Material::Basic(user, password) => {
+            let (user, password) = (user.expose_secret(), password.expose_secret());
+            let mut secrets = vec![password.to_owned(), format!("{user}:{password}")];
+            // Where the password says little or nothing, the user is the key.
+            if password.len() < SHORTEST {
+                secrets.push(user.to_owned());
+            }
+            secrets
+        }
         // Any line of the key but its first and last, which are the same in all keys.
         Material::MutualTls { private_key_pem, .. } => {
             let lines = private_key_pem.expose_secret().lines().map(str::trim);
@@ -149,7 +202,10 @@ fn forms_of(secret: &str) -> Vec<String> {
     }
     let json = Value::from(secret).to_string();
     let hex = hex::encode(secret);
-    let mut forms = vec![secret.to_owned(), json[1..json.len() - 1].to_owned(), hex.to_uppercase(), hex];
+    let json = &json[1..json.len() - 1];
+    let mut forms = vec![secret.to_owned(), json.to_owned(), hex.to_uppercase(), hex];
+    // Some libraries escape the slash as well, and whatever is not ASCII.
+    forms.extend([json.replace('/', "\\/"), in_ascii(json), in_ascii(json).replace('/', "\\/")]);
     for unreserved in UNRESERVED {
         let encoded = percent(secret, unreserved);
         forms.extend([encoded.replace("%20", "+"), lower(&encoded), encoded]);
@@ -162,6 +218,20 @@ fn forms_of(secret: &str) -> Vec<String> {
     forms.sort();
     forms.dedup();
     forms
+}
+
+/// JSON with every character beyond ASCII as an escape.
+fn in_ascii(json: &str) -> String {
+    let mut ascii = String::new();
+    for character in json.chars() {
+        if character.is_ascii() {
+            ascii.push(character);
+        } else {
+            let units = character.encode_utf16(&mut [0; 2]).to_vec();
+            ascii.extend(units.iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    ascii
 }
 
 fn percent(secret: &str, unreserved: &[u8]) -> String {
@@ -208,7 +278,7 @@ mod tests {
     const CANARY: &str = "c4n\"ry/+?=~ \u{fc}secret";
 
     fn scrub(material: Material) -> Scrub {
-        Scrub::of(&[Arc::new(Credential { name: "key".into(), version: 1, material, fresh: Duration::ZERO })])
+        Scrub::of(&[Arc::new(Credential::new("key".into(), 1, material, Duration::ZERO))])
     }
 
     fn key(text: &str) -> Scrub {
@@ -253,6 +323,32 @@ mod tests {
         let text = "{ \"a\" : 1.50, \"b\": \"x\\ny\", \"c\": 9007199254740993 }".to_owned();
         assert_eq!(key("abcdefgh").json(text.clone()), text);
         assert_eq!(key("ab").json(r#"{"ab":"ab"}"#.into()), r#"{"ab":"ab"}"#);
+    }
+
+    #[test]
+    fn the_user_is_the_key_where_there_is_no_password_and_the_pair_goes_whole() {
+        let basic = |user: &str, password: &str| scrub(Material::Basic(user.into(), password.into()));
+        let pair = STANDARD.encode("sk_live_canary:");
+        assert!(basic("sk_live_canary", "").text(&pair).starts_with("[credential key]"));
+        assert_eq!(basic("sk_live_canary", "").text("sk_live_canary"), "[credential key]");
+        assert_eq!(basic("octocat", "hunter22").text("octocat has hunter22"), "octocat has [credential key]");
+        let short = STANDARD.encode("me:hunter");
+        assert!(basic("me", "hunter").text(&format!("Basic {short}")).contains("[credential key]"));
+    }
+
+    #[test]
+    fn what_a_cut_leaves_of_one_goes_too_and_the_rest_stays_to_the_byte() {
+        let error = |message: &str| {
+            key("abcdefghijkl").error(ToolError::new(ToolErrorCode::ToolFailed, message)).message
+        };
+        assert_eq!(error("the server said: abcdefgh"), "the server said: [credential key]");
+        assert_eq!(error("the server said: abcdefghijk…"), "the server said: [credential key]");
+        assert_eq!(error("the server said: abc"), "the server said: abc");
+        let text = r#"{"n":12345678901234567890123,"k":"abcdefghijkl","s":"a\nb"}"#;
+        let clean = r#"{"n":12345678901234567890123,"k":"[credential key]","s":"a\nb"}"#;
+        assert_eq!(key("abcdefghijkl").json(text.into()), clean);
+        let php = r#"no: {"error":"bad key ab\/cd\u00fcef"}"#;
+        assert_eq!(key("ab/cd\u{fc}ef").text(php), r#"no: {"error":"bad key [credential key]"}"#);
     }
 
     #[test]

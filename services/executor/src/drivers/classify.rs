@@ -62,6 +62,7 @@ pub(crate) fn refused(fetched: &Fetched, who: &str, with_excerpt: bool) -> ToolE
         retry_after_ms,
         reached: fetched.reached,
         is_deterministic: stays(status),
+        is_unauthenticated: status == 401,
         ..ToolError::new(code, message)
     }
 }

@@ -77,7 +77,8 @@ impl McpDriver {
         let unsent = |error| mcp_result::failure(&error).having(Reached::No);
         let connected = tokio::time::timeout(before(job.timeout), self.client(job, &transport)).await;
         let client = connected.map_err(|_| too_slow(job.timeout))?.map_err(unsent)?;
-        let answer = client.call_tool_with(call, |event| tell(job.progress, carried.scrub(), event)).await;
+        let scrub = carried.scrub();
+        let answer = client.call_tool_with(call, |event| tell(job.progress, &scrub, event)).await;
         let schema = job.tool.definition.as_ref().map_or("", |tool| tool.output_schema_json.as_str());
         mcp_result::result(answer.map_err(|error| mcp_result::failure(&error))?, schema)
     }

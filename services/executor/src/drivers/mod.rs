@@ -98,7 +98,7 @@ impl Drivers {
         };
         let carried = tokio::time::timeout(job.timeout, carrying).await.unwrap_or_else(too_late)?;
         let refused = match self.run_clean(job, &carried).await {
-            Err(error) if error.code == ToolErrorCode::UpstreamAuth && error.reached == Reached::No => error,
+            Err(error) if error.is_unauthenticated && error.reached == Reached::No => error,
             ended => return ended,
         };
         let left = job.timeout.saturating_sub(begin.elapsed());

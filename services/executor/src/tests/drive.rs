@@ -12,7 +12,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use proto::registry::v1::{
     HttpBinding, HttpTransport, McpBinding, McpTransport, Tool, ToolDefinition, binding::Kind,
-    idempotency_key::Place, mcp_transport,
+    idempotency_key::Place, mcp_transport, registry_service_server::RegistryServiceServer,
 };
 use serde_json::Value;
 
@@ -75,7 +75,7 @@ impl Drive {
         config.http.allow_private_network = false;
         let lookup: Arc<dyn Lookup> = Arc::<Names>::clone(&names);
         let client = HttpClient::with(&lookup, Reach::Only(is_public_here), MAX_BYTES).unwrap();
-        Self { drivers: Drivers::with(&config, mcp::Commands::any(), no_credentials(), client), names }
+        Self { drivers: Drivers::with(&config, mcp::Commands::any(), credentials(), client), names }
     }
 
     pub(crate) async fn run(&self, tool: &ToolDefinition, arguments: &Value) -> Ended {
@@ -122,10 +122,11 @@ pub(crate) fn of_server(url: &str) -> ToolDefinition {
     bound("called", Kind::Mcp(McpBinding { server: "server".into(), tool: "t".into(), transport }))
 }
 
-/// Those of a registry that cannot be reached.
-pub(crate) fn no_credentials() -> crate::credentials::Credentials {
+/// Those of a registry that has a key of every name.
+pub(crate) fn credentials() -> crate::credentials::Credentials {
     let key = ::rpc::TokenKey::new(&"k".repeat(32).into());
     let options = ::rpc::StackOptions { key: key.clone(), max_concurrent_requests: 1 };
-    let nobody = ::rpc::stack(tonic::service::Routes::default(), options);
-    crate::credentials::Credentials::new(nobody, ::rpc::Outgoing::new("executor", key))
+    let registry = RegistryServiceServer::new(super::fakes::Fakes::default());
+    let registry = ::rpc::stack(tonic::service::Routes::new(registry), options);
+    crate::credentials::Credentials::new(registry, ::rpc::Outgoing::new("executor", key))
 }

@@ -41,6 +41,7 @@ use proto::{
         SetFallbacksRequest, SetFallbacksResponse, SetToolStatusRequest, SetToolStatusResponse,
         UpdateToolRequest, UpdateToolResponse, WatchToolsRequest, WatchToolsResponse,
         registry_service_server::{RegistryService, RegistryServiceServer},
+        resolve_credential_response,
     },
     selector::v1::{
         Outcome, RecordOutcomesRequest, RecordOutcomesResponse, SelectToolsRequest, SelectToolsResponse,
@@ -276,6 +277,15 @@ impl SelectorService for Fakes {
 impl RegistryService for Fakes {
     type WatchToolsStream = futures_util::stream::Empty<Result<WatchToolsResponse, Status>>;
 
+    /// Every name is a key.
+    async fn resolve_credential(
+        &self,
+        _: Request<ResolveCredentialRequest>,
+    ) -> Answer<ResolveCredentialResponse> {
+        let kind = Some(resolve_credential_response::Kind::ApiKey("a-key-of-the-fakes".into()));
+        Ok(Response::new(ResolveCredentialResponse { version: 1, kind, fresh_ms: 900 }))
+    }
+
     async fn get_tool(&self, _: Request<GetToolRequest>) -> Answer<GetToolResponse> {
         Err(status_with_reason(Kind::NotFound, ErrorReason::ToolNotFound, "no such tool"))
     }
@@ -303,6 +313,5 @@ impl RegistryService for Fakes {
         rotate_credential(RotateCredentialRequest) -> RotateCredentialResponse;
         revoke_credential(RevokeCredentialRequest) -> RevokeCredentialResponse;
         list_credentials(ListCredentialsRequest) -> ListCredentialsResponse;
-        resolve_credential(ResolveCredentialRequest) -> ResolveCredentialResponse;
     }
 }

@@ -38,7 +38,7 @@ impl Bench {
         let lookup: Arc<dyn Lookup> = Arc::<Names>::clone(&names);
         let client = HttpClient::with(&lookup, Reach::Only(is_public_here), MAX_BYTES).unwrap();
         Self {
-            drivers: Drivers::with(&config, mcp::Commands::any(), super::drive::no_credentials(), client),
+            drivers: Drivers::with(&config, mcp::Commands::any(), super::drive::credentials(), client),
             names,
             folder,
         }

@@ -163,10 +163,19 @@ pub fn clip(text: &str, characters: usize) -> String {
     }
 }
 
-/// The text with control characters replaced, except line feeds and tabs: names and results come from
-/// others, who must not steer the terminal.
+/// The text with control characters replaced, except line feeds and tabs, and with hidden ones written out: names
+/// and results come from others, who must not steer the terminal, nor hide words from who reads them.
 pub fn visible(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(c),
+            _ if c.is_control() => out.push('\u{fffd}'),
+            _ if types::is_hidden(c) => out.extend(c.escape_unicode()),
+            _ => out.push(c),
+        }
+    }
+    out
 }
 
 /// The same, except that colours stay.
@@ -261,6 +270,7 @@ mod tests {
     #[test]
     fn what_others_wrote_cannot_steer_the_terminal() {
         assert_eq!(visible("a\x1b[2Jb\r\n\tc\u{9b}"), "a\u{fffd}[2Jb\u{fffd}\n\tc\u{fffd}");
+        assert_eq!(visible("a\u{e0041}b\u{202e}c 🦀"), "a\\u{e0041}b\\u{202e}c 🦀");
         assert_eq!(
             visible_but_colours("\x1b[31mred\x1b[0m\x1b[2J\x1b]0;x"),
             "\x1b[31mred\x1b[0m\u{fffd}[2J\u{fffd}]0;x"

@@ -95,6 +95,9 @@ pub struct ImportArgs {
     /// Calls a minute that each tool stands [default: 60]
     #[arg(long, value_name = "CALLS", default_value_t = 0, hide_default_value = true)]
     rate_limit: i32,
+    /// Believe that GET operations only read (else: idempotent), and what gRPC methods declare (else: side effect)
+    #[arg(long)]
+    trust_effects: bool,
     /// Let the tools reach addresses that are not public, such as this machine
     #[arg(long)]
     allow_private_network: bool,
@@ -167,6 +170,7 @@ impl ImportArgs {
             sensitivity: self.sensitivity.unwrap_or_default().into(),
             timeout_ms: self.timeout_ms,
             rate_limit_per_minute: self.rate_limit,
+            trust_effects: self.trust_effects,
         }
     }
 }
@@ -285,6 +289,9 @@ mod tests {
         let request =
             asked(&[&file, "--provider", "api", "--credential", "key=a=b", "--method", "get", "--dry-run"])
                 .unwrap();
+        assert!(!request.defaults.unwrap().trust_effects);
+        let trusted = asked(&[&file, "--provider", "api", "--trust-effects"]).unwrap();
+        assert!(trusted.defaults.unwrap().trust_effects);
         assert_eq!(request.source, Some(Source::Document(b"openapi: 3.1.0".to_vec())));
         assert_eq!(request.credentials["key"], "a=b");
         assert!(request.validate_only && request.methods == ["get"]);
@@ -315,6 +322,7 @@ mod tests {
             "Do",
             "--metadata",
             "x-a=b=c",
+            "--trust-effects",
             "--credential",
             "*=one",
             "--credential",
@@ -323,6 +331,7 @@ mod tests {
         let request = request.unwrap();
         assert_eq!((request.services, request.methods), (vec!["a.B".to_owned()], vec!["Do".to_owned()]));
         assert_eq!(request.metadata["x-a"], "b=c");
+        assert!(request.defaults.unwrap().trust_effects);
         let places: Vec<_> =
             request.credentials.into_iter().map(|used| (used.credential, used.place)).collect();
         assert_eq!(places, [("one".into(), None), ("two".into(), Some(Place::Header("x-key".into())))]);

@@ -80,6 +80,14 @@ fn shown(answer: &ApproveDefinitionResponse, view: View) -> String {
         let title = format!("{name} {} serves, and {} waits", serves.version, waits.version);
         parts.push(view.style.paint(&human::visible(&title), Tone::Bold));
         parts.extend(answer.changes.iter().map(|change| one(change, view.style)));
+        if !is_whole(&answer.changes) {
+            let note = format!(
+                "THIS IS NOT ALL THAT CHANGED: changes are left out or cut. Read the whole definition before you \
+                 approve it:\n  toolcrib tools show {name} --version {} --output json",
+                waits.version
+            );
+            parts.push(view.style.paint(&human::visible(&note), Tone::Bad));
+        }
     }
     let commands = format!(
         "approve it: toolcrib tools approve {name} --digest {}\nreject it:  the same with --reject",
@@ -87,6 +95,14 @@ fn shown(answer: &ApproveDefinitionResponse, view: View) -> String {
     );
     parts.push(view.style.paint(&human::visible(&commands), Tone::Dim));
     parts.join("\n\n")
+}
+
+/// Whether every change is told, and every value in full: no JSON text ends with an ellipsis.
+fn is_whole(changes: &[DefinitionChange]) -> bool {
+    changes.iter().all(|change| {
+        let is_cut = [&change.before_json, &change.after_json].iter().any(|text| text.ends_with('…'));
+        !change.path.is_empty() && !is_cut
+    })
 }
 
 fn one(change: &DefinitionChange, style: Style) -> String {
@@ -142,7 +158,17 @@ mod tests {
         ] {
             assert!(text.contains(says), "{says} in {text}");
         }
-        assert!(!text.contains('\u{1b}'));
+        assert!(!text.contains('\u{1b}') && !text.contains("NOT ALL"));
+        for (path, after_json) in [("", ""), ("/input_schema", "{\"type…")] {
+            let mut answer = answer.clone();
+            answer.changes.push(DefinitionChange {
+                path: path.into(),
+                after_json: after_json.into(),
+                ..DefinitionChange::default()
+            });
+            let text = shown(&answer, view);
+            assert!(text.contains("NOT ALL") && text.contains("tools show srv.a --version 2.0.0"), "{text}");
+        }
         let new = ApproveDefinitionResponse { pending: Some(tool("1", "1.0.0")), changes: vec![], ..answer };
         assert!(shown(&new, view).contains("may not be called before it is approved"));
     }

@@ -1,5 +1,7 @@
 //! Compares `anyOf`, `oneOf` and `allOf`.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::{
@@ -28,10 +30,10 @@ pub(super) fn compare(
     // More of one alternative may be less of the whole where only one of them may fit.
     let exact = keyword == "oneOf" && !(are_disjoint(before) && are_disjoint(after));
     let each = |index: usize| place.keyword(&index.to_string()).among(exact);
-    let gone: Vec<&Value> = before.iter().filter(|one| !after.contains(one)).collect();
-    let come: Vec<(usize, &Value)> =
-        after.iter().enumerate().filter(|(_, one)| !before.contains(one)).collect();
-    for (index, one) in after.iter().enumerate().filter(|(_, one)| before.contains(one)) {
+    let (was, is): (HashSet<&Value>, HashSet<&Value>) = (before.iter().collect(), after.iter().collect());
+    let gone: Vec<&Value> = before.iter().filter(|one| !is.contains(one)).collect();
+    let come: Vec<(usize, &Value)> = after.iter().enumerate().filter(|(_, one)| !was.contains(one)).collect();
+    for (index, one) in after.iter().enumerate().filter(|(_, one)| was.contains(one)) {
         comparer.schemas(&each(index), one, one);
     }
     let (more, less) = if keyword == "allOf" {

@@ -1,6 +1,6 @@
 //! Compares the keywords of JSON Schema that restrict a value by itself: its type, its members, its bounds.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::HashSet};
 
 use serde_json::{Map, Number, Value};
 
@@ -112,8 +112,8 @@ pub(super) fn values(comparer: &mut Comparer, at: &At, old: &Map<String, Value>,
         }
         (Some(old), Some(new)) => (old, new),
     };
-    let is_less = old.iter().any(|value| !new.contains(value));
-    let is_more = new.iter().any(|value| !old.contains(value));
+    let (before, after): (HashSet<&Value>, HashSet<&Value>) = (old.iter().collect(), new.iter().collect());
+    let (is_less, is_more) = (!before.is_subset(&after), !after.is_subset(&before));
     let (became, told) = match (is_less, is_more) {
         (true, true) => (Became::Other, "some of its values are gone, and some are new"),
         (true, false) => (Became::Narrower, "some of its values are gone"),
@@ -173,13 +173,14 @@ fn required(comparer: &mut Comparer, place: &At, old: Option<&Value>, new: Optio
     let (Some(before), Some(after)) = (list(old), list(new)) else {
         return comparer.add(place, Became::Other, "what is required is another", old, new);
     };
+    let (was, is): (HashSet<&Value>, HashSet<&Value>) = (before.iter().collect(), after.iter().collect());
     let mut has_moved = true;
     let name = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    for value in after.iter().filter(|value| !before.contains(value)) {
+    for value in after.iter().filter(|value| !was.contains(value)) {
         has_moved = false;
         comparer.add(place, Became::Narrower, &format!("{} is required now", name(value)), None, Some(value));
     }
-    for value in before.iter().filter(|value| !after.contains(value)) {
+    for value in before.iter().filter(|value| !is.contains(value)) {
         has_moved = false;
         let told = format!("{} is not required any more", name(value));
         comparer.add(place, Became::Wider, &told, Some(value), None);

@@ -1,11 +1,11 @@
 //! References within a schema: to its own parts, by JSON pointer. Never follows any other, and never without a
 //! bound.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::words;
+use super::{schema::steps, words};
 
 /// Most references that lead to each other, one after the other.
 const MAX_HOPS: usize = 32;
@@ -28,22 +28,55 @@ impl<'a> Pair<'a> {
         target(self.after, reference)
     }
 
-    /// Whether what a value refers to, at any distance, is written the same in both.
-    pub(super) fn refer_to_the_same(self, value: &Value) -> bool {
-        let mut seen = HashSet::new();
-        let mut left = Vec::new();
+    /// The references of which what they lead to, at any distance, is not written the same in both.
+    pub(super) fn changed(self, steps_left: &mut usize) -> Changed {
+        let mut all = Vec::new();
+        // One that is not by pointer changes with whatever else does.
         let mut is_known = true;
-        collect(value, &mut left, &mut is_known);
-        while let Some(reference) = left.pop() {
-            if !seen.insert(reference.clone()) {
-                continue;
+        collect(self.before, &mut all, &mut is_known);
+        collect(self.after, &mut all, &mut is_known);
+        let mut users: HashMap<String, Vec<String>> = HashMap::new();
+        let mut left = Vec::new();
+        for reference in all.into_iter().collect::<HashSet<_>>() {
+            let (old, new) = (self.old_one(&reference), self.new_one(&reference));
+            *steps_left = steps_left.saturating_sub([old, new].into_iter().flatten().map(steps).sum());
+            if *steps_left == 0 {
+                // The last step is the comparer's, which tells of it.
+                *steps_left = 1;
+                return Changed(None);
             }
-            match (self.old_one(&reference), self.new_one(&reference)) {
-                (Some(old), Some(new)) if old == new => collect(old, &mut left, &mut is_known),
-                _ => return false,
+            let (mut inner, mut is_known) = (Vec::new(), true);
+            match (old, new) {
+                (Some(old), Some(new)) if old == new => collect(old, &mut inner, &mut is_known),
+                _ => is_known = false,
+            }
+            for used in inner {
+                users.entry(used).or_default().push(reference.clone());
+            }
+            if !is_known {
+                left.push(reference);
             }
         }
-        is_known || self.before == self.after
+        let mut changed = HashSet::new();
+        while let Some(reference) = left.pop() {
+            if changed.insert(reference.clone()) {
+                left.extend(users.remove(&reference).unwrap_or_default());
+            }
+        }
+        Changed(Some(changed))
+    }
+}
+
+/// References that lead to what changed; none: nobody knows, and each may.
+pub(super) struct Changed(Option<HashSet<String>>);
+
+impl Changed {
+    /// Whether a value refers to what changed.
+    pub(super) fn has_any_of(&self, value: &Value) -> bool {
+        let (mut references, mut is_known) = (Vec::new(), true);
+        collect(value, &mut references, &mut is_known);
+        let has_changed = |reference| self.0.as_ref().is_none_or(|changed| changed.contains(reference));
+        !is_known || references.iter().any(has_changed)
     }
 }
 

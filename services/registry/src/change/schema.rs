@@ -7,15 +7,17 @@ use std::collections::{BTreeSet, HashSet};
 use serde_json::{Map, Value};
 
 use super::{
-    Change, Kind, alternatives, bounds,
-    reference::{self, Pair},
+    Change, Kind, MAX_VALUE, alternatives, bounds, cut, members,
+    reference::{self, Changed, Pair},
     words,
 };
 
 /// Deepest nesting that is compared, over all references.
 const MAX_DEPTH: usize = 200;
-/// Most pairs of schemas that are compared.
-const MAX_PAIRS: usize = 50_000;
+/// Most steps of a comparison: values that are looked at, as often as they are, long texts counted by their length.
+const MAX_STEPS: usize = 2_000_000;
+/// Bytes of text that are one step.
+const STEP_BYTES: usize = 32;
 
 /// What the schema is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +47,7 @@ pub(super) struct At {
     /// The argument or part of the result, as people write it: "filters[].name"; empty at the top.
     subject: String,
     /// Whether a wider schema here may be a narrower one above.
-    exact: bool,
+    pub exact: bool,
     depth: usize,
 }
 
@@ -56,7 +58,7 @@ impl At {
     }
 
     /// The place of a part of the subject.
-    fn part(&self, keyword: &str, name: &str) -> Self {
+    pub(super) fn part(&self, keyword: &str, name: &str) -> Self {
         let at = self.keyword(keyword);
         match keyword {
             "properties" | "patternProperties" => {
@@ -94,7 +96,8 @@ fn escaped(token: &str) -> String {
 pub(super) fn compare(side: Side, before: Option<&Value>, after: Option<&Value>) -> Vec<Change> {
     let empty = Value::Object(Map::new());
     let roots = Pair { before: before.unwrap_or(&empty), after: after.unwrap_or(&empty) };
-    let mut comparer = Comparer { side, roots, seen: HashSet::new(), pairs: 0, found: Vec::new() };
+    let mut comparer =
+        Comparer { side, roots, changed: None, seen: HashSet::new(), steps: MAX_STEPS, found: Vec::new() };
     match (before, after) {
         (Some(old), Some(new)) if old != new => comparer.whole(old, new),
         (None, Some(new)) => {
@@ -110,11 +113,14 @@ pub(super) fn compare(side: Side, before: Option<&Value>, after: Option<&Value>)
 
 /// A comparison under way.
 pub(super) struct Comparer<'a> {
-    side: Side,
-    pub roots: Pair<'a>,
-    /// References that were followed, before and after: each two once.
-    seen: HashSet<(String, String)>,
-    pairs: usize,
+    pub side: Side,
+    roots: Pair<'a>,
+    /// References that lead to what changed; not looked for before one is met.
+    changed: Option<Changed>,
+    /// References that were followed, before and after, and whether only one of several may fit there: each once.
+    seen: HashSet<(String, String, bool)>,
+    /// That are left.
+    steps: usize,
     found: Vec<Change>,
 }
 
@@ -132,7 +138,7 @@ impl Comparer<'_> {
 
     /// Tells of the parts that no reference led to in both, as they are written: nothing stays unseen.
     fn parts(&mut self, keyword: &str, old: Option<&Value>, new: Option<&Value>) {
-        if !are_members(old, new) && old != new {
+        if !members::are(old, new) && old != new {
             return self.add(
                 &At::default().keyword(keyword),
                 Became::Other,
@@ -147,7 +153,8 @@ impl Comparer<'_> {
         for name in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
             let reference = format!("#/{keyword}/{}", escaped(name));
             let (before, after) = (old.get(name), new.get(name));
-            if before != after && !self.seen.contains(&(reference.clone(), reference)) {
+            let is_seen = |exact| self.seen.contains(&(reference.clone(), reference.clone(), exact));
+            if before != after && !is_seen(false) && !is_seen(true) {
                 let at = At { path: format!("/{keyword}/{}", escaped(name)), ..At::default() };
                 let told = format!("part {name} is written otherwise");
                 self.add(&at, Became::Same, &told, before, after);
@@ -173,7 +180,11 @@ impl Comparer<'_> {
         self.note(at, kind, told, old, new);
     }
 
-    fn note(&mut self, at: &At, kind: Kind, told: &str, old: Option<&Value>, new: Option<&Value>) {
+    /// Notes a difference of which it is known what it means.
+    pub(super) fn note(&mut self, at: &At, kind: Kind, told: &str, old: Option<&Value>, new: Option<&Value>) {
+        if !self.spend(at, (at.path.len() + at.subject.len()) / STEP_BYTES) {
+            return;
+        }
         let (top, subject) = match (self.side, at.subject.as_str()) {
             (Side::Input, "") => ("/input_schema", "the arguments".to_owned()),
             (Side::Input, name) => ("/input_schema", format!("argument {name}")),
@@ -181,21 +192,34 @@ impl Comparer<'_> {
             (Side::Output, name) => ("/output_schema", format!("{name} of the result")),
         };
         let path = format!("{top}{}", at.path);
-        self.found.push(Change::new(kind, path, format!("{subject}: {told}"), old, new));
+        let mut change = Change::new(kind, path, format!("{subject}: {told}"), old, new);
+        cut(&mut change.before, MAX_VALUE);
+        cut(&mut change.after, MAX_VALUE);
+        self.found.push(change);
+    }
+
+    /// Takes steps from those that are left; gives whether there were enough. That there were not is told once, and
+    /// breaks: nobody knows what else changed.
+    fn spend(&mut self, at: &At, steps: usize) -> bool {
+        let had_some = self.steps > 0;
+        self.steps = self.steps.saturating_sub(steps + 1);
+        if had_some && self.steps == 0 {
+            let told = "the schemas are too large to be compared further than here";
+            let top = if self.side == Side::Input { "/input_schema" } else { "/output_schema" };
+            let path = format!("{top}{}", at.path);
+            self.found.push(Change::new(Kind::Breaking, path, told, None, None));
+        }
+        self.steps > 0
     }
 
     /// Compares two schemas.
     pub(super) fn schemas(&mut self, at: &At, old: &Value, new: &Value) {
-        if old == new && !reference::has_any(old) {
+        let steps = steps(old) + steps(new) + at.path.len() / STEP_BYTES;
+        if !self.spend(at, steps) || old == new && !reference::has_any(old) {
             return;
         }
-        self.pairs += 1;
-        if at.depth > MAX_DEPTH || self.pairs > MAX_PAIRS {
-            // Once is enough, and it breaks.
-            if self.pairs <= MAX_PAIRS + 1 {
-                self.add(at, Became::Other, "is too large or too deep to be compared", Some(old), Some(new));
-            }
-            return;
+        if at.depth > MAX_DEPTH {
+            return self.add(at, Became::Other, "is too deep to be compared", Some(old), Some(new));
         }
         let everything = Value::Object(Map::new());
         let (old, new) =
@@ -221,13 +245,14 @@ impl Comparer<'_> {
             }
             (Some(before), Some(after)) => {
                 self.keywords(at, &reference::without(old), &reference::without(new));
-                if self.seen.insert((before.to_owned(), after.to_owned())) {
+                let key = (before.to_owned(), after.to_owned(), at.exact);
+                if self.seen.insert(key.clone()) {
                     let targets = (self.roots.old_one(before), self.roots.new_one(after));
                     if let (Some(old), Some(new)) = targets {
                         self.schemas(&at.deeper(), old, new);
                     } else {
                         // The parts of that name were not compared.
-                        self.seen.remove(&(before.to_owned(), after.to_owned()));
+                        self.seen.remove(&key);
                         self.lost(at, &whole);
                     }
                 }
@@ -260,17 +285,17 @@ impl Comparer<'_> {
                 // Told by `values` and by `parts`.
                 "enum" | "const" => {}
                 "$defs" | "definitions" if at.depth == 0 => {}
-                "properties" | "patternProperties" if !are_members(before, after) => {
+                "properties" | "patternProperties" if !members::are(before, after) => {
                     self.add(&at.keyword(keyword), Became::Other, "is no list of schemas", before, after);
                 }
-                "properties" => self.properties(at, before, after, new.get("additionalProperties")),
-                "patternProperties" => self.patterns(at, before, after),
+                "properties" => members::properties(self, at, old, new),
+                "patternProperties" => members::patterns(self, at, before, after),
                 "additionalProperties"
                 | "unevaluatedProperties"
                 | "items"
                 | "additionalItems"
                 | "unevaluatedItems"
-                | "prefixItems" => self.inner(at, keyword, before, after),
+                | "prefixItems" => members::inner(self, at, keyword, before, after),
                 "anyOf" | "oneOf" | "allOf" => alternatives::compare(self, at, keyword, before, after),
                 _ if before == after => self.unchanged(at, keyword, before),
                 "default" => self.default(at, before, after),
@@ -285,7 +310,11 @@ impl Comparer<'_> {
 
     /// A keyword that stands unchanged may refer to what changed.
     fn unchanged(&mut self, at: &At, keyword: &str, value: Option<&Value>) {
-        if value.is_some_and(|value| !words::are(keyword) && !self.roots.refer_to_the_same(value)) {
+        let Some(referring) = value.filter(|value| !words::are(keyword) && reference::has_any(value)) else {
+            return;
+        };
+        let changed = self.changed.get_or_insert_with(|| self.roots.changed(&mut self.steps));
+        if changed.has_any_of(referring) {
             let told = format!("{keyword} refers to what changed");
             self.add(&at.keyword(keyword), Became::Other, &told, value, value);
         }
@@ -299,84 +328,15 @@ impl Comparer<'_> {
         };
         self.note(&at.keyword("default"), kind, "the default is another", old, new);
     }
-
-    fn properties(&mut self, at: &At, old: Option<&Value>, new: Option<&Value>, others: Option<&Value>) {
-        let none = Map::new();
-        let (old, new) = (members(old).unwrap_or(&none), members(new).unwrap_or(&none));
-        for name in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
-            let at = at.part("properties", name);
-            match (old.get(name), new.get(name)) {
-                (Some(old), Some(new)) => self.schemas(&at, old, new),
-                (Some(old), None) => {
-                    let told = match (self.side, others) {
-                        (Side::Output, _) => "is gone",
-                        (Side::Input, Some(Value::Bool(false))) => "is not taken any more",
-                        (Side::Input, _) => "is not described any more, and may be ignored",
-                    };
-                    self.note(&at, Kind::Breaking, told, Some(old), None);
-                }
-                (None, Some(new @ Value::Bool(false))) => {
-                    self.note(&at, Kind::Breaking, "is forbidden now", None, Some(new));
-                }
-                (None, new) => self.note(&at, Kind::Addition, "is new", None, new),
-            }
-        }
-    }
-
-    fn patterns(&mut self, at: &At, old: Option<&Value>, new: Option<&Value>) {
-        let none = Map::new();
-        let (old, new) = (members(old).unwrap_or(&none), members(new).unwrap_or(&none));
-        for pattern in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
-            let at = at.part("patternProperties", pattern);
-            match (old.get(pattern), new.get(pattern)) {
-                (Some(old), Some(new)) => self.schemas(&at, old, new),
-                (Some(old), None) => self.add(&at, Became::Other, "is gone", Some(old), None),
-                (None, new) => self.add(&at, Became::Other, "is new", None, new),
-            }
-        }
-    }
-
-    /// Schemas of what an array or object may hold besides.
-    fn inner(&mut self, at: &At, keyword: &str, old: Option<&Value>, new: Option<&Value>) {
-        let part = at.part(keyword, "");
-        match (old, new) {
-            (Some(Value::Array(before)), Some(Value::Array(after))) if before.len() == after.len() => {
-                for (index, (old, new)) in before.iter().zip(after).enumerate() {
-                    self.schemas(&at.part("prefixItems", &index.to_string()), old, new);
-                }
-            }
-            (Some(Value::Array(_)), _) | (_, Some(Value::Array(_))) => {
-                self.add(&at.keyword(keyword), Became::Other, "has other places", old, new);
-            }
-            // What a result may hold besides is what is new to come.
-            (Some(Value::Bool(false)), _)
-                if self.side == Side::Output && keyword.ends_with("Properties") && is_anything(new) =>
-            {
-                self.note(&part, Kind::Addition, "is possible now", old, new);
-            }
-            (Some(before), Some(after)) => self.schemas(&part, before, after),
-            _ if is_anything(old) && is_anything(new) => {
-                self.add(&part, Became::Same, &format!("{keyword} is written otherwise"), old, new);
-            }
-            (None, _) => self.add(&part, Became::Narrower, "is restricted now", old, new),
-            (_, None) => self.add(&part, Became::Wider, "is not restricted any more", old, new),
-        }
-    }
 }
 
-fn members(value: Option<&Value>) -> Option<&Map<String, Value>> {
-    value.and_then(Value::as_object)
-}
-
-/// Whether both are objects, where they are given.
-fn are_members(old: Option<&Value>, new: Option<&Value>) -> bool {
-    [old, new].into_iter().flatten().all(Value::is_object)
-}
-
-fn is_anything(schema: Option<&Value>) -> bool {
-    match schema {
-        None | Some(Value::Bool(true)) => true,
-        Some(Value::Object(keywords)) => keywords.is_empty(),
-        Some(_) => false,
+/// What it takes to look at a value.
+pub(super) fn steps(value: &Value) -> usize {
+    let of_text = |text: &str| text.len() / STEP_BYTES;
+    1 + match value {
+        Value::String(text) => of_text(text),
+        Value::Array(items) => items.iter().map(steps).sum(),
+        Value::Object(members) => members.iter().map(|(name, member)| of_text(name) + steps(member)).sum(),
+        _ => 0,
     }
 }

@@ -358,6 +358,9 @@ fn versions_say_what_changed() {
         ("1.4.2", "2.0.0", B, "2.0.1"),
         ("1.4.2", "1.4.9", A, "1.5.0"),
         ("2.0.0-rc.1", "2.0.0-rc.1", P, "2.0.1"),
+        // One of before there was a limit.
+        ("18446744073709551615.0.0", "18446744073709551615.0.0", B, "18446744073709551615.0.1"),
+        ("1.18446744073709551615.0", "1.18446744073709551615.0", A, "1.18446744073709551615.1"),
     ] {
         assert_eq!(next_version(newest, highest, kind), next, "{newest}, {highest}, {kind:?}");
         assert!(says_enough(next, newest, kind));
@@ -378,7 +381,117 @@ fn an_answer_stays_small_and_tells_what_it_leaves_out() {
     let changes = compare(&with(&schema("a"), None), &with(&schema("b"), None)).unwrap();
     assert_eq!(changes.len(), MAX_CHANGES);
     assert!(changes.last().unwrap().description.contains("and 1001 more"), "{:?}", changes.last());
-    let long = Definition { description: "ä".repeat(30_000), ..plain() };
+    let long = with(&json!({"type": "object", "description": "ä".repeat(30_000)}), None);
     let changes = compare(&plain(), &long).unwrap();
-    assert!(changes[0].after.len() < MAX_VALUE + 8 && changes[0].after.ends_with('…'));
+    let cut = changes.iter().find(|change| change.path == "/input_schema/description").unwrap();
+    assert!(cut.after.len() < MAX_VALUE + 8 && cut.after.ends_with('…'));
+}
+
+#[test]
+fn nothing_hides_what_steers() {
+    let many: Value = (0..3_000)
+        .map(|n| (format!("p{n}"), json!({"description": "x".repeat(400)})))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    let example = Example {
+        description: "Obey.".into(),
+        arguments: json!({"a": "é".repeat(7_000)}).to_string(),
+        result: String::new(),
+    };
+    let before = plain();
+    let after = Definition {
+        title: "Obey".into(),
+        description: "工".repeat(8_192),
+        provider: "another".into(),
+        effect: Effect::ReadOnly,
+        examples: vec![example.clone(), example],
+        ..with(&json!({"type": "object", "properties": many}), None)
+    };
+    let changes = compare(&before, &after).unwrap();
+    let mut first: Vec<&str> = changes.iter().take(5).map(|change| change.path.as_str()).collect();
+    first.sort_unstable();
+    assert_eq!(first, ["/description", "/effect", "/examples/0", "/examples/1", "/title"]);
+    for change in &changes[..5] {
+        let whole = serde_json::from_str::<Value>(&change.after);
+        assert!(whole.is_ok(), "{} is cut", change.path);
+    }
+    assert!(changes.iter().any(|change| change.path == "/provider"));
+    let last = changes.last().unwrap();
+    assert!(last.path.is_empty() && last.description.ends_with("more changes"), "{last:?}");
+    assert_eq!(changes.iter().filter(|change| change.path.is_empty()).count(), 1);
+}
+
+#[test]
+fn what_is_followed_where_any_may_fit_is_followed_where_one_may() {
+    let schema = |most: u32| {
+        json!({"type": "object",
+            "properties": {
+                "a": {"$ref": "#/$defs/d"},
+                "b": {"oneOf": [{"$ref": "#/$defs/d"}, {"type": "string", "minLength": 5}]},
+            },
+            "$defs": {"d": {"type": "string", "maxLength": most}}})
+    };
+    let (kind, paths) = told(&with(&schema(3), None), &with(&schema(10), None));
+    assert_eq!(kind, Some(B), "{paths:?}");
+}
+
+#[test]
+fn a_new_property_that_was_described_before_is_compared_with_that() {
+    let tool = |others: &Value, name: Option<Value>| {
+        let mut schema = json!({"type": "object"});
+        for (keyword, value) in others.as_object().unwrap() {
+            schema[keyword.as_str()] = value.clone();
+        }
+        if let Some(total) = name {
+            schema["properties"] = json!({"total": total});
+        }
+        with(&schema, None)
+    };
+    let (whole, text) = (json!({"type": "integer"}), json!({"type": "string"}));
+    for (others, total, kind) in [
+        (json!({"additionalProperties": whole}), &text, B),
+        (json!({"additionalProperties": whole}), &json!({"type": "number"}), A),
+        (json!({"additionalProperties": whole}), &whole, A),
+        (json!({"additionalProperties": false}), &text, A),
+        (json!({"additionalProperties": true}), &text, A),
+        (json!({"patternProperties": {"^to": whole}}), &text, B),
+        (json!({"patternProperties": {"^x-": whole}}), &text, A),
+        (json!({"patternProperties": {"^x-": whole}, "additionalProperties": whole}), &text, B),
+    ] {
+        let got = told(&tool(&others, None), &tool(&others, Some(total.clone())));
+        assert_eq!(got.0, Some(kind), "{others} then {total}: {:?}", got.1);
+    }
+}
+
+#[test]
+fn large_schemas_are_compared_in_bounded_time() {
+    let started = std::time::Instant::now();
+    let texts = |from: u32| -> Vec<String> { (from..from + 30_000).map(|n| n.to_string()).collect() };
+    let (kind, _) = told(
+        &with(&object(&json!({"enum": texts(0)})), None),
+        &with(&object(&json!({"enum": texts(1)})), None),
+    );
+    assert_eq!(kind, Some(B));
+    // Each property is read anew, for only one side refers to the large part.
+    let parts: serde_json::Map<String, Value> = (0..3_000).map(|n| (format!("k{n}"), json!(n))).collect();
+    let large = |property: Value| {
+        let properties: serde_json::Map<_, _> =
+            (0..3_000).map(|n| (format!("p{n}"), property.clone())).collect();
+        with(&json!({"type": "object", "properties": properties, "$defs": {"big": parts.clone()}}), None)
+    };
+    let (before, after) = (large(json!({"$ref": "#/$defs/big"})), large(json!({})));
+    let changes = compare(&before, &after).unwrap();
+    assert!(changes.iter().any(|change| change.kind == B && change.description.contains("too large")));
+    // Each keyword leads to a chain of references that is long.
+    let chain = |end: &str| {
+        let parts: serde_json::Map<_, _> = (0..3_000)
+            .map(|n| (format!("d{n}"), json!({"not": {"$ref": format!("#/$defs/d{}", n + 1)}})))
+            .chain([("d3000".to_owned(), json!({"type": end}))])
+            .collect();
+        let properties: serde_json::Map<_, _> =
+            (0..1_500).map(|n| (format!("p{n}"), json!({"not": {"$ref": "#/$defs/d0"}}))).collect();
+        with(&json!({"type": "object", "properties": properties, "$defs": parts}), None)
+    };
+    assert_eq!(told(&chain("string"), &chain("number")).0, Some(B));
+    assert!(started.elapsed() < std::time::Duration::from_secs(15), "{:?}", started.elapsed());
 }

@@ -2,7 +2,7 @@
 
 /// Whether a keyword restricts nothing (JSON Schema Validation 2020-12, sections 8 and 9), or is an extension.
 /// `default` is not one of them: a call that leaves an argument out means it.
-pub(super) fn are(keyword: &str) -> bool {
+pub(crate) fn are(keyword: &str) -> bool {
     matches!(
         keyword,
         "title"

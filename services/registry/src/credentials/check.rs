@@ -6,6 +6,8 @@ use super::secret::{Basic, OAuth2Client, OAuth2Refresh, Secret, Text};
 
 /// Longest key, password, token or name in a secret, in bytes: what fits into a header of any server.
 const MAX_VALUE: usize = 8_192;
+/// Shortest secret, in bytes: what is shorter stands in any answer by chance, and could not be told from it there.
+const MIN_SECRET: usize = 8;
 /// Most scopes.
 const MAX_SCOPES: usize = 100;
 
@@ -25,15 +27,14 @@ pub(super) fn name(name: &str) -> Option<FieldViolation> {
 pub(super) fn secret(secret: &Secret) -> Vec<FieldViolation> {
     let mut wrong = Vec::new();
     match secret {
-        Secret::ApiKey(key) => text(&mut wrong, "secret.api_key", key, 1),
+        Secret::ApiKey(key) => text(&mut wrong, "secret.api_key", key, MIN_SECRET),
         Secret::Basic(Basic { user, password }) => {
-            text(&mut wrong, "secret.basic.user", user, 0);
-            text(&mut wrong, "secret.basic.password", password, 0);
+            // Without a password the user is the secret.
+            let (least_user, least) = if password.is_empty() { (MIN_SECRET, 0) } else { (0, MIN_SECRET) };
+            text(&mut wrong, "secret.basic.user", user, least_user);
+            text(&mut wrong, "secret.basic.password", password, least);
             if user.expose().contains(':') {
                 wrong.push(violation("secret.basic.user", "may not contain a colon (RFC 7617, section 2)"));
-            }
-            if user.is_empty() && password.is_empty() {
-                wrong.push(violation("secret.basic", "needs a user, a password or both"));
             }
         }
         Secret::OAuth2Client(client) => oauth_client(&mut wrong, client),
@@ -46,7 +47,7 @@ pub(super) fn secret(secret: &Secret) -> Vec<FieldViolation> {
 fn oauth_client(wrong: &mut Vec<FieldViolation>, client: &OAuth2Client) {
     token_url(wrong, "secret.oauth2_client.token_url", &client.token_url);
     plain(wrong, "secret.oauth2_client.client_id", &client.client_id, 1);
-    text(wrong, "secret.oauth2_client.client_secret", &client.client_secret, 1);
+    text(wrong, "secret.oauth2_client.client_secret", &client.client_secret, MIN_SECRET);
     plain(wrong, "secret.oauth2_client.audience", &client.audience, 0);
     scopes(wrong, "secret.oauth2_client.scopes", &client.scopes);
 }
@@ -54,8 +55,10 @@ fn oauth_client(wrong: &mut Vec<FieldViolation>, client: &OAuth2Client) {
 fn oauth_refresh(wrong: &mut Vec<FieldViolation>, refresh: &OAuth2Refresh) {
     token_url(wrong, "secret.oauth2_refresh.token_url", &refresh.token_url);
     plain(wrong, "secret.oauth2_refresh.client_id", &refresh.client_id, 1);
-    text(wrong, "secret.oauth2_refresh.client_secret", &refresh.client_secret, 0);
-    text(wrong, "secret.oauth2_refresh.refresh_token", &refresh.refresh_token, 1);
+    // A public client has none.
+    let least = if refresh.client_secret.is_empty() { 0 } else { MIN_SECRET };
+    text(wrong, "secret.oauth2_refresh.client_secret", &refresh.client_secret, least);
+    text(wrong, "secret.oauth2_refresh.refresh_token", &refresh.refresh_token, MIN_SECRET);
     scopes(wrong, "secret.oauth2_refresh.scopes", &refresh.scopes);
 }
 
@@ -98,19 +101,38 @@ mod tests {
         wrong.into_iter().map(|each| each.field).collect()
     }
 
+    fn basic(user: &str, password: &str) -> Secret {
+        Secret::Basic(Basic { user: user.into(), password: password.into() })
+    }
+
     #[test]
     fn what_could_not_be_sent_is_refused_without_being_repeated() {
-        assert!(fields(&Secret::ApiKey("hunter2".into())).is_empty());
-        for bad in ["", "hunter2\n", "hunter2\r\nX: y", "hunter2\0"] {
+        assert!(fields(&Secret::ApiKey("hunter2-key".into())).is_empty());
+        for bad in ["", "hunter2-\n", "hunter2\r\nX: y", "hunter2-\0"] {
             assert_eq!(fields(&Secret::ApiKey(bad.into())), ["secret.api_key"]);
         }
         assert_eq!(fields(&Secret::ApiKey("x".repeat(8_193).into())), ["secret.api_key"]);
-        let basic = |user: &str, password: &str| {
-            Secret::Basic(Basic { user: user.into(), password: password.into() })
-        };
         assert!(fields(&basic("u", "hunter2:x")).is_empty());
         assert_eq!(fields(&basic("u:hunter2", "")), ["secret.basic.user"]);
-        assert_eq!(fields(&basic("", "")), ["secret.basic"]);
+        assert_eq!(fields(&basic("", "")), ["secret.basic.user"]);
+    }
+
+    #[test]
+    fn what_is_so_short_that_it_stands_anywhere_is_no_secret() {
+        assert_eq!(fields(&Secret::ApiKey("hunter2".into())), ["secret.api_key"]);
+        assert_eq!(fields(&basic("someone-long", "hunter2")), ["secret.basic.password"]);
+        assert_eq!(fields(&basic("hunter2", "")), ["secret.basic.user"]);
+        assert!(fields(&basic("hunter2-key", "")).is_empty(), "a key in the place of the user");
+        assert!(fields(&basic("", "hunter2-key")).is_empty());
+        let short = OAuth2Refresh {
+            token_url: "https://auth.example.com/token".into(),
+            client_id: "id".into(),
+            client_secret: "hunter2".into(),
+            refresh_token: "hunter2".into(),
+            ..OAuth2Refresh::default()
+        };
+        let expected = ["client_secret", "refresh_token"].map(|f| format!("secret.oauth2_refresh.{f}"));
+        assert_eq!(fields(&Secret::OAuth2Refresh(short)), expected);
     }
 
     #[test]
@@ -122,7 +144,7 @@ mod tests {
         let refresh = OAuth2Refresh {
             token_url: "https://auth.example.com/token".into(),
             client_id: "id".into(),
-            refresh_token: "hunter2".into(),
+            refresh_token: "hunter2-token".into(),
             scopes: vec!["read".into(), "a b".into()],
             ..OAuth2Refresh::default()
         };

@@ -6,7 +6,9 @@ use chacha20poly1305::{
     XChaCha20Poly1305, XNonce,
     aead::{Aead, KeyInit, Payload},
 };
+use hmac::{Hmac, Mac};
 use secrecy::zeroize::Zeroizing;
+use sha2::Sha256;
 
 use super::secret::Kind;
 
@@ -38,6 +40,13 @@ pub(crate) struct Owner<'a> {
     pub name: &'a str,
     pub version: i32,
     pub kind: Kind,
+}
+
+impl<'a> Owner<'a> {
+    /// What belongs to a credential as a whole, of whatever kind it comes to be: no version is 0.
+    pub(crate) fn whole(team: &'a str, name: &'a str) -> Self {
+        Self { team, name, version: 0, kind: Kind::ApiKey }
+    }
 }
 
 impl Key {
@@ -76,6 +85,13 @@ impl Key {
     pub(crate) fn unwrap(&self, owner: Owner, key_id: &str, wrapped: &[u8]) -> Option<Self> {
         let plain = self.open(owner, Purpose::DataKey(key_id), wrapped)?;
         Some(Self::new(plain.as_slice().try_into().ok()?))
+    }
+
+    /// HMAC-SHA-256 (RFC 2104) of something secret: tells whether another one is the same, and nothing else.
+    pub(crate) fn digest(&self, plain: &[u8]) -> Vec<u8> {
+        let mut mac = <Hmac<Sha256> as hmac::KeyInit>::new((&*self.0).into());
+        mac.update(plain);
+        mac.finalize().into_bytes().to_vec()
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {

@@ -6,7 +6,13 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Credentials, envelope::Owner, keys::KeyProvider, sealed};
+use super::{
+    Credentials,
+    envelope::Owner,
+    keys::{KeyProvider, Keys},
+    sealed,
+    settle::Tried,
+};
 use crate::{
     Error,
     store::{self, DueRotation, WrappedKey},
@@ -47,6 +53,12 @@ pub(crate) async fn keep(credentials: Credentials, stop: CancellationToken) {
 impl Credentials {
     async fn tend(&self, places: &Arc<Semaphore>, with_keys: bool) -> Result<(), Error> {
         let pool = self.0.database.pool()?;
+        for (team, name, version) in &store::version_forgotten(pool, FORGOTTEN).await? {
+            let tried = Tried { team, name, version: *version, works: true, rotation: None };
+            if let Err(error) = self.settle(&tried).await {
+                tracing::warn!(%error, team, credential = name, version, "a version cannot be settled");
+            }
+        }
         for (team, credential, version) in store::version_end_due(pool, FORGOTTEN).await? {
             tracing::info!(team, credential, version, "credential version ended");
         }
@@ -109,23 +121,21 @@ impl Credentials {
         if changed {
             tracing::info!(ids = keys.ids().join(" "), "wrapping keys read");
         }
-        let (newest, wrapping) = keys.newest();
-        let pool = self.0.database.pool()?;
         let (mut done, mut failed) = (0, 0);
-        for old in store::wrapped_list(pool, newest, REWRAP).await? {
-            let WrappedKey { team_id, name, kind, version, key_id, wrapped_key } = &old;
-            let Ok(kind) = sealed::kind(kind) else { continue };
-            let owner = Owner { team: team_id, name, version: *version, kind };
-            let wrapped = sealed::unwrap(&keys, owner, key_id, wrapped_key)
-                .and_then(|key| key.wrap(owner, newest, wrapping).ok_or(Error::Sealing));
-            match wrapped {
-                Ok(wrapped) => {
-                    store::wrapped_replace(pool, &old, newest, &wrapped).await?;
-                    done += 1;
-                }
-                Err(error) => {
+        let others: Vec<String> = keys.ids().into_iter().skip(1).map(str::to_owned).collect();
+        let pool = self.0.database.pool()?;
+        let mut after = (String::new(), String::new(), 0);
+        loop {
+            let listed =
+                store::wrapped_list(pool, &others, (&after.0, &after.1, after.2), REWRAP).await?;
+            let Some(last) = listed.last() else { break };
+            after = (last.team_id.clone(), last.name.clone(), last.version);
+            for old in &listed {
+                if let Err(error) = self.wrap_anew(&keys, old).await {
                     tracing::debug!(%error, "a data key cannot be wrapped anew");
                     failed += 1;
+                } else {
+                    done += 1;
                 }
             }
         }
@@ -133,9 +143,21 @@ impl Credentials {
             tracing::warn!(failed, "credentials cannot be opened with the wrapping keys there are");
         }
         if done > 0 {
-            tracing::info!(done, key = newest, "credentials wrapped anew");
+            tracing::info!(done, key = keys.newest().0, "credentials wrapped anew");
         }
         Ok(())
+    }
+
+    async fn wrap_anew(&self, keys: &Keys, old: &WrappedKey) -> Result<(), Error> {
+        let WrappedKey { team_id, name, kind, version, key_id, wrapped_key } = old;
+        let owner = match version {
+            0 => Owner::whole(team_id, name),
+            _ => Owner { team: team_id, name, version: *version, kind: sealed::kind(kind)? },
+        };
+        let (newest, wrapping) = keys.newest();
+        let key = sealed::unwrap(keys, owner, key_id, wrapped_key)?;
+        let wrapped = key.wrap(owner, newest, wrapping).ok_or(Error::Sealing)?;
+        Ok(store::wrapped_replace(self.0.database.pool()?, old, newest, &wrapped).await?)
     }
 }
 

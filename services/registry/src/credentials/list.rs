@@ -1,11 +1,10 @@
 //! What may be known of credentials: never a secret.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use ::store::Database;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Credentials, rotation::State};
+use super::{Credentials, keys::Keys, rotation::State};
 use crate::{
     Error,
     store::{self, CredentialRow, VersionRow},
@@ -24,8 +23,11 @@ pub(crate) struct Credential {
 }
 
 impl Credential {
-    fn new(row: CredentialRow, versions: Vec<VersionRow>, now: DateTime<Utc>) -> Self {
-        let warning = warning(&row, &versions, now);
+    fn new(row: CredentialRow, versions: Vec<VersionRow>, keys: Option<&Keys>, now: DateTime<Utc>) -> Self {
+        let mut warning = warning(&row, &versions, now);
+        if let Some(missing) = keys.map(|keys| missing(&versions, keys)).filter(|told| !told.is_empty()) {
+            warning = [warning, missing].into_iter().filter(|told| !told.is_empty()).collect::<Vec<_>>().join("; ");
+        }
         Self { row, versions, warning }
     }
 }
@@ -33,7 +35,25 @@ impl Credential {
 impl Credentials {
     /// Every credential of a team, in order of name.
     pub(crate) async fn list(&self, team: &str) -> Result<Vec<Credential>, Error> {
-        list(&self.0.database, team).await
+        let pool = self.0.database.pool()?;
+        let mut versions: HashMap<String, Vec<VersionRow>> = HashMap::new();
+        for version in store::credential_versions(pool, team, None).await? {
+            versions.entry(version.name.clone()).or_default().push(version);
+        }
+        let (now, keys) = (Utc::now(), self.0.keys.keys().ok());
+        let rows = store::credential_list(pool, team).await?.into_iter();
+        Ok(rows
+            .map(|row| {
+                let versions = versions.remove(&row.name).unwrap_or_default();
+                Credential::new(row, versions, keys.as_deref(), now)
+            })
+            .collect())
+    }
+
+    /// What an operator should look at, of every credential of a team, each with its name.
+    pub(crate) async fn warnings(&self, team: &str) -> Result<Vec<String>, Error> {
+        let all = self.list(team).await?.into_iter().filter(|each| !each.warning.is_empty());
+        Ok(all.map(|each| format!("{}: {}", each.row.name, each.warning)).collect())
     }
 
     /// One credential.
@@ -42,30 +62,18 @@ impl Credentials {
         let row = store::credential_find(pool, team, name).await?;
         let row = row.ok_or_else(|| Error::CredentialNotFound(name.to_owned()))?;
         let versions = store::credential_versions(pool, team, Some(name)).await?;
-        Ok(Credential::new(row, versions, Utc::now()))
+        Ok(Credential::new(row, versions, self.0.keys.keys().ok().as_deref(), Utc::now()))
     }
 }
 
-async fn list(database: &Database, team: &str) -> Result<Vec<Credential>, Error> {
-    let pool = database.pool()?;
-    let mut versions: HashMap<String, Vec<VersionRow>> = HashMap::new();
-    for version in store::credential_versions(pool, team, None).await? {
-        versions.entry(version.name.clone()).or_default().push(version);
+/// Which wrapping keys are gone that versions still need.
+fn missing(versions: &[VersionRow], keys: &Keys) -> String {
+    let ids: BTreeSet<&str> = versions.iter().filter_map(|each| each.key_id.as_deref()).collect();
+    let told: Vec<_> = ids.into_iter().filter(|id| keys.find(id).is_none()).collect();
+    if told.is_empty() {
+        return String::new();
     }
-    let now = Utc::now();
-    let rows = store::credential_list(pool, team).await?.into_iter();
-    Ok(rows
-        .map(|row| {
-            let versions = versions.remove(&row.name).unwrap_or_default();
-            Credential::new(row, versions, now)
-        })
-        .collect())
-}
-
-/// What an operator should look at, of every credential of a team, each with its name.
-pub(crate) async fn warnings(database: &Database, team: &str) -> Result<Vec<String>, Error> {
-    let all = list(database, team).await?.into_iter().filter(|each| !each.warning.is_empty());
-    Ok(all.map(|each| format!("{}: {}", each.row.name, each.warning)).collect())
+    format!("wrapping key {} is missing; put it back at the end of registry.credentials.key_file", told.join(", "))
 }
 
 fn warning(row: &CredentialRow, versions: &[VersionRow], now: DateTime<Utc>) -> String {
@@ -138,6 +146,7 @@ mod tests {
             retire_time: None,
             last_used_time: None,
             fetch_error: String::new(),
+            key_id: None,
         }
     }
 

@@ -6,6 +6,7 @@
 mod certificate;
 mod check;
 mod config;
+mod digest;
 mod envelope;
 mod keep;
 mod keys;
@@ -19,6 +20,7 @@ mod rotate;
 mod rotation;
 mod sealed;
 mod secret;
+mod settle;
 mod source;
 mod token;
 
@@ -35,7 +37,7 @@ use token::Flights;
 pub use config::CredentialConfig;
 pub(crate) use keep::keep;
 pub use keys::KeysError;
-pub(crate) use list::{Credential, warnings};
+pub(crate) use list::Credential;
 pub(crate) use put::Offer;
 pub(crate) use resolve::Material;
 pub(crate) use rotation::{Rotation, Source, State};

@@ -1,9 +1,10 @@
 //! Fetches a token of OAuth 2.0: the client credentials grant (RFC 6749, section 4.4) and the refresh token grant
 //! (section 6). Must never tell what it sent, or more of an answer than its error code.
 
-use std::time::Duration;
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use futures_util::FutureExt;
 use reqwest::header::HeaderValue;
 use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
@@ -65,8 +66,18 @@ enum Seconds {
     Text(String),
 }
 
-/// Asks for a token. A secret that no token is fetched with is refused.
+/// Asks for a token. A secret that no token is fetched with is refused, and so is whatever makes the asking panic: a
+/// fetch always ends in a way that can be noted.
 pub(super) async fn fetch(outside: &Outside, secret: &Secret) -> Result<Grant, Refusal> {
+    to_its_end(ask(outside, secret)).await
+}
+
+async fn to_its_end(asked: impl Future<Output = Result<Grant, Refusal>>) -> Result<Grant, Refusal> {
+    let ended = AssertUnwindSafe(asked).catch_unwind().await;
+    ended.unwrap_or_else(|_| Err(failed("the token endpoint gave an answer that cannot be read")))
+}
+
+async fn ask(outside: &Outside, secret: &Secret) -> Result<Grant, Refusal> {
     let (url, authorization, body) = request(secret).ok_or_else(|| failed("no token is fetched with it"))?;
     let answer =
         outside.post(url, "application/x-www-form-urlencoded", authorization, body.to_string()).await;
@@ -140,6 +151,8 @@ fn granted(body: &[u8]) -> Result<Grant, Refusal> {
         Some(Seconds::Number(seconds)) => Some(seconds),
         Some(Seconds::Text(text)) => text.trim().parse().ok(),
     };
+    // A text may be "NaN", which no clamp bounds and no duration takes.
+    let seconds = seconds.filter(|seconds: &f64| seconds.is_finite());
     let life = seconds.map_or(DEFAULT_LIFE, |seconds| {
         Duration::from_secs_f64(seconds.clamp(MIN_LIFE.as_secs_f64(), MAX_LIFE.as_secs_f64()))
     });
@@ -215,6 +228,9 @@ mod tests {
         assert_eq!(life(r#"{"access_token":"t"}"#), Some(300));
         assert_eq!(life(r#"{"access_token":"t","expires_in":-5}"#), Some(1));
         assert_eq!(life(r#"{"access_token":"t","expires_in":1e300}"#), Some(30 * 86_400));
+        for text in ["NaN", "-nan", "inf", "-Infinity", "1e999"] {
+            assert_eq!(life(&format!(r#"{{"access_token":"t","expires_in":"{text}"}}"#)), Some(300), "{text}");
+        }
         for bad in [
             "<html>hunter2</html>",
             "{}",
@@ -227,6 +243,12 @@ mod tests {
             let told = granted(bad.as_bytes()).err().unwrap();
             assert!(!told.why.contains("hunter2"), "{told}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_asking_that_panics_is_a_failure_like_any_other() {
+        let told = to_its_end(async { panic!("hunter2") }).await.err().unwrap();
+        assert!(!told.is_final && !told.why.contains("hunter2"), "{told}");
     }
 
     #[test]

@@ -12,11 +12,12 @@ use super::{
     rotation::{Rotation, Source},
     sealed,
     secret::{Kind, Secret},
+    settle::{Tried, put_in_use},
     source::Wanted,
 };
 use crate::{
     Error,
-    store::{self, CredentialWrite},
+    store::{self, CredentialWrite, Seen},
 };
 
 /// Most credentials of a team.
@@ -32,11 +33,25 @@ pub(crate) struct Offer {
     pub rotation: Option<Rotation>,
 }
 
+/// Where a secret comes from.
+pub(super) enum Origin {
+    /// Whoever asks has given it.
+    Operator,
+    /// The credential's source gave it.
+    Source {
+        /// Where the credential stood before the source was asked; `None`: it was not there.
+        seen: Option<Seen>,
+        /// Whether nobody asked but its time has come.
+        is_due: bool,
+    },
+}
+
 /// A version that is to be added.
 pub(super) struct Next {
     pub team: String,
     pub name: String,
     pub secret: Secret,
+    pub origin: Origin,
     pub expire_time: Option<DateTime<Utc>>,
     /// Whether a credential that is not there is made, and how it is rotated from now on.
     #[allow(clippy::option_option, reason = "whether it is put at all, and whether a rotation is given")]
@@ -54,8 +69,8 @@ impl Credentials {
         }
         let (this, team) = (self.clone(), team.to_owned());
         self.detached(async move {
-            let secret = match offer.secret {
-                Some(secret) => secret,
+            let (secret, origin) = match offer.secret {
+                Some(secret) => (secret, Origin::Operator),
                 None => this.first(&team, &offer.name, offer.rotation.as_ref()).await?,
             };
             let (name, expire_time) = (offer.name, offer.expire_time);
@@ -63,6 +78,7 @@ impl Credentials {
                 team: team.clone(),
                 name: name.clone(),
                 secret,
+                origin,
                 expire_time,
                 put: Some(offer.rotation),
             };
@@ -83,45 +99,57 @@ impl Credentials {
         wrong
     }
 
-    async fn first(&self, team: &str, name: &str, rotation: Option<&Rotation>) -> Result<Secret, Error> {
+    async fn first(
+        &self,
+        team: &str,
+        name: &str,
+        rotation: Option<&Rotation>,
+    ) -> Result<(Secret, Origin), Error> {
+        let seen = store::credential_seen(self.0.database.pool()?, team, name).await?;
         let known = store::credential_find(self.0.database.pool()?, team, name).await?;
         let version = known.as_ref().map_or(1, |known| known.last_version + 1);
         let source =
             rotation.or(known.as_ref().map(|known| &known.rotation)).map(|rotation| &rotation.source);
         let source = source.unwrap_or(&Source::Operator);
         let asked = self.ask(source, Wanted { team, name, version }).await;
-        asked.map_err(|told| Error::invalid("secret", format!("is not given: {told}")))
+        let secret = asked.map_err(|told| Error::invalid("secret", format!("is not given: {told}")))?;
+        Ok((secret, Origin::Source { seen, is_due: false }))
     }
 
-    /// Adds a version and lets it be used; gives its number.
-    pub(super) async fn add(&self, next: Next) -> Result<i32, Error> {
+    /// Adds a version and lets it be used. Gives whether it did: what is due and gives the same is no version.
+    pub(super) async fn add(&self, next: Next) -> Result<bool, Error> {
         let kind = next.secret.kind();
-        let expire_time = self.checked(&next.secret, next.expire_time)?;
+        let mut expire_time = self.checked(&next.secret, next.expire_time)?;
         let (team, name) = (next.team.as_str(), next.name.as_str());
         let mut write = self.begin(team, name, kind, next.put.is_some()).await?;
-        let Some(row) = &write.row else { return Err(Error::CredentialNotFound(name.to_owned())) };
-        let (version, stored) = (row.last_version + 1, row.rotation.clone());
-        let rotation = next.put.clone().flatten();
+        if let Origin::Source { seen: Some(seen), .. } = &next.origin
+            && write.seen().await?.as_ref() != Some(seen)
+        {
+            return Err(changed(name));
+        }
+        let digest = self.digest(&mut write, &next).await?;
+        if let Some(known) = write.known(&digest).await? {
+            let end = next.end_again(&known)?;
+            if matches!(next.origin, Origin::Source { is_due: true, .. }) {
+                return Ok(false);
+            }
+            expire_time = [expire_time, end].into_iter().flatten().min();
+        }
+        let Some(row) = write.row.clone() else { return Err(Error::CredentialNotFound(name.to_owned())) };
+        let rotation = next.put.flatten();
+        let version = row.last_version + 1;
         let keys = self.0.keys.keys()?;
         let owner = Owner { team, name, version, kind };
-        write.add(&sealed::seal(&keys, owner, next.secret, expire_time)?).await?;
-        if kind.fetches() {
-            write.commit().await?;
-            let tried = self.try_out(team, name, version).await;
-            write = CredentialWrite::begin(self.0.database.pool()?, team, name).await?;
-            if let Err(error) = tried {
-                write.discard(version).await?;
-                write.commit().await?;
-                return Err(error);
-            }
+        write.add(&sealed::seal(&keys, owner, next.secret, digest, expire_time)?).await?;
+        let mut tried = Tried { team, name, version, works: true, rotation: rotation.as_ref() };
+        if !kind.fetches() {
+            put_in_use(write, kind, &tried, rotation.as_ref().unwrap_or(&row.rotation)).await?;
+            return Ok(true);
         }
-        let rotation =
-            rotation.unwrap_or_else(|| write.row.as_ref().map_or(stored, |row| row.rotation.clone()));
-        write.define(kind, &rotation).await?;
-        let is_used = write.activate(version, &rotation).await?;
         write.commit().await?;
-        tracing::info!(team, credential = name, version, kind = kind.as_str(), is_used, "credential kept");
-        Ok(version)
+        let token = self.try_out(team, name, version).await;
+        tried.works = token.is_ok();
+        if self.settle_in_time(&tried).await? { Ok(true) } else { token.map(|()| true) }
     }
 
     /// Locks a credential of this kind, which is made if it may be.
@@ -187,5 +215,13 @@ impl Credentials {
             wrong.push(violation("expire_time", "must be in the future"));
         }
         if wrong.is_empty() { Ok(end) } else { Err(Error::Invalid(wrong)) }
+    }
+}
+
+fn changed(name: &str) -> Error {
+    Error::CredentialUnavailable {
+        name: name.to_owned(),
+        why: "cannot be rotated: its versions changed while its source was asked".into(),
+        retry_after: None,
     }
 }

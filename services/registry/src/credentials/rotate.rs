@@ -4,11 +4,8 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Credentials, check,
-    envelope::Owner,
     list::Credential,
-    put::Next,
-    rotation::State,
-    sealed,
+    put::{Next, Origin},
     secret::Secret,
     source::{Ungiven, Wanted},
 };
@@ -32,16 +29,18 @@ impl Credentials {
         }
         let (this, team) = (self.clone(), team.to_owned());
         self.detached(async move {
-            let secret = if let Some(secret) = secret {
-                secret
+            let (secret, origin) = if let Some(secret) = secret {
+                (secret, Origin::Operator)
             } else {
+                let seen = store::credential_seen(this.0.database.pool()?, &team, &name).await?;
                 let asked = this.next_of(&team, &this.row(&team, &name).await?).await;
-                asked.map_err(|told| match told {
+                let secret = asked.map_err(|told| match told {
                     Ungiven::Operator => Error::invalid("secret", format!("is not given: {told}")),
                     Ungiven::Source(_) => ungiven(&name, &told),
-                })?
+                })?;
+                (secret, Origin::Source { seen, is_due: false })
             };
-            let next = Next { team: team.clone(), name: name.clone(), secret, expire_time, put: None };
+            let next = Next { team: team.clone(), name: name.clone(), secret, origin, expire_time, put: None };
             this.add(next).await?;
             this.find(&team, &name).await
         })
@@ -51,14 +50,15 @@ impl Credentials {
     /// Rotates what is due from its source; gives whether the source had something new.
     pub(super) async fn rotate_due(&self, due: &DueRotation) -> Result<bool, Error> {
         let (team, name) = (due.team_id.as_str(), due.name.as_str());
-        let row = self.row(team, name).await?;
-        let secret = self.next_of(team, &row).await.map_err(|told| ungiven(name, &told))?;
-        if self.is_known(team, &row, &secret).await? {
+        let seen = store::credential_seen(self.0.database.pool()?, team, name).await?;
+        // What was revoked since the claim does not come back by itself.
+        if !seen.as_ref().is_some_and(|seen| seen.is_scheduled) {
             return Ok(false);
         }
-        let next = Next { team: team.into(), name: name.into(), secret, expire_time: None, put: None };
-        self.add(next).await?;
-        Ok(true)
+        let row = self.row(team, name).await?;
+        let secret = self.next_of(team, &row).await.map_err(|told| ungiven(name, &told))?;
+        let origin = Origin::Source { seen, is_due: true };
+        self.add(Next { team: team.into(), name: name.into(), secret, origin, expire_time: None, put: None }).await
     }
 
     async fn row(&self, team: &str, name: &str) -> Result<CredentialRow, Error> {
@@ -69,15 +69,6 @@ impl Credentials {
     async fn next_of(&self, team: &str, row: &CredentialRow) -> Result<Secret, Ungiven> {
         let wanted = Wanted { team, name: &row.name, version: row.last_version + 1 };
         self.ask(&row.rotation.source, wanted).await
-    }
-
-    /// Whether the version in use came from the same secret.
-    async fn is_known(&self, team: &str, row: &CredentialRow, secret: &Secret) -> Result<bool, Error> {
-        let live = store::version_live(self.0.database.pool()?, team, &row.name, None).await?;
-        let Some(active) = live.iter().find(|live| live.state == State::Active) else { return Ok(false) };
-        let owner =
-            Owner { team, name: &row.name, version: active.version, kind: sealed::kind(&active.kind)? };
-        Ok(sealed::open(&*self.keys_for(&active.key_id)?, owner, active)?.plain.is_from(secret))
     }
 }
 

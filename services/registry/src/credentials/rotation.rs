@@ -91,10 +91,21 @@ impl Rotation {
             Source::Url(url) if url.is_empty() || url.len() > MAX_SOURCE => {
                 wrong.push(violation("rotation.url", "must be an address of 1 to 2048 bytes"));
             }
+            // An address stands in the database and in lists as it is.
+            Source::Url(url) if url::Url::parse(url).is_ok_and(|url| has_room_for_a_secret(&url)) => {
+                let told = "may have no user, password, query or fragment: an address is no place for a secret; \
+                            let the network or mutual TLS in front of the source decide who may ask it";
+                wrong.push(violation("rotation.url", told));
+            }
             Source::Operator | Source::File(_) | Source::Url(_) => {}
         }
         wrong
     }
+}
+
+fn has_room_for_a_secret(url: &url::Url) -> bool {
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    has_user || url.query().is_some() || url.fragment().is_some()
 }
 
 #[cfg(test)]
@@ -126,5 +137,14 @@ mod tests {
         );
         assert_eq!(fields(0, -1, Source::Url(String::new())), ["rotation.overlap_s", "rotation.url"]);
         assert_eq!(fields(0, 0, Source::File("x".repeat(2_049))), ["rotation.file"]);
+        for place in ["?key=hunter2", "?", "#hunter2"] {
+            let url = Source::Url(format!("https://vault.example.com/next{place}"));
+            assert_eq!(fields(0, 0, url), ["rotation.url"], "{place}");
+        }
+        for user in ["hunter2@", "user:hunter2@", ":hunter2@"] {
+            let url = Source::Url(format!("https://{user}vault.example.com/next"));
+            assert_eq!(fields(0, 0, url), ["rotation.url"], "{user}");
+        }
+        assert!(fields(0, 0, Source::Url("https://vault.example.com/next".into())).is_empty());
     }
 }

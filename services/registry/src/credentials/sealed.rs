@@ -21,10 +21,6 @@ const ROOM: usize = 256 * 1024;
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Plain {
     pub secret: Secret,
-    /// The refresh token as it was given, where the server has replaced it since: tells whether a source still gives
-    /// the same.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub given: Option<Text>,
 }
 
 /// A version that was opened.
@@ -34,33 +30,27 @@ pub(super) struct Opened {
 }
 
 impl Plain {
-    pub(super) fn new(secret: Secret) -> Self {
-        Self { secret, given: None }
-    }
-
-    /// Whether a source that gives this gives nothing new.
-    pub(super) fn is_from(&self, given: &Secret) -> bool {
-        let (Secret::OAuth2Refresh(own), Some(first)) = (&self.secret, &self.given) else {
-            return self.secret == *given;
-        };
-        let mut own = own.clone();
-        own.refresh_token = first.clone();
-        Secret::OAuth2Refresh(own) == *given
-    }
-
     /// Takes a refresh token that the server gave in the place of the one there was.
     pub(super) fn replace(&mut self, refresh_token: Text) {
         if let Secret::OAuth2Refresh(refresh) = &mut self.secret {
-            let old = std::mem::replace(&mut refresh.refresh_token, refresh_token);
-            self.given.get_or_insert(old);
+            refresh.refresh_token = refresh_token;
         }
     }
 
     fn encode(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM));
-        serde_json::to_writer(&mut *bytes, self).map_err(|_| Error::Sealing)?;
-        Ok(bytes)
+        encode(self)
     }
+}
+
+fn encode(secret: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM));
+    serde_json::to_writer(&mut *bytes, secret).map_err(|_| Error::Sealing)?;
+    Ok(bytes)
+}
+
+/// What tells whether another secret of the credential is this one.
+pub(super) fn digest(key: &Key, secret: &Secret) -> Result<Vec<u8>, Error> {
+    Ok(key.digest(&encode(secret)?))
 }
 
 /// Seals a secret under a new data key.
@@ -68,16 +58,18 @@ pub(super) fn seal(
     keys: &Keys,
     owner: Owner,
     secret: Secret,
+    digest: Vec<u8>,
     expire_time: Option<DateTime<Utc>>,
 ) -> Result<SealedVersion, Error> {
     let (key_id, wrapping) = keys.newest();
     let key = Key::random();
-    let plain = Plain::new(secret).encode()?;
+    let plain = Plain { secret }.encode()?;
     Ok(SealedVersion {
         version: owner.version,
         key_id: key_id.to_owned(),
         wrapped_key: key.wrap(owner, key_id, wrapping).ok_or(Error::Sealing)?,
         sealed: key.seal(owner, Purpose::Secret, &plain).ok_or(Error::Sealing)?,
+        digest,
         expire_time,
     })
 }

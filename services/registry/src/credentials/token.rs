@@ -26,7 +26,7 @@ use crate::{
 /// A token is renewed this long before its end, or a tenth of its life, whichever is less.
 const AHEAD: Duration = Duration::from_mins(1);
 /// How long a process may take to keep what it fetched, before it is taken for dead.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How often the database is asked whether another process is done.
 const POLL: Duration = Duration::from_millis(50);
 /// Pause after a fetch that failed; doubled each time.
@@ -150,7 +150,9 @@ impl Credentials {
     /// Fetches a token, or waits for the process that does.
     async fn renew(&self, slot: &Slot) -> Result<(Text, Duration), Error> {
         let time = self.0.outside.timeout() + PATIENCE;
-        let deadline = Instant::now() + time + time;
+        // Clearly longer than a fetch that is kept may take, with what the database takes to answer.
+        let mark = time + PATIENCE + PATIENCE;
+        let deadline = Instant::now() + mark + mark;
         loop {
             let live = self.live(slot).await?;
             if need(&live) == Need::Not {
@@ -160,8 +162,9 @@ impl Credentials {
                 return Err(unavailable(slot, &live.fetch_error, Some(millis(wait))));
             }
             let fetch = types::new_id();
-            if store::token_claim(self.0.database.pool()?, slot.key(), fetch, time).await? {
-                self.fetch(slot, fetch).await?;
+            let end = Instant::now() + time;
+            if store::token_claim(self.0.database.pool()?, slot.key(), fetch, mark).await? {
+                self.fetch(slot, (fetch, end)).await?;
             } else if Instant::now() > deadline {
                 let why = "another process fetches its token and does not end";
                 return Err(unavailable(slot, why, Some(PATIENCE)));
@@ -171,14 +174,14 @@ impl Credentials {
         }
     }
 
-    /// Fetches a token and keeps it.
-    async fn fetch(&self, slot: &Slot, fetch: Uuid) -> Result<(), Error> {
+    /// Fetches a token and keeps it, by the end that its claim has.
+    async fn fetch(&self, slot: &Slot, (fetch, end): (Uuid, Instant)) -> Result<(), Error> {
         // Read after the claim: the process that had it before may have replaced the refresh token.
         let live = self.live(slot).await?;
         let (opened, kind) = self.open(slot, &live)?;
         let owner = Owner { team: &slot.team, name: &slot.name, version: slot.version, kind };
         match oauth::fetch(&self.0.outside, &opened.plain.secret).await {
-            Ok(grant) => self.keep_grant(slot, fetch, opened, owner, grant).await,
+            Ok(grant) => self.keep_grant(slot, (fetch, end), opened, owner, grant).await,
             Err(refusal) => self.keep_refusal(slot, fetch, &live, refusal).await,
         }
     }
@@ -186,7 +189,7 @@ impl Credentials {
     async fn keep_grant(
         &self,
         slot: &Slot,
-        fetch: Uuid,
+        (fetch, end): (Uuid, Instant),
         mut opened: Opened,
         owner: Owner<'_>,
         grant: Grant,
@@ -197,7 +200,6 @@ impl Credentials {
             opened.plain.replace(refresh_token);
             replaced = Some(opened.reseal(owner)?);
         }
-        let deadline = Instant::now() + PATIENCE;
         let kept = loop {
             let kept = match self.0.database.pool() {
                 Ok(pool) => {
@@ -208,7 +210,7 @@ impl Credentials {
             };
             match kept {
                 // What was replaced is lost with this process, and not with a moment of the database's.
-                Err(error) if Instant::now() < deadline => {
+                Err(error) if Instant::now() < end => {
                     tracing::warn!(%error, credential = slot.name, "a token cannot be kept yet");
                     tokio::time::sleep(FIRST_PAUSE).await;
                 }

@@ -1,15 +1,26 @@
 //! What reflection carries to show who asks: the credentials that calls will carry. Must never be kept or logged, and
 //! neither may what a server says without `Carried::scrub`.
 
-use ::grpc::Security;
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use ::grpc::{Reflected, Security};
+use aho_corasick::{AhoCorasick, MatchKind};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD as BASE64, STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 
 use crate::{
     Error,
     credentials::{Credentials, Material, Text},
-    definition::{CredentialPlace, CredentialUse},
+    definition::{Binding, CredentialPlace, CredentialUse},
+    import::Candidate,
 };
+
+/// Shorter texts stand everywhere: they are not looked for.
+const SHORTEST: usize = 6;
+/// What is told of a server that repeats a secret. Never where: the place may be named after it.
+const REPEATS: &str = "is a server that repeats a credential, which it was asked with, in what it says of its \
+                       services: nothing is taken of it. Mend the server, and rotate the credential";
 
 /// What goes with every question. No `Debug`: it is secret.
 #[derive(Default)]
@@ -17,6 +28,8 @@ pub(super) struct Carried {
     pub metadata: HeaderMap,
     pub security: Security,
     secrets: Vec<Text>,
+    /// Every form of them.
+    forms: Option<AhoCorasick>,
 }
 
 impl Carried {
@@ -31,12 +44,60 @@ impl Carried {
             let resolved = credentials.resolve(team, &used.credential, 0).await?;
             carried.add(used, resolved.material)?;
         }
+        carried.look_for_secrets();
         Ok(carried)
     }
 
     /// A text of the server's without the secrets that it was given.
     pub(super) fn scrub(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose(), "***"))
+        match &self.forms {
+            Some(forms) => forms.replace_all(text, &vec!["***"; forms.patterns_len()]),
+            None => text.to_owned(),
+        }
+    }
+
+    /// Refuses a server that repeats a secret in a name, a reason, or a file with its comments.
+    pub(super) fn check(&self, reflected: &Reflected) -> Result<(), Error> {
+        let mut is_in = reflected.listed.iter().any(|name| self.is_in(name));
+        let mut last = None;
+        for service in &reflected.services {
+            is_in |= self.is_in(&service.name);
+            match &service.found {
+                Err(reason) => is_in |= self.is_in(reason),
+                // Services that were asked for together share one pool.
+                Ok(found) if last.as_ref() != Some(found.parent_pool()) => {
+                    is_in |= found.parent_pool().files().any(|file| self.is_in(file.encode_to_vec()));
+                    last = Some(found.parent_pool().clone());
+                }
+                Ok(_) => {}
+            }
+        }
+        refuse(is_in)
+    }
+
+    /// Refuses tools whose texts hold a secret: what is cleaned and joined may hold one that stood apart.
+    pub(super) fn check_candidates(&self, candidates: &[Candidate]) -> Result<(), Error> {
+        let is_in_tool = |candidate: &Candidate| {
+            let Ok(tool) = &candidate.proposal else { return false };
+            let texts = [&tool.title, &tool.description, &tool.input_schema, &tool.output_schema];
+            let service = match &tool.binding {
+                Some(Binding::Grpc(grpc)) => grpc.service.as_str(),
+                _ => "",
+            };
+            texts.into_iter().any(|text| self.is_in(text)) || self.is_in(service)
+        };
+        refuse(candidates.iter().any(is_in_tool))
+    }
+
+    fn is_in(&self, text: impl AsRef<[u8]>) -> bool {
+        self.forms.as_ref().is_some_and(|forms| forms.is_match(text.as_ref()))
+    }
+
+    fn look_for_secrets(&mut self) {
+        let forms: Vec<String> = self.secrets.iter().flat_map(|secret| forms_of(secret.expose())).collect();
+        // Building fails beyond 2^31 states only.
+        let built = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&forms).ok();
+        self.forms = built.filter(|_| !forms.is_empty());
     }
 
     fn add(&mut self, used: &CredentialUse, material: Material) -> Result<(), Error> {
@@ -44,7 +105,10 @@ impl Carried {
             Material::ApiKey(key) | Material::Bearer(key) => ("Bearer ", key),
             Material::Basic(basic) => {
                 let pair = format!("{}:{}", basic.user.expose(), basic.password.expose());
-                self.secrets.push(basic.password);
+                // With a service that takes its key as the user, the password is empty.
+                let is_user = basic.password.is_empty();
+                self.secrets.push(if is_user { basic.user } else { basic.password });
+                self.secrets.push(Text::from(pair.clone()));
                 ("Basic ", Text::from(BASE64.encode(pair)))
             }
             Material::MutualTls(pair) => {
@@ -54,6 +118,10 @@ impl Carried {
                     identity: Some((certificate.to_owned(), key.to_owned())),
                     authorities: authorities.map(str::to_owned),
                 };
+                // Any line of the key but its first and last, which are the same in all keys.
+                let lines = key.lines().map(str::trim);
+                let own = lines.filter(|line| line.len() >= 16 && !line.starts_with("-----"));
+                self.secrets.extend(own.map(Text::from));
                 return Ok(());
             }
         };
@@ -69,4 +137,39 @@ impl Carried {
         self.secrets.push(value);
         Ok(())
     }
+}
+
+fn refuse(is_in: bool) -> Result<(), Error> {
+    if is_in { Err(Error::invalid("endpoint", REPEATS)) } else { Ok(()) }
+}
+
+/// A secret as it is, in hexadecimal digits, and in base64 wherever in a longer text it stands.
+fn forms_of(secret: &str) -> Vec<String> {
+    if secret.len() < SHORTEST {
+        return Vec::new();
+    }
+    let mut forms = vec![secret.to_owned(), hex::encode(secret), hex::encode_upper(secret)];
+    for shift in 0..3 {
+        forms
+            .extend([in_base64(&STANDARD_NO_PAD, secret, shift), in_base64(&URL_SAFE_NO_PAD, secret, shift)]);
+    }
+    forms
+}
+
+/// The digits that are the secret's alone where `shift` bytes, modulo 3, stand before it: those that it shares with
+/// its neighbours are left out (RFC 4648, section 4: 3 bytes are 4 digits).
+fn in_base64(engine: &impl Engine, secret: &str, shift: usize) -> String {
+    let padded = [vec![0; shift], secret.as_bytes().to_vec()].concat();
+    let digits = engine.encode(&padded);
+    let (first, last) = ((shift * 8).div_ceil(6), padded.len() * 8 / 6);
+    digits.get(first..last).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+pub(super) fn carrying(material: Material) -> Carried {
+    let used = CredentialUse { credential: "key".into(), place: None, prefix: String::new() };
+    let mut carried = Carried::default();
+    assert!(carried.add(&used, material).is_ok());
+    carried.look_for_secrets();
+    carried
 }

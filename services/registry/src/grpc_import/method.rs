@@ -1,5 +1,6 @@
 //! The tool that one method becomes. Pure.
 
+use ::grpc::MAX_DESCRIPTOR_BYTES;
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use prost::Message;
 use prost_reflect::MethodDescriptor;
@@ -16,15 +17,26 @@ use crate::{
 const MAX_DESCRIPTION: usize = 4_000;
 
 /// A method, and the tool that it would become.
-pub(super) fn candidate(source: &Source, name: String, method: &MethodDescriptor) -> Candidate {
-    let path = format!("{}/{}", method.parent_service().full_name(), method.name());
+pub(super) fn candidate(
+    source: &Source,
+    name: String,
+    method: &MethodDescriptor,
+    comments: &mut Comments,
+) -> Candidate {
     let options = method.method_descriptor_proto().options.clone().unwrap_or_default();
     let mut notes = Vec::new();
     if options.deprecated() {
         notes.push("its server calls it deprecated".to_owned());
     }
-    let proposal = proposal(source, &name, method, effect(options.idempotency_level()));
-    Candidate { source: path, name, proposal: proposal.map(|made| source.defaults.fill(made)), notes }
+    let effect = effect(options.idempotency_level(), source.defaults.trust_effects);
+    let proposal = proposal(source, &name, method, effect, comments);
+    let proposal = proposal.map(|made| source.defaults.fill(made));
+    Candidate { source: path(method), name, proposal, notes }
+}
+
+/// What a method is in its source.
+pub(super) fn path(method: &MethodDescriptor) -> String {
+    format!("{}/{}", method.parent_service().full_name(), method.name())
 }
 
 fn proposal(
@@ -32,6 +44,7 @@ fn proposal(
     name: &str,
     method: &MethodDescriptor,
     effect: Effect,
+    comments: &mut Comments,
 ) -> Result<Proposal, String> {
     if method.is_client_streaming() || method.is_server_streaming() {
         let what = match (method.is_client_streaming(), method.is_server_streaming()) {
@@ -42,14 +55,16 @@ fn proposal(
         return Err(format!("it streams {what}, and only unary methods can be tools"));
     }
     let service = method.parent_service().full_name();
-    let mut comments = Comments::default();
-    let input = schema::input(&method.input(), &mut comments)?;
-    let output = schema::output(&method.output(), &mut comments)?;
+    let input = schema::input(&method.input(), comments)?;
+    let output = schema::output(&method.output(), comments)?;
     let descriptors = prune::descriptors(method)?.encode_to_vec();
+    if descriptors.len() > MAX_DESCRIPTOR_BYTES {
+        return Err(prune::too_large());
+    }
     Ok(Proposal {
         name: name.to_owned(),
         title: title(method.name()),
-        description: description(method, &mut comments),
+        description: description(method, comments),
         effect: Some(effect),
         input_schema: input.to_string(),
         output_schema: output.to_string(),
@@ -59,9 +74,10 @@ fn proposal(
     })
 }
 
-/// What the method says of itself. A name that begins with Get or List proves nothing.
-fn effect(level: IdempotencyLevel) -> Effect {
+/// What the method says of itself, where that is believed. A name that begins with Get or List proves nothing.
+fn effect(level: IdempotencyLevel, is_trusted: bool) -> Effect {
     match level {
+        _ if !is_trusted => Effect::SideEffect,
         IdempotencyLevel::NoSideEffects => Effect::ReadOnly,
         IdempotencyLevel::Idempotent => Effect::Idempotent,
         IdempotencyLevel::IdempotencyUnknown => Effect::SideEffect,

@@ -11,24 +11,30 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use ::grpc::{Connection, Reflected};
 use ::store::Database;
 use http::{HeaderName, HeaderValue};
+use prost_reflect::{MethodDescriptor, ServiceDescriptor};
 use reach::{Guard, Reach};
 
-use self::carried::Carried;
+use self::{carried::Carried, comments::Comments};
 use crate::{
     Error, check, check_grpc,
     credentials::Credentials,
     definition::{CredentialUse, Grpc},
-    import::{self, Candidate, Defaults, Imported},
+    import::{self, Candidate, Defaults, Imported, Room, Turns},
 };
 
 /// How long connecting to a server, and asking it everything, may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REFLECTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long making tools of what it said may take.
+const MAKING_TIMEOUT: Duration = Duration::from_secs(120);
 /// Names of services or methods that are told where one was asked for that there is not.
 const TOLD_NAMES: usize = 20;
 
@@ -52,6 +58,7 @@ pub(crate) struct Source {
 pub(crate) async fn import(
     database: &Database,
     credentials: &Credentials,
+    turns: &Turns,
     team: &str,
     mut source: Source,
     validate_only: bool,
@@ -59,15 +66,26 @@ pub(crate) async fn import(
     source.endpoint = checked(&source)?;
     let carried = Carried::of(credentials, team, &source.credentials).await?;
     let reflected = reflect(&source, &carried).await?;
+    // Descriptors and schemas of hundreds of methods take a while.
+    let turn = turns.next().await;
+    let made = tokio::task::spawn_blocking(move || (turn, take(&source, &carried, &reflected)));
+    let (turn, candidates) = made.await?;
+    import::keep(database, team, (turn, candidates?), validate_only).await
+}
+
+/// What the wanted services become; nothing of a server that repeats a secret.
+fn take(source: &Source, carried: &Carried, reflected: &Reflected) -> Result<Vec<Candidate>, Error> {
+    carried.check(reflected)?;
     for (index, name) in source.services.iter().enumerate() {
         if !reflected.services.iter().any(|service| service.name == *name) {
-            let told = format!("{name:?} is no service of the server; it has {}", some(&reflected.listed));
+            let listed = some(reflected.listed.iter().cloned());
+            let told = format!("{name:?} is no service of the server; it has {listed}");
             return Err(Error::invalid(format!("services[{index}]"), told));
         }
     }
-    // Descriptors and schemas of hundreds of methods take a while.
-    let candidates = tokio::task::spawn_blocking(move || candidates(&source, &reflected)).await??;
-    import::keep(database, team, candidates, validate_only).await
+    let candidates = candidates(source, reflected)?;
+    carried.check_candidates(&candidates)?;
+    Ok(candidates)
 }
 
 /// The address in its one spelling, or what is wrong with the request.
@@ -107,12 +125,13 @@ async fn reflect(source: &Source, carried: &Carried) -> Result<Reflected, Error>
 
 fn failure(endpoint: &str, carried: &Carried, error: &::grpc::Error) -> Error {
     use ::grpc::Error as Failure;
+    let reason = carried.scrub(&error.to_string());
     match error {
-        Failure::Refused(refused) => {
-            Error::invalid("endpoint", format!("{refused}; allow_private_network lets it reach any"))
+        Failure::Refused(_) => {
+            Error::invalid("endpoint", format!("{reason}; allow_private_network lets it reach any"))
         }
-        Failure::Address(told) | Failure::Descriptors(told) => Error::invalid("endpoint", told.clone()),
-        Failure::Security(told) => Error::invalid("credentials", format!("cannot be used for TLS: {told}")),
+        Failure::Address(_) | Failure::Descriptors(_) => Error::invalid("endpoint", reason),
+        Failure::Security(_) => Error::invalid("credentials", format!("cannot be used for TLS: {reason}")),
         Failure::Status(refusal) if refusal.name() == "UNIMPLEMENTED" => {
             Error::invalid("endpoint", "is a server without reflection (v1 or v1alpha); switch it on there")
         }
@@ -123,57 +142,82 @@ fn failure(endpoint: &str, carried: &Carried, error: &::grpc::Error) -> Error {
         | Failure::Status(_)
         | Failure::TooLarge(_)
         | Failure::Arguments(_)
-        | Failure::Answer(_) => {
-            Error::GrpcServer { endpoint: endpoint.to_owned(), reason: carried.scrub(&error.to_string()) }
-        }
+        | Failure::Answer(_) => Error::GrpcServer { endpoint: endpoint.to_owned(), reason },
     }
 }
 
-/// Every method that was asked for, and what it would become; in order of service and method.
+/// Every method that was asked for, and what it would become; in order of service and method. What they take together
+/// is bounded before it is there.
 fn candidates(source: &Source, reflected: &Reflected) -> Result<Vec<Candidate>, Error> {
-    let (mut candidates, mut known) = (Vec::new(), Vec::new());
+    check_methods(source, reflected)?;
+    let until = Instant::now() + MAKING_TIMEOUT;
+    let (mut candidates, mut room, mut comments) = (Vec::new(), Room::default(), Comments::default());
+    let mut add = |candidate: Candidate| {
+        room.take(&candidate)?;
+        candidates.push(candidate);
+        if Instant::now() < until {
+            return Ok(());
+        }
+        let told = format!("has methods that take more than {} s to read", MAKING_TIMEOUT.as_secs());
+        Err(Error::invalid("endpoint", format!("{told}; name the services or methods to take")))
+    };
     for service in &reflected.services {
         let descriptor = match &service.found {
             Ok(descriptor) => descriptor,
             Err(reason) => {
                 let (source, proposal) = (service.name.clone(), Err(reason.clone()));
-                candidates.push(Candidate { source, name: String::new(), proposal, notes: vec![] });
+                add(Candidate { source, name: String::new(), proposal, notes: vec![] })?;
                 continue;
             }
         };
         let names = name::of_methods(&source.provider, &reflected.listed, descriptor);
-        let mut methods: Vec<_> = descriptor.methods().collect();
+        let is_wanted = |method: &MethodDescriptor| is_wanted(&source.methods, &service.name, method.name());
+        let mut methods: Vec<_> = descriptor.methods().filter(is_wanted).collect();
         methods.sort_by(|a, b| a.name().cmp(b.name()));
         for method in methods {
-            known.push(format!("{}/{}", service.name, method.name()));
-            if is_wanted(&source.methods, &service.name, method.name()) {
-                let name = names.get(method.name()).cloned().unwrap_or_default();
-                candidates.push(method::candidate(source, name, &method));
-            }
-        }
-    }
-    for (index, wanted) in source.methods.iter().enumerate() {
-        let has = |path: &String| path == wanted || path.rsplit('/').next() == Some(wanted);
-        if !known.iter().any(has) {
-            let told = format!("{wanted:?} is no method of these services; they have {}", some(&known));
-            return Err(Error::invalid(format!("methods[{index}]"), told));
+            let name = names.get(method.name()).cloned().unwrap_or_default();
+            add(method::candidate(source, name, &method, &mut comments))?;
         }
     }
     Ok(candidates)
 }
 
+/// Whether there is what was asked for, and not too much of it.
+fn check_methods(source: &Source, reflected: &Reflected) -> Result<(), Error> {
+    let services = || reflected.services.iter().filter_map(|service| service.found.as_ref().ok());
+    let wanted = |service: &ServiceDescriptor| {
+        let is = |method: &MethodDescriptor| is_wanted(&source.methods, service.full_name(), method.name());
+        service.methods().filter(is).count()
+    };
+    Room::check_count(services().map(wanted).sum())?;
+    for (index, wanted) in source.methods.iter().enumerate() {
+        let one = std::slice::from_ref(wanted);
+        let mut all = services().flat_map(|service| service.methods().collect::<Vec<_>>());
+        if !all.any(|method| is_wanted(one, method.parent_service().full_name(), method.name())) {
+            let all = services().flat_map(|service| service.methods().collect::<Vec<_>>());
+            let known = some(all.map(|method| method::path(&method)));
+            let told = format!("{wanted:?} is no method of these services; they have {known}");
+            return Err(Error::invalid(format!("methods[{index}]"), told));
+        }
+    }
+    Ok(())
+}
+
 /// A method is named by its name, or with its service before it.
 fn is_wanted(wanted: &[String], service: &str, method: &str) -> bool {
-    let is = |name: &String| name == method || name.strip_suffix(method) == Some(&format!("{service}/"));
+    let is = |name: &String| match name.rsplit_once('/') {
+        Some((own, name)) => own == service && name == method,
+        None => name == method,
+    };
     wanted.is_empty() || wanted.iter().any(is)
 }
 
-fn some(names: &[String]) -> String {
-    let told = names.iter().take(TOLD_NAMES).cloned().collect::<Vec<_>>().join(", ");
-    match names.len() {
-        0 => "none".to_owned(),
-        many if many > TOLD_NAMES => format!("{told} and {} more", many - TOLD_NAMES),
-        _ => told,
+fn some(mut names: impl Iterator<Item = String>) -> String {
+    let told = names.by_ref().take(TOLD_NAMES).collect::<Vec<_>>().join(", ");
+    match (told.is_empty(), names.count()) {
+        (true, _) => "none".to_owned(),
+        (false, 0) => told,
+        (false, more) => format!("{told} and {more} more"),
     }
 }
 

@@ -24,11 +24,12 @@ pub(super) fn of_methods(
     for method in service.methods() {
         *spelled.entry(method.name().to_ascii_lowercase()).or_default() += 1;
     }
+    let is_only_by_case = is_only_by_case(full, listed);
     let name = |method: &str| {
         let lower = method.to_ascii_lowercase();
         let plain = format!("{provider}.{word}.{lower}");
         // Names that differ in case alone all get a suffix, lest their order decides which is which.
-        if plain.len() <= MAX_NAME && spelled.get(&lower) == Some(&1) && is_only_by_case(full, listed) {
+        if plain.len() <= MAX_NAME && spelled.get(&lower) == Some(&1) && is_only_by_case {
             return plain;
         }
         let digest = types::digest_bytes(format!("{full}/{method}").as_bytes()).clone();

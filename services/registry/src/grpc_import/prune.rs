@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ::grpc::MAX_DESCRIPTOR_BYTES;
 use prost_reflect::{EnumDescriptor, FileDescriptor, Kind, MessageDescriptor, MethodDescriptor};
 use prost_types::{
     DescriptorProto, EnumDescriptorProto, EnumOptions, EnumValueDescriptorProto, FieldDescriptorProto,
@@ -12,6 +13,11 @@ use prost_types::{
 
 /// Most messages and enums that a method may need.
 pub(super) const MAX_TYPES: usize = 5_000;
+
+/// What is said of a method whose descriptors no tool may have.
+pub(super) fn too_large() -> String {
+    format!("the descriptors of its request and answer have more than {MAX_DESCRIPTOR_BYTES} bytes")
+}
 
 /// The files that a method needs, each after those that it depends on.
 pub(super) fn descriptors(method: &MethodDescriptor) -> Result<FileDescriptorSet, String> {
@@ -75,15 +81,30 @@ impl Needed {
     fn of(method: &MethodDescriptor) -> Result<Self, String> {
         let mut needed = Self { messages: BTreeMap::new(), enums: BTreeMap::new() };
         let mut left = vec![method.input(), method.output()];
+        let mut bytes = 0;
         while let Some(message) = left.pop() {
             if needed.messages.insert(message.full_name().to_owned(), message.clone()).is_some() {
                 continue;
             }
             for field in message.fields() {
+                let proto = field.field_descriptor_proto();
+                bytes += proto.name().len() + proto.default_value().len();
                 match field.kind() {
-                    Kind::Message(inner) => left.push(inner),
-                    Kind::Enum(inner) => drop(needed.enums.insert(inner.full_name().to_owned(), inner)),
+                    Kind::Message(inner) => {
+                        bytes += inner.full_name().len();
+                        left.push(inner);
+                    }
+                    Kind::Enum(inner) => {
+                        bytes += inner.full_name().len();
+                        let known = needed.enums.insert(inner.full_name().to_owned(), inner.clone());
+                        if known.is_none() {
+                            bytes += inner.values().map(|value| value.name().len()).sum::<usize>();
+                        }
+                    }
                     _ => {}
+                }
+                if bytes > MAX_DESCRIPTOR_BYTES {
+                    return Err(too_large());
                 }
             }
             if needed.messages.len() + needed.enums.len() > MAX_TYPES {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ::schema::MAX_BYTES;
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
@@ -46,24 +47,35 @@ struct Schemas<'a> {
     definitions: BTreeMap<String, Value>,
     seen: BTreeSet<String>,
     pending: Vec<MessageDescriptor>,
+    /// Bytes of the properties and enums so far: a schema that nobody could keep is not built to its end.
+    bytes: usize,
 }
 
 impl<'a> Schemas<'a> {
     fn new(direction: Direction, comments: &'a mut Comments) -> Self {
         let (definitions, seen, pending) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
-        Self { direction, comments, definitions, seen, pending }
+        Self { direction, comments, definitions, seen, pending, bytes: 0 }
+    }
+
+    fn charge(&mut self, bytes: usize) -> Result<(), String> {
+        self.bytes += bytes;
+        if self.bytes > MAX_BYTES {
+            let told = "its request or answer has a schema of more than";
+            return Err(format!("{told} {MAX_BYTES} bytes"));
+        }
+        Ok(())
     }
 
     fn whole(mut self, message: &MessageDescriptor) -> Result<Value, String> {
         let mut schema = match well_known(message.full_name(), self.direction) {
             Some(schema) => schema,
-            None => self.object(message),
+            None => self.object(message)?,
         };
         while let Some(next) = self.pending.pop() {
             if self.seen.len() > MAX_TYPES {
                 return Err(format!("its request or answer consists of more than {MAX_TYPES} messages"));
             }
-            let object = self.object(&next);
+            let object = self.object(&next)?;
             self.definitions.insert(next.full_name().to_owned(), object);
         }
         if !self.definitions.is_empty() {
@@ -72,10 +84,12 @@ impl<'a> Schemas<'a> {
         Ok(schema)
     }
 
-    fn object(&mut self, message: &MessageDescriptor) -> Value {
+    fn object(&mut self, message: &MessageDescriptor) -> Result<Value, String> {
         let (mut properties, mut required) = (Map::new(), Vec::new());
         for field in message.fields() {
-            properties.insert(field.json_name().to_owned(), self.described(&field));
+            let property = self.described(&field)?;
+            self.charge(field.json_name().len() + property.to_string().len())?;
+            properties.insert(field.json_name().to_owned(), property);
             if field.is_required() {
                 required.push(field.json_name().to_owned());
             }
@@ -95,11 +109,11 @@ impl<'a> Schemas<'a> {
         if !comment.is_empty() {
             object["description"] = json!(comment);
         }
-        object
+        Ok(object)
     }
 
-    fn described(&mut self, field: &FieldDescriptor) -> Value {
-        let mut schema = self.field(field);
+    fn described(&mut self, field: &FieldDescriptor) -> Result<Value, String> {
+        let mut schema = self.field(field)?;
         let file = field.parent_message().parent_file();
         let mut told = vec![self.comments.at(&file, field.path(), MAX_COMMENT)];
         let choice = field.containing_oneof().filter(|oneof| !oneof.is_synthetic());
@@ -117,31 +131,31 @@ impl<'a> Schemas<'a> {
         {
             schema["deprecated"] = json!(true);
         }
-        schema
+        Ok(schema)
     }
 
-    fn field(&mut self, field: &FieldDescriptor) -> Value {
+    fn field(&mut self, field: &FieldDescriptor) -> Result<Value, String> {
         if let Kind::Message(entry) = field.kind()
             && field.is_map()
         {
-            let values = self.value(&entry.map_entry_value_field().kind());
+            let values = self.value(&entry.map_entry_value_field().kind())?;
             let mut map = json!({"type": "object", "additionalProperties": values});
             match entry.map_entry_key_field().kind() {
                 Kind::String => {}
                 Kind::Bool => map["propertyNames"] = json!({"enum": ["true", "false"]}),
                 _ => map["propertyNames"] = json!({"pattern": "^-?[0-9]{1,20}$"}),
             }
-            return map;
+            return Ok(map);
         }
-        let value = self.value(&field.kind());
-        if field.is_list() { json!({"type": "array", "items": value}) } else { value }
+        let value = self.value(&field.kind())?;
+        Ok(if field.is_list() { json!({"type": "array", "items": value}) } else { value })
     }
 
-    fn value(&mut self, kind: &Kind) -> Value {
+    fn value(&mut self, kind: &Kind) -> Result<Value, String> {
         match kind {
-            Kind::Message(message) => self.message(message),
+            Kind::Message(message) => Ok(self.message(message)),
             Kind::Enum(values) => self.enumeration(values),
-            scalar => self::scalar(scalar, self.direction),
+            scalar => Ok(self::scalar(scalar, self.direction)),
         }
     }
 
@@ -156,20 +170,25 @@ impl<'a> Schemas<'a> {
         json!({"$ref": format!("#/$defs/{name}")})
     }
 
-    fn enumeration(&mut self, values: &EnumDescriptor) -> Value {
+    fn enumeration(&mut self, values: &EnumDescriptor) -> Result<Value, String> {
         let name = values.full_name();
         if name == "google.protobuf.NullValue" {
-            return json!({"type": "null"});
+            return Ok(json!({"type": "null"}));
+        }
+        let reference = json!({"$ref": format!("#/$defs/{name}")});
+        if self.definitions.contains_key(name) {
+            return Ok(reference);
         }
         let mut names: Vec<String> = values.values().map(|value| value.name().to_owned()).collect();
         names.dedup();
         let few = names.len() <= MAX_INLINE;
         let schema = json!({"anyOf": [{"type": "string", "enum": names}, {"type": "integer"}]});
         if few {
-            return schema;
+            return Ok(schema);
         }
+        self.charge(schema.to_string().len())?;
         self.definitions.insert(name.to_owned(), schema);
-        json!({"$ref": format!("#/$defs/{name}")})
+        Ok(reference)
     }
 }
 

@@ -8,9 +8,10 @@ use prost_reflect::DescriptorPool;
 use serde_json::{Value, json};
 use types::Effect;
 
-use super::*;
+use super::{carried::carrying, *};
 use crate::{
     check::Origin,
+    credentials::{Basic, Material},
     definition::{Binding, Definition},
 };
 
@@ -94,12 +95,21 @@ fn unary_methods_become_tools_and_streaming_ones_say_why_not() {
 
 #[test]
 fn only_what_a_method_says_of_itself_decides_on_its_effect() {
+    let defaults = Defaults { trust_effects: true, ..Defaults::default() };
+    let trusting = Source { defaults, ..source() };
+    let effect = |source: &Source, pool: &DescriptorPool, method: &str| {
+        let found = candidates(source, &reflected(pool)).unwrap();
+        found.into_iter().find(|each| each.source.ends_with(method)).unwrap().proposal.unwrap().effect
+    };
     let pool = library();
-    assert_eq!(tool(&pool, "GetBook").effect, Effect::ReadOnly);
-    assert_eq!(tool(&pool, "Copy").effect, Effect::Idempotent);
-    assert_eq!(tool(&pool, "Inspect").effect, Effect::SideEffect);
+    assert_eq!(effect(&trusting, &pool, "/GetBook"), Some(Effect::ReadOnly));
+    assert_eq!(effect(&trusting, &pool, "/Copy"), Some(Effect::Idempotent));
+    assert_eq!(effect(&trusting, &pool, "/Inspect"), Some(Effect::SideEffect));
     let got = pool_of("service S { rpc GetIt(M) returns (M); } message M {}");
-    assert_eq!(tool(&got, "GetIt").effect, Effect::SideEffect);
+    assert_eq!(effect(&trusting, &got, "/GetIt"), Some(Effect::SideEffect));
+    for method in ["/GetBook", "/Copy"] {
+        assert_eq!(effect(&source(), &pool, method), Some(Effect::SideEffect), "{method} is not believed");
+    }
 }
 
 fn pool_of(text: &str) -> DescriptorPool {
@@ -252,6 +262,114 @@ fn titles_are_words() {
     {
         assert_eq!(name::title(method), expected);
     }
+}
+
+#[test]
+fn a_server_that_repeats_a_credential_gives_nothing() {
+    let key = "Sesame_open_42";
+    let carried = carrying(Material::ApiKey(key.into()));
+    let basic =
+        || carrying(Material::Basic(Basic { user: "Aladdin".into(), password: "open the door".into() }));
+    let commented = |text: &str| {
+        let text = format!("service S {{\n // Not {text} so.\n rpc Do(M) returns (M);\n}} message M {{}}");
+        reflected(&pool_of(&text))
+    };
+    let named = reflected(&pool_of(&format!(
+        "service S {{ rpc Do({key}) returns (M); }} message {key} {{}} message M {{}}"
+    )));
+    let mut unreadable = commented("");
+    unreadable.services[0].found = Err(format!("who is {key}?"));
+    let mut listed = commented("");
+    listed.listed.push(key.to_owned());
+    let pair = "Aladdin:open the door";
+    for (index, (carried, said)) in [
+        (&carried, commented(key)),
+        (&carried, commented(&hex::encode(key))),
+        (&carried, commented(&hex::encode_upper(key))),
+        (&carried, commented(&BASE64.encode(format!("x{key}")))),
+        (&carried, named),
+        (&carried, unreadable),
+        (&carried, listed),
+        (&basic(), commented(&BASE64.encode(pair))),
+        (&basic(), commented(pair)),
+        (&basic(), commented(&hex::encode(pair))),
+        // It stands on two lines, and on one in the description.
+        (&basic(), commented("open\n // the door")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let error = take(&source(), carried, &said).expect_err(&index.to_string()).to_string();
+        assert!(error.contains("repeats a credential") && !error.contains(key), "{index}: {error}");
+    }
+    for carried in [&carried, &basic(), &carrying(Material::ApiKey("S".into()))] {
+        assert_eq!(take(&source(), carried, &commented("open")).unwrap().len(), 1);
+    }
+    let asked = Source { services: vec!["a.Nobody".into()], ..source() };
+    let told = take(&asked, &carried, &commented("")).unwrap_err().to_string();
+    assert!(told.contains("services[0]") && told.contains("a.S"), "{told}");
+}
+
+#[test]
+fn no_failure_tells_what_was_carried() {
+    use ::grpc::Error as Failure;
+    let carried = carrying(Material::ApiKey("Sesame_open_42".into()));
+    let said = || format!("no Sesame_open_42 and no {}", BASE64.encode("Sesame_open_42"));
+    for error in [
+        Failure::Address(said()),
+        Failure::Descriptors(said()),
+        Failure::Security(said()),
+        Failure::Answer(said()),
+        Failure::Broken(said()),
+    ] {
+        let told = failure("http://h", &carried, &error).to_string();
+        assert!(told.contains("no *** and no ***"), "{told}");
+    }
+}
+
+#[test]
+fn what_a_server_has_too_much_of_is_not_built() {
+    let refusal = |source: &Source, pool: &DescriptorPool| {
+        candidates(source, &reflected(pool)).unwrap_err().to_string()
+    };
+    let methods = |count: usize| {
+        let all: String = (0..count).map(|n| format!("rpc M{n}(M) returns (M);")).collect();
+        pool_of(&format!("message M {{}} service S {{ {all} }}"))
+    };
+    let told = refusal(&source(), &methods(10_001));
+    assert!(told.contains("10001") && told.contains("10000"), "{told}");
+    let metadata = (0..60).map(|n| (format!("x-{n}"), "v".repeat(4_096))).collect();
+    let told = refusal(&Source { metadata, ..source() }, &methods(600));
+    assert!(told.contains("bytes together"), "{told}");
+}
+
+#[test]
+fn a_method_too_large_costs_no_other() {
+    let said = |text: &str| {
+        let service = "service S { rpc Large(Large) returns (M); rpc Small(M) returns (M); } message M {}";
+        let made = made(&pool(&[("a.proto", &format!("syntax = \"proto3\"; package a; {service} {text}"))]));
+        assert!(made[1].proposal.is_ok());
+        made[0].proposal.clone().map(|_| ()).unwrap_err()
+    };
+    let fields = |count: usize| (1..=count).map(|n| format!("int32 f{n} = {n};")).collect::<String>();
+    let told = said(&format!("message Large {{ {} }}", fields(15_000)));
+    assert!(told.contains("schema of more than 262144 bytes"), "{told}");
+    let values: String = (0..20_000).map(|n| format!("VALUE_{n:08} = {n};")).collect();
+    let told = said(&format!("message Large {{ E e = 1; }} enum E {{ {values} }}"));
+    assert!(told.contains("schema of more than 262144 bytes"), "{told}");
+}
+
+#[test]
+fn a_type_that_only_has_the_name_of_a_small_one_is_bounded_too() {
+    let long = "f".repeat(1_000);
+    let fields: String = (1..=1_100).map(|n| format!("int32 {long}{n} = {n};")).collect();
+    let text = format!(
+        "syntax = \"proto3\"; package google.protobuf; message Timestamp {{ {fields} }} message M {{ Timestamp at = 1; }} \
+         service S {{ rpc Do(M) returns (M); }}"
+    );
+    let made = made(&pool(&[("a.proto", &text)]));
+    let told = made[0].proposal.clone().map(|_| ()).unwrap_err();
+    assert!(told.contains("more than 1048576 bytes"), "{told}");
 }
 
 #[test]

@@ -4,25 +4,30 @@
 
 mod plan;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use ::rpc::FieldViolation;
 use ::store::Database;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use types::{Category, Sensitivity};
 
 use crate::{
     Error,
     change::Change,
     check::{self, Origin},
-    definition::{Definition, Digests, Proposal},
+    definition::{Binding, Definition, Digests, Proposal},
     normalise::clean,
     store::{self, NewVersion, Write},
 };
 
 /// Most operations or methods of one import.
-pub(crate) const MAX_CANDIDATES: usize = 10_000;
+const MAX_CANDIDATES: usize = 10_000;
 /// Most bytes that the definitions of one import may have together.
-const MAX_BYTES: usize = 256 * 1024 * 1024;
+const MAX_BYTES: usize = 128 * 1024 * 1024;
+/// Bytes that a parameter is counted as, beside its schema.
+const PARAMETER_BYTES: usize = 256;
+/// Imports that are made at the same time: each may hold hundreds of megabytes.
+const AT_ONCE: usize = 2;
 /// Bytes of definitions that one statement writes.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Longest note, in characters.
@@ -38,6 +43,8 @@ pub(crate) struct Defaults {
     pub sensitivity: Option<Sensitivity>,
     pub timeout_ms: i64,
     pub rate_limit_per_minute: i32,
+    /// Whether what the source says of its effects is believed: that GET only reads, or a gRPC method's own word.
+    pub trust_effects: bool,
 }
 
 impl Defaults {
@@ -82,6 +89,57 @@ impl Defaults {
     }
 }
 
+/// Lets a few imports be made at a time; the others wait.
+#[derive(Debug, Clone)]
+pub(crate) struct Turns(Arc<Semaphore>);
+
+/// The leave to make an import. Whatever thread does its work holds it, even when nobody waits for the answer any more.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(AT_ONCE)))
+    }
+}
+
+impl Turns {
+    /// Waits for a turn.
+    pub(crate) async fn next(&self) -> Turn {
+        let permit = Arc::clone(&self.0).acquire_owned().await;
+        Turn { _permit: permit.expect("nobody closes the semaphore") }
+    }
+}
+
+/// What the candidates of one import may come to.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    bytes: usize,
+}
+
+impl Room {
+    /// Whether there is room for so many candidates, before any of them is made.
+    pub(crate) fn check_count(count: usize) -> Result<(), Error> {
+        if count <= MAX_CANDIDATES {
+            return Ok(());
+        }
+        let told = format!("has {count} operations; at most {MAX_CANDIDATES} are taken at once");
+        Err(Error::invalid("source", told))
+    }
+
+    /// Counts a candidate that was made.
+    pub(crate) fn take(&mut self, candidate: &Candidate) -> Result<(), Error> {
+        self.bytes += candidate.bytes();
+        if self.bytes <= MAX_BYTES {
+            return Ok(());
+        }
+        let told = format!("has tools of more than {MAX_BYTES} bytes together; take fewer operations");
+        Err(Error::invalid("source", told))
+    }
+}
+
 /// One operation or method, and the tool that it would become.
 #[derive(Debug)]
 pub(crate) struct Candidate {
@@ -93,6 +151,29 @@ pub(crate) struct Candidate {
     pub proposal: Result<Proposal, String>,
     /// What could not be kept of it; told beside the result.
     pub notes: Vec<String>,
+}
+
+impl Candidate {
+    /// About how many bytes its tool has.
+    fn bytes(&self) -> usize {
+        let own = self.source.len() + self.name.len();
+        let proposal = match &self.proposal {
+            Ok(proposal) => proposal,
+            Err(reason) => return own + reason.len(),
+        };
+        let binding = match &proposal.binding {
+            Some(Binding::Http(http)) => {
+                let headers = http.headers.iter().map(|(name, value)| name.len() + value.len());
+                headers.sum::<usize>() + http.parameters.len() * PARAMETER_BYTES
+            }
+            Some(Binding::Grpc(grpc)) => {
+                let metadata = grpc.metadata.iter().map(|(name, value)| name.len() + value.len());
+                grpc.descriptor_set.len() + grpc.service.len() + metadata.sum::<usize>()
+            }
+            Some(Binding::Mcp(_) | Binding::Builtin(_)) | None => 0,
+        };
+        own + proposal.input_schema.len() + proposal.output_schema.len() + binding
+    }
 }
 
 /// What became of a candidate.
@@ -132,14 +213,17 @@ struct Checked {
 pub(crate) async fn keep(
     database: &Database,
     team: &str,
-    candidates: Vec<Candidate>,
+    (turn, candidates): (Turn, Vec<Candidate>),
     validate_only: bool,
 ) -> Result<Vec<Imported>, Error> {
     // Compiling hundreds of schemas takes seconds.
-    let checked = tokio::task::spawn_blocking(move || check_all(candidates)).await??;
+    let (turn, checked) = tokio::task::spawn_blocking(move || (turn, check_all(candidates))).await?;
+    let checked = checked?;
     let mut write = Write::begin(database.pool()?).await?;
     let catalog = plan::read(&mut write, team, &checked).await?;
-    let plan = tokio::task::spawn_blocking(move || plan::decide(&catalog, checked)).await??;
+    let decided = tokio::task::spawn_blocking(move || (turn, plan::decide(&catalog, checked)));
+    let (_turn, plan) = decided.await?;
+    let plan = plan?;
     if !validate_only && !plan.versions.is_empty() {
         for batch in batches(&plan.versions) {
             store::versions_insert(&mut write, team, batch).await?;
@@ -152,14 +236,13 @@ pub(crate) async fn keep(
 }
 
 fn check_all(candidates: Vec<Candidate>) -> Result<Vec<Checked>, Error> {
-    if candidates.len() > MAX_CANDIDATES {
-        let told = format!("has {} operations; at most {MAX_CANDIDATES} are taken at once", candidates.len());
-        return Err(Error::invalid("source", told));
-    }
+    Room::check_count(candidates.len())?;
     let mut names = BTreeSet::new();
-    let mut bytes = 0;
+    let mut room = Room::default();
     let mut checked = Vec::with_capacity(candidates.len());
-    for Candidate { source, name, proposal, notes } in candidates {
+    for candidate in candidates {
+        room.take(&candidate)?;
+        let Candidate { source, name, proposal, notes } = candidate;
         let is_first = name.is_empty() || names.insert(name.clone());
         let tool = match proposal {
             Ok(_) if !is_first => Err("another one of this import has the same name".to_owned()),
@@ -168,16 +251,11 @@ fn check_all(candidates: Vec<Candidate>) -> Result<Vec<Checked>, Error> {
         };
         let tool = match tool {
             Ok(definition) => {
-                bytes += definition.input_schema.len() + definition.output_schema.len();
                 let digests = definition.digests()?;
                 Ok((definition, digests))
             }
             Err(reason) => Err(reason),
         };
-        if bytes > MAX_BYTES {
-            let told = format!("has tools of more than {MAX_BYTES} bytes together; take fewer operations");
-            return Err(Error::invalid("source", told));
-        }
         checked.push(Checked { name, source, notes, tool });
     }
     Ok(checked)

@@ -23,7 +23,7 @@ use ::store::Database;
 
 use crate::{
     Error, check,
-    import::{self, Candidate, Defaults, Imported},
+    import::{self, Candidate, Defaults, Imported, Room, Turns},
 };
 use document::{Document, Node};
 use operation::{Import, Operation};
@@ -64,12 +64,14 @@ pub(crate) struct Request {
 /// Imports a document for a team.
 pub(crate) async fn import(
     database: &Database,
+    turns: &Turns,
     team: &str,
     request: Request,
 ) -> Result<Vec<Imported>, Error> {
-    let validate_only = request.validate_only;
-    let candidates = tokio::task::spawn_blocking(move || candidates(request)).await??;
-    import::keep(database, team, candidates, validate_only).await
+    let (turn, validate_only) = (turns.next().await, request.validate_only);
+    let made = tokio::task::spawn_blocking(move || (turn, candidates(request)));
+    let (turn, candidates) = made.await?;
+    import::keep(database, team, (turn, candidates?), validate_only).await
 }
 
 /// The tools that a request asks for, in the order of the document. Reading recurses as deep as a document nests.
@@ -111,6 +113,7 @@ fn candidates_of(mut request: Request) -> Result<Vec<Candidate>, Error> {
     let (operations, broken) = operations(&document);
     let names = name(&request.provider, &operations);
     let chosen = request.selection.choose(&operations)?;
+    Room::check_count(chosen.len() + broken.len())?;
     let import = Import {
         schemas: schema::Schemas::new(&document),
         schemes,
@@ -124,10 +127,12 @@ fn candidates_of(mut request: Request) -> Result<Vec<Candidate>, Error> {
         headers: headers(&document),
         document: &document,
     };
-    let mut candidates: Vec<Candidate> = Vec::new();
+    let (mut candidates, mut room) = (Vec::new(), Room::default());
     for (index, (operation, name)) in operations.iter().zip(names).enumerate() {
         if chosen.contains(&index) {
-            candidates.push(import.candidate(name, operation));
+            let candidate = import.candidate(name, operation);
+            room.take(&candidate)?;
+            candidates.push(candidate);
         }
     }
     if request.selection.is_all() {

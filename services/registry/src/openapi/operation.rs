@@ -22,6 +22,9 @@ use crate::{
 const EFFECT: &str = "x-toolcrib-effect";
 const RATE_LIMIT: &str = "x-toolcrib-rate-limit-per-minute";
 const CAPABILITIES: &str = "x-toolcrib-capabilities";
+/// Note of a GET operation of a document that is not trusted.
+const DOUBTED: &str =
+    "taken as IDEMPOTENT: that it only reads is the document's word, and trust_effects makes it READ_ONLY";
 
 /// An operation of the document.
 pub(super) struct Operation<'a> {
@@ -88,7 +91,7 @@ impl<'a> Import<'a> {
         notes: &mut Vec<String>,
     ) -> Result<Proposal, String> {
         let Self { document, schemas, .. } = self;
-        let effect = self.effect(operation)?;
+        let effect = self.effect(operation, notes)?;
         let Security { credentials, hidden } =
             security::security(document, &self.schemes, &operation.node, self.credentials, notes);
         let body = body::body(document, schemas, &operation.node, &operation.method, notes)?;
@@ -108,7 +111,11 @@ impl<'a> Import<'a> {
         let input =
             input.map_err(|reason| format!("the schema of its arguments cannot be kept: {reason}"))?;
         let base = server::base(document, &operation.node, &operation.path_item, self.server_url)?;
-        let mut http = Http::new(&operation.method, &format!("{base}{}", operation.path));
+        let address = server::join(&base, operation.path)?;
+        if !credentials.is_empty() {
+            server::check_carrying(document, &address, self.server_url, self.allow_private_network)?;
+        }
+        let mut http = Http::new(&operation.method, &address);
         http.parameters = http_parameters;
         http.body = body.map(|body| body.http);
         http.credentials = credentials;
@@ -138,23 +145,27 @@ impl<'a> Import<'a> {
         })
     }
 
-    /// What the method says (RFC 9110, section 9.2). A document of somebody else may only say that it is worse.
-    fn effect(&self, operation: &Operation<'_>) -> Result<Effect, String> {
+    /// What the method says (RFC 9110, section 9.2). A document of somebody else may only say that it is worse; that a
+    /// GET only reads is its word too, and believed where whoever imports it says so.
+    fn effect(&self, operation: &Operation<'_>, notes: &mut Vec<String>) -> Result<Effect, String> {
+        let is_trusted = self.is_ours || self.defaults.trust_effects;
         let by_method = match operation.method.as_str() {
-            "GET" => Effect::ReadOnly,
-            "PUT" | "DELETE" => Effect::Idempotent,
+            "GET" if is_trusted => Effect::ReadOnly,
+            "GET" | "PUT" | "DELETE" => Effect::Idempotent,
             "POST" | "PATCH" => Effect::SideEffect,
             other => return Err(format!("{other} is no method that tools are made of")),
         };
-        let said = operation.node.text(EFFECT);
-        if said.is_empty() {
-            return Ok(by_method);
+        let said = match operation.node.text(EFFECT) {
+            "" => by_method,
+            said => said.to_ascii_lowercase().parse().map_err(|_| {
+                format!("{EFFECT} is {said:.40}; it must be read_only, idempotent or side_effect")
+            })?,
+        };
+        let effect = if self.is_ours || danger(said) >= danger(by_method) { said } else { by_method };
+        if operation.method == "GET" && effect == Effect::Idempotent && !is_trusted {
+            notes.push(DOUBTED.to_owned());
         }
-        let said: Effect = said.to_ascii_lowercase().parse().map_err(|_| {
-            format!("{EFFECT} is {said:.40}; it must be read_only, idempotent or side_effect")
-        })?;
-        let is_worse = danger(said) >= danger(by_method);
-        Ok(if self.is_ours || is_worse { said } else { by_method })
+        Ok(effect)
     }
 
     /// The schema of the result as text; empty where it cannot be kept, which is noted: it checks, and steers nobody.

@@ -12,8 +12,10 @@ use serde_json::{Map, Number, Value};
 
 /// Largest document when unpacked, in bytes.
 pub(super) const MAX_BYTES: usize = 64 * 1024 * 1024;
-/// Most values of a document, aliases of YAML counted as often as they stand: about 15 times what GitHub's has.
-const MAX_VALUES: usize = 4_000_000;
+/// Most values of a document, aliases of YAML counted as often as they stand: about 2.5 times what GitHub's has.
+const MAX_VALUES: usize = 2_000_000;
+/// What an object counts as: the memory that it takes even with one member.
+const OBJECT_VALUES: usize = 8;
 /// Deepest nesting; as deep as `serde_json` reads.
 const MAX_DEPTH: usize = 120;
 /// The first bytes of what is compressed (RFC 1952, section 2.3.1).
@@ -142,8 +144,8 @@ impl At<'_> {
         Ok(Self { depth: self.depth + 1, place, ..self })
     }
 
-    fn count<E: serde::de::Error>(self) -> Result<(), E> {
-        let values = self.reader.values.get() + 1;
+    fn count<E: serde::de::Error>(self, values: usize) -> Result<(), E> {
+        let values = self.reader.values.get() + values;
         self.reader.values.set(values);
         if values > MAX_VALUES {
             return Err(E::custom(format!("it has more than {MAX_VALUES} values; take a part of it")));
@@ -156,7 +158,7 @@ impl<'de> DeserializeSeed<'de> for At<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        self.count()?;
+        self.count(1)?;
         deserializer.deserialize_any(self)
     }
 }
@@ -225,6 +227,7 @@ impl<'de> Visitor<'de> for At<'_> {
         if self.depth >= MAX_DEPTH {
             return Err(A::Error::custom(format!("it nests more than {MAX_DEPTH} levels deep")));
         }
+        self.count(OBJECT_VALUES - 1)?;
         let mut map = Map::new();
         while let Some(key) = members.next_key::<String>()? {
             let value = members.next_value_seed(self.below(Some(&key))?)?;
@@ -320,6 +323,9 @@ mod tests {
     #[test]
     fn values_are_counted() {
         let many = format!("{{\"a\":[{}1]}}", "1,".repeat(MAX_VALUES));
-        assert!(wrong(many.as_bytes()).contains("4000000"));
+        assert!(wrong(many.as_bytes()).contains("2000000"));
+        let objects = |count: usize| format!("{{\"a\":[{}1]}}", "{},".repeat(count));
+        assert!(wrong(objects(MAX_VALUES / OBJECT_VALUES).as_bytes()).contains("2000000"));
+        assert!(read(objects(MAX_VALUES / OBJECT_VALUES - 2).as_bytes()).is_ok());
     }
 }

@@ -19,11 +19,60 @@ pub(super) fn base(
         return Ok(given.trim_end_matches('/').to_owned());
     }
     let root = document.root();
-    let named = [operation, path_item, &root].into_iter().find_map(|holder| holder.get("servers")?.get("0"));
+    let named = [operation, path_item, &root].into_iter().find_map(first);
     let Some(server) = named else {
         return Err("the document names no server: give server_url".to_owned());
     };
-    let address = filled(&server)?;
+    address_of(&server)
+}
+
+/// The address of an operation: its path behind the base. No path leads to another host.
+pub(super) fn join(base: &str, path: &str) -> Result<String, String> {
+    if !path.starts_with('/') {
+        return Err(format!("its path {path:.200} does not begin with a slash"));
+    }
+    let address = format!("{base}{path}");
+    match (origin(base), origin(&address)) {
+        (Some(base), Some(joined)) if base == joined => Ok(address),
+        _ => Err(format!("its path {path:.200} leads away from its server {base:.200}")),
+    }
+}
+
+/// Whether an operation's credential may be sent to its address. A document has one say in where that is: its own
+/// first server, which whoever imports it can see; `given` counts more.
+pub(super) fn check_carrying(
+    document: &Document,
+    address: &str,
+    given: &str,
+    allow_private_network: bool,
+) -> Result<(), String> {
+    if given.is_empty() {
+        let root = first(&document.root()).ok_or("the document names no server: give server_url")?;
+        if origin(&address_of(&root)?) != origin(address) {
+            return Err(format!(
+                "its credential would go to {address:.200}, away from the document's first server: give server_url"
+            ));
+        }
+    }
+    if allow_private_network || Url::parse(address).is_ok_and(|url| url.scheme() == "https") {
+        return Ok(());
+    }
+    Err("its credential is not sent over http, where others could read it: give an https server_url, or \
+         allow_private_network"
+        .to_owned())
+}
+
+fn origin(address: &str) -> Option<url::Origin> {
+    Url::parse(address).ok().map(|url| url.origin())
+}
+
+/// The first server that is named at a place.
+fn first<'a>(holder: &Node<'a>) -> Option<Node<'a>> {
+    holder.get("servers")?.get("0")
+}
+
+fn address_of(server: &Node<'_>) -> Result<String, String> {
+    let address = filled(server)?;
     match Url::parse(&address) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(address.trim_end_matches('/').to_owned()),
         _ => Err(format!("its server {address:.200} is not an http or https address: give server_url")),

@@ -21,7 +21,7 @@ fn request(document: impl Into<Vec<u8>>) -> Request {
         server_url: String::new(),
         selection: Selection::default(),
         credentials: BTreeMap::new(),
-        defaults: Defaults::default(),
+        defaults: Defaults { trust_effects: true, ..Defaults::default() },
         allow_private_network: false,
         validate_only: false,
     }
@@ -152,6 +152,30 @@ fn methods_say_what_an_operation_does_and_a_stranger_can_only_say_worse() {
     }
     assert!(effect("HEAD /a").unwrap_err().contains("HEAD"));
     assert!(effect("PUT /b").unwrap_err().contains("nonsense"));
+}
+
+#[test]
+fn that_get_only_reads_is_believed_only_where_the_document_is_trusted() {
+    let operation = |said: &str| json!({"summary": "x", "x-toolcrib-effect": said, "responses": {}});
+    let paths = json!({"/a": {"get": {"responses": {}}, "put": {"responses": {}}},
+        "/b": {"get": operation("read_only")}, "/c": {"get": operation("side_effect")}});
+    let bytes = document(paths, json!({}));
+    let effects = |trust_effects| {
+        let defaults = Defaults { trust_effects, ..Defaults::default() };
+        let all = made(Request { defaults, ..request(bytes.clone()) });
+        all.into_values().map(Result::unwrap).map(|made| (made.definition.effect, made.notes)).collect()
+    };
+    let told = |effect| (effect, "taken as IDEMPOTENT".to_owned());
+    let plain = |effect| (effect, String::new());
+    let doubted: Vec<(Effect, String)> = effects(false);
+    let doubted: Vec<_> = doubted
+        .into_iter()
+        .map(|(effect, note)| (effect, note.split(':').next().unwrap().to_owned()))
+        .collect();
+    // GET /a, GET /b, GET /c, PUT /a.
+    use Effect::{Idempotent, ReadOnly, SideEffect};
+    assert_eq!(doubted, [told(Idempotent), told(Idempotent), plain(SideEffect), plain(Idempotent)]);
+    assert_eq!(effects(true), [plain(ReadOnly), plain(ReadOnly), plain(SideEffect), plain(Idempotent)]);
 }
 
 #[test]
@@ -492,6 +516,56 @@ fn servers_are_chosen_from_near_to_far_and_the_operator_knows_better() {
 }
 
 #[test]
+fn no_path_leads_to_another_host() {
+    let get = json!({"get": {"responses": {}}});
+    let paths =
+        json!({".evil.com/collect": get, "@evil.com/": get, ":8443/a": get, "//evil.com/a": get, "/a": get});
+    let bytes = document(paths, json!({}));
+    let pinned = "https://api.good.com".to_owned();
+    for (server_url, base) in [(pinned.clone(), pinned), (String::new(), "https://api.example.com/v1".into())]
+    {
+        let all = made(Request { server_url, ..request(bytes.clone()) });
+        for path in [".evil.com/collect", "@evil.com/", ":8443/a"] {
+            let told = all[&format!("GET {path}")].as_ref().err().unwrap();
+            assert!(told.contains("slash") && told.contains(path), "{told}");
+        }
+        for path in ["/a", "//evil.com/a"] {
+            let made = all[&format!("GET {path}")].as_ref().unwrap_or_else(|reason| panic!("{reason}"));
+            assert_eq!(made.http().url, format!("{base}{path}"));
+        }
+    }
+}
+
+#[test]
+fn a_credential_goes_to_one_server_and_never_in_the_open() {
+    let at = |server: &str| json!({"servers": [{"url": server}], "get": {"responses": {}}});
+    let paths = json!({
+        "/own": {"get": {"responses": {}}}, "/same": at("https://API.example.com:443/v2"),
+        "/other": at("https://evil.com"), "/port": at("https://api.example.com:8443"),
+        "/http": at("http://api.example.com"), "/free": {"servers": [{"url": "https://evil.com"}],
+            "get": {"security": [], "responses": {}}},
+    });
+    let bytes = document(paths, json!({}));
+    let any: BTreeMap<String, String> = [("*".to_owned(), "key".to_owned())].into();
+    let refused = |server_url: &str, allow_private_network| {
+        let (credentials, server_url) = (any.clone(), server_url.to_owned());
+        let all = made(Request { credentials, server_url, allow_private_network, ..request(bytes.clone()) });
+        let refused = all.into_iter().filter_map(|(source, made)| Some((source, made.err()?)));
+        refused.collect::<BTreeMap<_, _>>()
+    };
+    let away = refused("", true);
+    assert_eq!(away.keys().collect::<Vec<_>>(), ["GET /http", "GET /other", "GET /port"]);
+    assert!(away.values().all(|told| told.contains("give server_url")), "{away:?}");
+    assert!(refused("https://api.good.com", false).is_empty());
+    let open = refused("http://api.good.com", false);
+    assert_eq!(open.len(), 5);
+    assert!(open.values().all(|told| told.contains("over http")), "{open:?}");
+    assert!(refused("http://127.0.0.1:9", true).is_empty());
+    // Without a credential the document may lead where it likes.
+    assert!(made(request(bytes)).values().all(Result::is_ok));
+}
+
+#[test]
 fn credentials_stand_for_the_first_way_in_that_is_given_whole() {
     let components = json!({"securitySchemes": {
         "key": {"type": "apiKey", "in": "header", "name": "X-Key", "x-toolcrib-prefix": "Key "},
@@ -611,7 +685,7 @@ fn pages_are_asked_for_as_the_document_says_or_shows() {
 #[test]
 fn operations_are_chosen_by_name_tag_and_method() {
     let get = |id: &str, tag: &str| json!({"operationId": id, "tags": [tag], "responses": {}});
-    let paths = json!({"/z": {"post": get("createZ", "z"), "get": get("readZ", "z")}, "/a": {"get": get("readA", "a")}});
+    let paths = json!({"/a": {"get": get("readA", "a")}, "/z": {"get": get("readZ", "z"), "post": get("createZ", "z")}});
     let bytes = document(paths, json!({}));
     let chosen = |operations: &[&str], tags: &[&str], methods: &[&str]| {
         let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -623,13 +697,7 @@ fn operations_are_chosen_by_name_tag_and_method() {
             .map_err(|e| e.to_string())
     };
     let sources = |sources: &[&str]| Ok(sources.iter().map(ToString::to_string).collect::<Vec<_>>());
-    assert_eq!(
-        chosen(&["readA", "get /z"], &[], &[]),
-        sources(&["GET /a", "GET /z"]).map(|mut s| {
-            s.sort();
-            s
-        })
-    );
+    assert_eq!(chosen(&["readA", "get /z"], &[], &[]), sources(&["GET /a", "GET /z"]));
     assert_eq!(chosen(&[], &["z"], &["get"]), sources(&["GET /z"]));
     assert_eq!(chosen(&[], &["a"], &[]), sources(&["GET /a"]));
     assert!(chosen(&["readB"], &[], &[]).unwrap_err().contains("readA"));
@@ -654,6 +722,24 @@ fn a_path_that_stands_elsewhere_in_the_document_is_found() {
     let all = made(request(document(paths, components)));
     assert_eq!(all.keys().collect::<Vec<_>>(), ["DELETE /a/{id}", "GET /a/{id}"]);
     assert!(all.values().all(Result::is_ok));
+}
+
+#[test]
+fn what_a_document_comes_to_is_bounded_while_it_is_read() {
+    let many: serde_json::Map<String, Value> =
+        (0..10_001).map(|n| (format!("/{n}"), json!({"get": {"responses": {}}}))).collect();
+    let bytes = document(many.into(), json!({}));
+    assert!(refusal(request(bytes.clone())).contains("10001 operations"));
+    let selection = Selection { operations: vec!["GET /7".into()], ..Selection::default() };
+    assert_eq!(made(Request { selection, ..request(bytes) }).len(), 1);
+
+    // A few kilobytes for each operation, of one schema that all of them share.
+    let body = json!({"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Large"}}}});
+    let paths: serde_json::Map<String, Value> = (0..600)
+        .map(|n| (format!("/{n}"), json!({"post": {"requestBody": body, "responses": {}}})))
+        .collect();
+    let components = json!({"schemas": {"Large": {"description": "x".repeat(250_000)}}});
+    assert!(refusal(request(document(paths.into(), components))).contains("bytes together"));
 }
 
 #[test]
@@ -682,6 +768,7 @@ fn what_is_assumed_fills_what_the_document_does_not_say() {
         sensitivity: Some(types::Sensitivity::Confidential),
         timeout_ms: 5_000,
         rate_limit_per_minute: 9,
+        trust_effects: true,
     };
     let all = made(Request { defaults, allow_private_network: true, ..request(document(paths, json!({}))) });
     let definition = |source: &str| all[source].as_ref().map(|made| made.definition.clone()).unwrap();

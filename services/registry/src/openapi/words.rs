@@ -76,10 +76,7 @@ fn clean(text: &str) -> String {
 
 /// Control characters, and those that format text without being seen, hide words from people that models read.
 fn is_shown(letter: char) -> bool {
-    let is_hidden = matches!(letter,
-        '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-        | '\u{e0000}'..='\u{e007f}');
-    letter == '\n' || !(letter.is_control() || is_hidden)
+    letter == '\n' || !(letter.is_control() || types::is_hidden(letter))
 }
 
 fn one_line(text: &str) -> String {

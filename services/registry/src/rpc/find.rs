@@ -51,7 +51,7 @@ pub(super) async fn export(
     let wanted = wanted(request)?;
     let permissions = Permissions::new(service.permissions.clone(), service.outgoing.clone());
     let page = (page.0, page.1.as_str());
-    let page = export::export(&service.database, &service.pages, &permissions, call, &wanted, page).await?;
+    let page = export::export(&service.database, &service.pages, &permissions, call, wanted, page).await?;
     let texts: Vec<&str> = page.tools.iter().map(|tool| tool.json.as_str()).collect();
     Ok(ExportToolsResponse {
         tools_json: format!("[{}]", texts.join(",")),

@@ -25,8 +25,8 @@ pub(super) async fn import(
         allow_private_network: request.allow_private_network,
     };
     let (team, validate_only) = (&call.caller.team, request.validate_only);
-    let (database, credentials) = (&service.database, &service.credentials);
-    let imported = grpc_import::import(database, credentials, team, source, validate_only).await?;
+    let (database, credentials, turns) = (&service.database, &service.credentials, &service.imports);
+    let imported = grpc_import::import(database, credentials, turns, team, source, validate_only).await?;
     let (tools, counts, truncated) = imports::answer(imported);
     Ok(ImportGrpcResponse { tools, counts: Some(counts), truncated })
 }

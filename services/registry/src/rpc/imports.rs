@@ -24,6 +24,7 @@ pub(super) fn defaults(defaults: Option<wire::ImportDefaults>) -> Result<Default
         sensitivity: sensitivity.into(),
         timeout_ms: defaults.timeout_ms,
         rate_limit_per_minute: defaults.rate_limit_per_minute,
+        trust_effects: defaults.trust_effects,
     };
     defaults.check()?;
     Ok(defaults)

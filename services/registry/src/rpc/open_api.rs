@@ -14,7 +14,8 @@ pub(super) async fn import(
     call: &Call,
     request: ImportOpenApiRequest,
 ) -> Result<ImportOpenApiResponse, Error> {
-    let imported = openapi::import(&service.database, &call.caller.team, parsed(request)?).await?;
+    let (database, turns) = (&service.database, &service.imports);
+    let imported = openapi::import(database, turns, &call.caller.team, parsed(request)?).await?;
     let (tools, counts, truncated) = imports::answer(imported);
     Ok(ImportOpenApiResponse { tools, counts: Some(counts), truncated })
 }

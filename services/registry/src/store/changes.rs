@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The newest version of a tool, as far as a writer must know it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct KnownTool {
     pub name: String,
     pub id: Uuid,
@@ -126,6 +126,30 @@ pub(crate) async fn tools_known(
     .fetch_all(&mut *write.transaction)
     .await?;
     Ok(known)
+}
+
+/// How many names a server has added within the last day, without those of the first discovery since it was
+/// registered that added any; `None`: none has.
+pub(crate) async fn tools_added(write: &mut Write, team: &str, server: &str) -> Result<Option<usize>, Error> {
+    let row = sqlx::query!(
+        r#"WITH added AS (
+             SELECT min(v.revision) AS revision, min(v.create_time) AS create_time
+             FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.name = t.name
+             WHERE t.team_id = $1 AND t.server_name = $2
+             GROUP BY t.name),
+           since AS (
+             SELECT a.revision, a.create_time, min(a.revision) OVER () AS first
+             FROM added a JOIN registry.server s ON s.team_id = $1 AND s.name = $2
+             WHERE a.create_time >= s.create_time)
+           SELECT count(*) AS "all!",
+                  count(*) FILTER (WHERE revision > first AND create_time > now() - interval '1 day') AS "new!"
+           FROM since"#,
+        team,
+        server,
+    )
+    .fetch_one(&mut *write.transaction)
+    .await?;
+    Ok((row.all > 0).then(|| usize::try_from(row.new).unwrap_or(usize::MAX)))
 }
 
 /// Id and content of one version.

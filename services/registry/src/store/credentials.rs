@@ -29,6 +29,8 @@ pub(crate) struct VersionRow {
     pub retire_time: Option<DateTime<Utc>>,
     pub last_used_time: Option<DateTime<Utc>>,
     pub fetch_error: String,
+    /// Which wrapping key opens it; `None`: it has ended.
+    pub key_id: Option<String>,
 }
 
 /// A version to add.
@@ -38,6 +40,7 @@ pub(crate) struct SealedVersion {
     pub key_id: String,
     pub wrapped_key: Vec<u8>,
     pub sealed: Vec<u8>,
+    pub digest: Vec<u8>,
     pub expire_time: Option<DateTime<Utc>>,
 }
 
@@ -116,7 +119,7 @@ pub(crate) async fn credential_versions(
     let rows = sqlx::query_as!(
         VersionRow,
         r#"SELECT v.name, v.version, v.state, v.create_time, v.expire_time, v.retire_time, v.last_used_time,
-                  v.fetch_error
+                  v.fetch_error, v.key_id
            FROM registry.credential c CROSS JOIN LATERAL (
                SELECT * FROM registry.credential_version v
                WHERE v.team_id = c.team_id AND v.name = c.name ORDER BY v.version DESC LIMIT 20) v
@@ -176,9 +179,9 @@ pub(crate) async fn credential_revoke(
 /// A transaction that changes the versions of one credential, and holds the lock that every other such one waits
 /// for. Dropped without `commit`, nothing of it remains.
 pub(crate) struct CredentialWrite {
-    transaction: Transaction<'static, Postgres>,
-    team: String,
-    name: String,
+    pub(super) transaction: Transaction<'static, Postgres>,
+    pub(super) team: String,
+    pub(super) name: String,
     /// The credential, if there is one.
     pub row: Option<CredentialRow>,
 }
@@ -271,14 +274,15 @@ impl CredentialWrite {
             "WITH numbered AS (
                  UPDATE registry.credential SET last_version = $3 WHERE team_id = $1 AND name = $2)
              INSERT INTO registry.credential_version
-                 (team_id, name, version, state, key_id, wrapped_key, sealed, expire_time)
-             VALUES ($1, $2, $3, 'pending', $4, $5, $6, $7)",
+                 (team_id, name, version, state, key_id, wrapped_key, sealed, digest, expire_time)
+             VALUES ($1, $2, $3, 'pending', $4, $5, $6, $7, $8)",
             self.team,
             self.name,
             version.version,
             version.key_id,
             version.wrapped_key,
             version.sealed,
+            version.digest,
             version.expire_time,
         )
         .execute(&mut *self.transaction)
@@ -361,16 +365,21 @@ impl CredentialWrite {
         Ok(())
     }
 
-    /// Takes back a version that was never used, and the credential with it where it was its first.
-    pub(crate) async fn discard(&mut self, version: i32) -> Result<(), Error> {
-        sqlx::query!(
-            "DELETE FROM registry.credential_version
-             WHERE team_id = $1 AND name = $2 AND version = $3 AND state = 'pending'",
+    /// Takes back a version that was never used, and the credential with it where it was its first. Gives whether it
+    /// did: one that holds a token works, and may hold the only refresh token that is still taken.
+    pub(crate) async fn discard(&mut self, version: i32) -> Result<bool, Error> {
+        let kept = sqlx::query_scalar!(
+            r#"WITH gone AS (
+                   DELETE FROM registry.credential_version
+                   WHERE team_id = $1 AND name = $2 AND version = $3 AND state = 'pending' AND token IS NULL)
+               SELECT EXISTS (SELECT 1 FROM registry.credential_version
+                              WHERE team_id = $1 AND name = $2 AND version = $3 AND state = 'pending'
+                                AND token IS NOT NULL) AS "kept!""#,
             self.team,
             self.name,
             version,
         )
-        .execute(&mut *self.transaction)
+        .fetch_one(&mut *self.transaction)
         .await?;
         sqlx::query!(
             "DELETE FROM registry.credential c WHERE team_id = $1 AND name = $2 AND last_version = 1
@@ -381,7 +390,7 @@ impl CredentialWrite {
         )
         .execute(&mut *self.transaction)
         .await?;
-        Ok(())
+        Ok(!kept)
     }
 
     /// Makes the changes seen by all.

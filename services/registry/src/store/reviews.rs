@@ -59,7 +59,7 @@ pub(crate) struct Pending {
 }
 
 /// A version that a tool has or had.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PastVersion {
     pub id: Uuid,
     pub name: String,
@@ -154,8 +154,9 @@ pub(crate) async fn review_find(
            WHERE t.team_id = $1 AND t.name = $2
              AND (w.state = 'pending'
                OR w.state = 'rejected' AND v.digest = $3
-                  AND (v.revision > n.revision OR v.id = n.id AND NOT t.approved))
-           ORDER BY w.state = 'pending' AND ($3 = '' OR v.digest = $3) DESC, v.digest = $3 DESC, v.revision DESC
+                  AND (v.revision >= n.revision AND v.id <> n.id OR v.id = n.id AND NOT t.approved))
+           ORDER BY w.state = 'pending' AND ($3 = '' OR v.digest = $3) DESC, v.digest = $3 DESC, v.revision DESC,
+                    v.id DESC
            LIMIT 1"#,
         team,
         name,

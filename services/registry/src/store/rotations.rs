@@ -77,7 +77,25 @@ pub(crate) async fn rotation_skip(pool: &PgPool, due: &DueRotation, pause: Durat
     Ok(())
 }
 
-/// Ends versions whose time is over, and those that were kept and never came to be used.
+/// Versions that were kept, fetched a token, and never came to be used.
+pub(crate) async fn version_forgotten(
+    pool: &PgPool,
+    forgotten_after: Duration,
+) -> Result<Vec<(String, String, i32)>, Error> {
+    let rows = sqlx::query!(
+        "SELECT team_id, name, version FROM registry.credential_version
+         WHERE state = 'pending' AND token IS NOT NULL
+           AND create_time <= now() - make_interval(secs => $1)",
+        forgotten_after.as_secs_f64(),
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.team_id, row.name, row.version)).collect())
+}
+
+/// Ends versions whose time is over, and those that were kept and never came to be used, unless they hold a token:
+/// with it they may hold the only refresh token that is still taken. Of one that was never used, no digest stays: its
+/// source may give it again.
 pub(crate) async fn version_end_due(
     pool: &PgPool,
     forgotten_after: Duration,
@@ -85,10 +103,11 @@ pub(crate) async fn version_end_due(
     let rows = sqlx::query!(
         "UPDATE registry.credential_version
          SET state = 'revoked', key_id = NULL, wrapped_key = NULL, sealed = NULL, token = NULL,
-             token_time = NULL, token_end_time = NULL, fetch_id = NULL, fetch_until = NULL, fetch_error = ''
+             token_time = NULL, token_end_time = NULL, fetch_id = NULL, fetch_until = NULL, fetch_error = '',
+             digest = CASE WHEN state = 'pending' AND (expire_time > now()) IS NOT FALSE THEN ''::bytea ELSE digest END
          WHERE state <> 'revoked'
            AND (expire_time <= now() OR (state = 'retiring' AND retire_time <= now())
-                OR (state = 'pending' AND create_time <= now() - make_interval(secs => $1)))
+                OR (state = 'pending' AND token IS NULL AND create_time <= now() - make_interval(secs => $1)))
          RETURNING team_id, name, version",
         forgotten_after.as_secs_f64(),
     )
@@ -97,15 +116,31 @@ pub(crate) async fn version_end_due(
     Ok(rows.into_iter().map(|row| (row.team_id, row.name, row.version)).collect())
 }
 
-/// Some versions that another key than this wraps.
-pub(crate) async fn wrapped_list(pool: &PgPool, key_id: &str, limit: i64) -> Result<Vec<WrappedKey>, Error> {
+/// What may be wrapped anew: that which one of these keys wraps, in order from after this version on. Version 0 is
+/// the key that digests of a credential are made with.
+pub(crate) async fn wrapped_list(
+    pool: &PgPool,
+    key_ids: &[String],
+    (team, name, version): (&str, &str, i32),
+    limit: i64,
+) -> Result<Vec<WrappedKey>, Error> {
     let rows = sqlx::query_as!(
         WrappedKey,
-        r#"SELECT v.team_id, v.name, c.kind, v.version, v.key_id AS "key_id!", v.wrapped_key AS "wrapped_key!"
-           FROM registry.credential_version v
-           JOIN registry.credential c ON c.team_id = v.team_id AND c.name = v.name
-           WHERE v.state <> 'revoked' AND v.key_id <> $1 ORDER BY v.team_id, v.name, v.version LIMIT $2"#,
-        key_id,
+        r#"SELECT team_id AS "team_id!", name AS "name!", kind AS "kind!", version AS "version!",
+                  key_id AS "key_id!", wrapped_key AS "wrapped_key!"
+           FROM (SELECT v.team_id, v.name, c.kind, v.version, v.key_id, v.wrapped_key
+                 FROM registry.credential_version v
+                 JOIN registry.credential c ON c.team_id = v.team_id AND c.name = v.name
+                 WHERE v.state <> 'revoked'
+                 UNION ALL
+                 SELECT team_id, name, 'api_key', 0, digest_key_id, digest_key
+                 FROM registry.credential WHERE digest_key IS NOT NULL) wrapped
+           WHERE key_id = ANY($1) AND (team_id, name, version) > ($2, $3, $4)
+           ORDER BY team_id, name, version LIMIT $5"#,
+        key_ids,
+        team,
+        name,
+        version,
         limit,
     )
     .fetch_all(pool)
@@ -121,7 +156,10 @@ pub(crate) async fn wrapped_replace(
     wrapped_key: &[u8],
 ) -> Result<(), Error> {
     sqlx::query!(
-        "UPDATE registry.credential_version SET key_id = $4, wrapped_key = $5
+        "WITH digests AS (
+             UPDATE registry.credential SET digest_key_id = $4, digest_key = $5
+             WHERE team_id = $1 AND name = $2 AND $3::integer = 0 AND digest_key = $6)
+         UPDATE registry.credential_version SET key_id = $4, wrapped_key = $5
          WHERE team_id = $1 AND name = $2 AND version = $3 AND wrapped_key = $6",
         old.team_id,
         old.name,

@@ -9,7 +9,7 @@ use super::Write;
 use crate::settings::Settings;
 
 /// The settings of a tool as they stand.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SettingsRow {
     pub name: String,
     /// The newest definition of the tool, encoded.

@@ -341,7 +341,7 @@ pub(crate) async fn version_list(
            LEFT JOIN registry.server sv ON sv.team_id = t.team_id AND sv.name = t.server_name
            LEFT JOIN registry.review w ON w.team_id = v.team_id AND w.version_id = v.id
            WHERE v.team_id = $1 AND v.name = $2
-           ORDER BY v.revision DESC
+           ORDER BY v.revision DESC, v.id DESC
            LIMIT $3"#,
         team,
         name,

@@ -215,5 +215,41 @@ async fn a_server_that_moves_serves_from_its_new_place_at_once() {
     assert_eq!((tool.status(), binding.transport), (ACTIVE, moved.transport));
     assert_eq!((definition.description.as_str(), definition.version.as_str()), ("Old.", "2.0.0"));
     assert_eq!(tool.pending.unwrap().version, "2.0.1");
+
+    // Made with the one that serves, it may still be rejected, and approved after all.
+    let shown = registry.show().await.pending.unwrap();
+    registry.decide(&shown.digest, true).await.unwrap();
+    assert_eq!(registry.tool("srv.a").await, ("2.0.0".into(), ACTIVE));
+    let versions: Vec<String> = registry.versions().await.into_iter().map(|(version, _)| version).collect();
+    assert_eq!(versions, ["2.0.1", "2.0.0", "1.0.0"]);
+    assert!(registry.decide(&shown.digest, false).await.unwrap().decided);
+    assert_eq!(registry.tool("srv.a").await, ("2.0.1".into(), ACTIVE));
+    registry.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_changed_too_often_is_asked_at_its_new_place_once_it_moved() {
+    let (before, after) = (Program::new(&told("Old.")), Program::new(&told("New.")));
+    let database = database().await;
+    let registry = registry(&config(), &database);
+    registry.add(before.request("srv")).await;
+    sqlx::query(
+        "INSERT INTO registry.version (team_id, id, name, version, revision, digest, content_digest, definition)
+         SELECT team_id, gen_random_uuid(), name, '1.0.' || n, revision, n, n, definition
+         FROM registry.version, generate_series(1, 50) AS n",
+    )
+    .execute(database.pool().unwrap())
+    .await
+    .unwrap();
+    let request = request!(registry, "team", RemoveServerRequest { name: "srv".into() });
+    registry.client.clone().remove_server(request).await.unwrap();
+    let moved = after.request("srv");
+    let server = registry.add(moved.clone()).await.server.unwrap();
+    assert!(server.rejected_tools[0].contains("50 times within a day"), "{:?}", server.rejected_tools);
+    let tool = registry.get("srv.a").await.unwrap();
+    let definition = tool.definition.clone().unwrap();
+    let Some(Kind::Mcp(binding)) = definition.binding.unwrap().kind else { panic!("not mcp") };
+    assert_eq!((tool.status(), binding.transport), (ACTIVE, moved.transport));
+    assert_eq!((definition.description.as_str(), tool.pending), ("Old.", None));
     registry.stop().await;
 }

@@ -363,6 +363,40 @@ async fn one_process_discovers_a_server_and_another_takes_over() {
 }
 
 #[tokio::test]
+async fn a_server_that_lists_ever_new_names_fills_nothing() {
+    let many = |count: usize| -> Value {
+        let tools: Vec<Value> = (0..count).map(|n| tool(&format!("t{n}"))).collect();
+        json!({"tools": tools})
+    };
+    let program = Program::new(&many(1_002));
+    let database = database().await;
+    let registry = registry(&config(), &database);
+    let server = registry.add(program.request("srv")).await.server.unwrap();
+    assert_eq!((server.tool_count, server.rejected_tools.len()), (1_002, 0), "the first discovery");
+    program.write(&many(2_004));
+    let server = registry.refresh("srv").await;
+    assert_eq!((server.tool_count, server.rejected_tools.len()), (2_002, 2), "{:?}", server.rejected_tools);
+    assert!(server.rejected_tools[0].contains("1000 tools within a day"), "{:?}", server.rejected_tools);
+
+    let pool = database.pool().unwrap();
+    for sql in [
+        "UPDATE registry.version SET create_time = create_time - interval '2 days'",
+        "UPDATE registry.server SET create_time = create_time - interval '3 days'",
+        "INSERT INTO registry.tool (team_id, name, newest_id, category, capabilities, provider, server_name,
+                                    status, withdrawn, revision)
+         SELECT team_id, 'srv.gone' || n, newest_id, category, capabilities, provider, server_name, status,
+                true, revision
+         FROM registry.tool, generate_series(1, 17997) AS n WHERE name = 'srv.t0'",
+    ] {
+        sqlx::query(sql).execute(pool).await.unwrap();
+    }
+    let server = registry.refresh("srv").await;
+    assert_eq!((server.tool_count, server.rejected_tools.len()), (2_003, 1), "{:?}", server.rejected_tools);
+    assert!(server.rejected_tools[0].contains("20000 names"), "{:?}", server.rejected_tools);
+    registry.stop().await;
+}
+
+#[tokio::test]
 async fn a_server_that_cannot_be_is_refused() {
     let registry = registry(&config(), &database().await);
     let program = Program::new(&listing(&[]));

@@ -95,8 +95,10 @@ fn what_waits_was_rejected_or_served_before() {
     assert_eq!((again, next.version.as_str()), (Some(Uuid::from_u128(2)), "1.4.1"), "no version twice");
     for policy in [ApproveAll, ApproveChanges] {
         let rejected = judge(policy, &tool, &stands, &history(ReviewState::Rejected), &changed);
-        let Verdict::Refused(told, true) = rejected else { panic!("{rejected:?}") };
-        assert!(told.contains("1.4.1 was rejected"), "{told}");
+        let Verdict::Refused { reason, adopted: None, clears: true } = rejected else {
+            panic!("{rejected:?}")
+        };
+        assert!(reason.contains("1.4.1 was rejected"), "{reason}");
     }
     // One that served before is a change like any other: who goes back may mean harm.
     let older = [past(1, "1.4.0", &stands, None), past(2, "1.3.0", &changed, None)];
@@ -121,7 +123,8 @@ fn what_nobody_approved_is_replaced_and_never_serves_by_itself() {
     assert_eq!(judge(ApproveAll, &tool, &stands, &history, &stands), Verdict::Approved);
     assert!(matches!(judge(ApproveAll, &tool, &stands, &history, &changed), Verdict::Serves(_)));
     let rejected = [past(1, "1.4.0", &stands, Some(ReviewState::Rejected))];
-    assert!(matches!(judge(ApproveAll, &tool, &stands, &rejected, &stands), Verdict::Refused(_, false)));
+    let verdict = judge(ApproveAll, &tool, &stands, &rejected, &stands);
+    assert!(matches!(verdict, Verdict::Refused { clears: false, .. }));
 }
 
 #[test]
@@ -151,13 +154,43 @@ fn what_the_operator_changed_serves_at_once() {
 }
 
 #[test]
+fn what_was_rejected_keeps_no_tool_at_an_old_place() {
+    let (stands, rejected) = (mcp_tool("Old.", "http://a/"), mcp_tool("Bad.", "http://b/"));
+    let tool = known(&stands, true, None);
+    let history = [past(1, "1.4.0", &stands, None), past(2, "1.4.1", &rejected, Some(ReviewState::Rejected))];
+    let verdict = judge(ApproveChanges, &tool, &stands, &history, &rejected);
+    let Verdict::Refused { adopted: Some(adopted), clears: true, .. } = &verdict else {
+        panic!("{verdict:?}")
+    };
+    assert_eq!((adopted.description.as_str(), &adopted.binding), ("Old.", &rejected.binding));
+    let standing = Standing { tool: &tool, definition: &stands, past: &history };
+    assert!(!standing.stays_elsewhere(&verdict, &rejected));
+    // What was rejected at the new place does not serve there, nor at the old one.
+    let same = mcp_tool("Old.", "http://b/");
+    let history = [past(2, "1.4.1", &same, Some(ReviewState::Rejected))];
+    let verdict = judge(ApproveChanges, &tool, &stands, &history, &same);
+    assert!(matches!(verdict, Verdict::Refused { adopted: None, .. }));
+    assert!(standing.stays_elsewhere(&verdict, &same) && !standing.stays_elsewhere(&verdict, &stands));
+}
+
+#[test]
 fn a_server_that_never_says_the_same_fills_nothing() {
     let (stands, changed) = (mcp_tool("Old.", "http://a/"), mcp_tool("New.", "http://a/"));
     let tool = known(&stands, true, Some(9));
     let mut history: Vec<_> =
         (0..50).map(|n| past(n, &format!("1.4.{n}"), &mcp_tool(&n.to_string(), "http://a/"), None)).collect();
     let verdict = judge(ApproveChanges, &tool, &stands, &history, &changed);
-    assert!(matches!(verdict, Verdict::Refused(told, false) if told.contains("50 times")));
+    let Verdict::Refused { reason, adopted: None, clears: false } = verdict else { panic!("{verdict:?}") };
+    assert!(reason.contains("50 times"), "{reason}");
+    // A server that was moved meanwhile is asked at its new place, and no more than that is taken.
+    let moved = mcp_tool("New.", "http://b/");
+    for policy in [ApproveAll, ApproveChanges, ApproveEverything] {
+        let verdict = judge(policy, &tool, &stands, &history, &moved);
+        let Verdict::Refused { adopted: Some(adopted), .. } = verdict else { panic!("{verdict:?}") };
+        assert_eq!((adopted.description.as_str(), &adopted.binding), ("Old.", &moved.binding));
+        let verdict = judge(policy, &tool, &stands, &history, &mcp_tool("Old.", "http://b/"));
+        assert!(matches!(verdict, Verdict::Serves(_)), "{verdict:?}");
+    }
     history[0].is_recent = false;
     assert!(matches!(judge(ApproveChanges, &tool, &stands, &history, &changed), Verdict::Held { .. }));
 }

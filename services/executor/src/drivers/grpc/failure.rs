@@ -26,18 +26,20 @@ pub(super) fn of(error: Error) -> ToolError {
     }
 }
 
-/// A refusal, by its status code (grpc/doc/statuscodes.md). The server did not begin the work where it refused the
-/// caller, the rate or the method, or sends the call away until later (UNAVAILABLE with a time to come again).
+/// A refusal, by its status code (grpc/doc/statuscodes.md). The server did not begin the work where it does not know the
+/// caller, or sends the call away until a time that it names. Anything else may be said after the work was done:
+/// libraries answer RESOURCE_EXHAUSTED where a result is too large to send, and servers pass on what others told them.
 fn refused(refusal: &Refusal, message: String) -> ToolError {
     use Reached::{Maybe, No, Yes};
-    let unavailable = if refusal.retry_after.is_some() { No } else { Maybe };
+    let put_off = if refusal.retry_after.is_some() { No } else { Maybe };
     let (code, reached, passes, stays) = match refusal.name() {
         "DEADLINE_EXCEEDED" => (ToolErrorCode::Timeout, Maybe, true, false),
-        "PERMISSION_DENIED" | "UNAUTHENTICATED" => (ToolErrorCode::UpstreamAuth, No, false, false),
-        "RESOURCE_EXHAUSTED" => (ToolErrorCode::UpstreamRateLimited, No, true, false),
-        "UNAVAILABLE" => (ToolErrorCode::ToolFailed, unavailable, true, false),
+        "UNAUTHENTICATED" => (ToolErrorCode::UpstreamAuth, No, false, false),
+        "PERMISSION_DENIED" => (ToolErrorCode::UpstreamAuth, Maybe, false, false),
+        "RESOURCE_EXHAUSTED" => (ToolErrorCode::UpstreamRateLimited, put_off, true, false),
+        "UNAVAILABLE" => (ToolErrorCode::ToolFailed, put_off, true, false),
         "ABORTED" => (ToolErrorCode::ToolFailed, Maybe, true, false),
-        "UNIMPLEMENTED" => (ToolErrorCode::ToolFailed, No, false, true),
+        "UNIMPLEMENTED" => (ToolErrorCode::ToolFailed, Maybe, false, true),
         "INVALID_ARGUMENT" | "NOT_FOUND" | "OUT_OF_RANGE" => (ToolErrorCode::ToolFailed, Yes, false, true),
         "ALREADY_EXISTS" | "FAILED_PRECONDITION" => (ToolErrorCode::ToolFailed, Yes, false, false),
         // CANCELLED, UNKNOWN, INTERNAL, DATA_LOSS
@@ -48,6 +50,7 @@ fn refused(refusal: &Refusal, message: String) -> ToolError {
         retryable: passes && !refusal.is_final,
         retry_after_ms: asked.unwrap_or(0),
         is_deterministic: stays,
+        is_unauthenticated: refusal.name() == "UNAUTHENTICATED",
         ..ToolError::new(code, message).having(reached)
     }
 }
@@ -72,12 +75,12 @@ mod tests {
             (4, ToolErrorCode::Timeout, Maybe, true),
             (5, ToolErrorCode::ToolFailed, Yes, false),
             (6, ToolErrorCode::ToolFailed, Yes, false),
-            (7, ToolErrorCode::UpstreamAuth, No, false),
-            (8, ToolErrorCode::UpstreamRateLimited, No, true),
+            (7, ToolErrorCode::UpstreamAuth, Maybe, false),
+            (8, ToolErrorCode::UpstreamRateLimited, Maybe, true),
             (9, ToolErrorCode::ToolFailed, Yes, false),
             (10, ToolErrorCode::ToolFailed, Maybe, true),
             (11, ToolErrorCode::ToolFailed, Yes, false),
-            (12, ToolErrorCode::ToolFailed, No, false),
+            (12, ToolErrorCode::ToolFailed, Maybe, false),
             (13, ToolErrorCode::ToolFailed, Maybe, false),
             (14, ToolErrorCode::ToolFailed, Maybe, true),
             (15, ToolErrorCode::ToolFailed, Maybe, false),

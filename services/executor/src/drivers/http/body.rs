@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn each_format_is_written_in_its_way() {
-        let all = json!({"id": 1, "b": {"x": ["a b", 2, null], "y": {"z": 1}, "n": null}});
+        let all = json!({"id": 1, "b": {"n": null, "x": ["a b", 2, null], "y": {"z": 1}}});
         let json = "application/json";
         for (format, argument, expected, kind) in [
             (Format::Json, "b", r#"{"n":null,"x":["a b",2,null],"y":{"z":1}}"#, json),

@@ -255,7 +255,7 @@ mod tests {
     fn every_style_is_written_as_the_specification_shows() {
         use Location::{Cookie, Header, Path, Query};
         use Style::{DeepObject, Form, Label, Matrix, PipeDelimited, Simple, SpaceDelimited};
-        let (list, object) = (json!(["red", "teal", "tan"]), json!({"H": 10, "S": 20, "L": 30}));
+        let (list, object) = (json!(["red", "teal", "tan"]), json!({"H": 10, "L": 30, "S": 20}));
         // What style, exploded or not; and how "", "red", the list and the object look. "-": nothing; "!": refused.
         for (location, style, explode, [empty, text, many, named]) in [
             (Path, Matrix, false, [";color", ";color=red", ";color=red,teal,tan", ";color=H,10,L,30,S,20"]),

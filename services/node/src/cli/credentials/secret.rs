@@ -216,7 +216,9 @@ mod tests {
         }
         let (_key, path) = file(" hunter2\n");
         assert_eq!(read_any(&path).unwrap().kind, Some(Kind::ApiKey("hunter2".into())));
-        assert!(read_any(&file(r#"{"api_key": "k"}"#).1).is_err(), "the file is gone");
+        let (gone, path) = file(r#"{"api_key": "k"}"#);
+        drop(gone);
+        assert!(read_any(&path).is_err());
         assert!(place("hunter2").is_err_and(|told| !told.contains("hunter2")));
     }
 }

@@ -92,13 +92,13 @@ mod tests {
             ..Server::default()
         };
         let line = |server| summary("time", &Ok(server), took);
-        assert_eq!(line(server(ServerState::Healthy, 0)), "✓ time: healthy, 2 tools (412 ms)");
+        assert_eq!(line(server(ServerState::Healthy, 0)), "✓ time: healthy, 2 tools (412ms)");
         assert_eq!(
             line(server(ServerState::Degraded, 1)),
-            "✓ time: degraded, 2 tools, 1 wait for approval (412 ms)"
+            "✓ time: degraded, 2 tools, 1 wait for approval (412ms)"
         );
-        assert_eq!(line(server(ServerState::Unavailable, 0)), "✗ time: unavailable: no route (412 ms)");
+        assert_eq!(line(server(ServerState::Unavailable, 0)), "✗ time: unavailable: no route (412ms)");
         let refused = summary("time", &Err(Status::permission_denied("not allowed")), took);
-        assert_eq!(refused, "✗ time: not allowed (412 ms)");
+        assert_eq!(refused, "✗ time: not allowed (412ms)");
     }
 }

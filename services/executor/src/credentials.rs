@@ -172,7 +172,10 @@ fn refusal(name: &str, reason: Option<ErrorReason>, message: &str) -> ToolError 
         |code, why: &str| ToolError::new(code, format!("credential {name}: {why}")).having(Reached::No);
     match reason {
         Some(ErrorReason::NotFound) => told(ToolErrorCode::NotConfigured, "there is none of this name"),
-        Some(ErrorReason::CredentialUnavailable) => told(ToolErrorCode::UpstreamAuth, message),
+        // Its words begin with the name.
+        Some(ErrorReason::CredentialUnavailable) => {
+            ToolError::new(ToolErrorCode::UpstreamAuth, message).having(Reached::No)
+        }
         Some(
             ErrorReason::ServiceUnavailable | ErrorReason::StoreUnavailable | ErrorReason::OutcomeUnknown,
         ) => {

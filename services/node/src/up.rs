@@ -37,7 +37,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     configure(&mut settings, &data, &cluster, args.listen)?;
     let settings = settings.checked(&Roles::all())?;
     let telemetry = telemetry::start(&settings.telemetry, "all")?;
-    steps.run("schema, tools and the first key", prepare(&settings, &data)).await?;
+    steps.run("schema, tools and the first key", Box::pin(prepare(&settings, &data))).await?;
     let node = steps.run("registry, selector, executor, permissions, audit, edge", async {
         wire::start(&settings, &Roles::all()).await
     });

@@ -21,14 +21,13 @@ impl Part {
     fn of(self, keyword: &str) -> Self {
         match (self, keyword) {
             (Self::Words | Self::Values, _) => self,
-            (Self::Named, _) => Self::Schema,
             (Self::Schema, "enum" | "const" | "default") => Self::Values,
             (
                 Self::Schema,
                 "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas",
             ) => Self::Named,
             (Self::Schema, keyword) if words::are(keyword) => Self::Words,
-            (Self::Schema, _) => Self::Schema,
+            (Self::Named | Self::Schema, _) => Self::Schema,
         }
     }
 }

@@ -133,7 +133,7 @@ impl Commands {
         let is_sound = |entry: &str| {
             !entry.contains(char::is_control)
                 && !entry.trim().is_empty()
-                && (entry == ANY || is_path(entry) || !entry.contains(['/', '*']))
+                && (entry == ANY || !entry.contains('*') && (is_path(entry) || !entry.contains('/')))
         };
         let wrong = self.0.iter().filter(|entry| !is_sound(entry));
         wrong

@@ -60,6 +60,7 @@ fn added(comparer: &mut Comparer, at: &At, before: Before<'_>, new: &Value) {
 }
 
 /// What a schema said of a property that it did not name.
+#[derive(Clone, Copy)]
 enum Before<'a> {
     Nothing,
     Anything,
@@ -72,7 +73,7 @@ enum Before<'a> {
 struct Others<'a> {
     schema: Option<&'a Value>,
     /// Refuses what a pattern describes; none: there are no patterns.
-    patterns: Option<Option<jsonschema::Validator>>,
+    patterns: Option<Result<jsonschema::Validator, ()>>,
 }
 
 impl<'a> Others<'a> {
@@ -80,7 +81,7 @@ impl<'a> Others<'a> {
         let patterns = schema.get("patternProperties").and_then(Value::as_object);
         let refused = |patterns: &Map<String, Value>| {
             let refused: Map<_, _> = patterns.keys().map(|pattern| (pattern.clone(), false.into())).collect();
-            schema::compile(&json!({"patternProperties": refused})).ok()
+            schema::compile(&json!({"patternProperties": refused})).map_err(|_| ())
         };
         Self {
             schema: schema.get("additionalProperties").or_else(|| schema.get("unevaluatedProperties")),
@@ -91,7 +92,7 @@ impl<'a> Others<'a> {
     fn schema(&self, name: &str) -> Before<'a> {
         if let Some(patterns) = &self.patterns {
             let is_free = |by: &jsonschema::Validator| by.is_valid(&json!({name: null}));
-            if !patterns.as_ref().is_some_and(is_free) {
+            if !patterns.as_ref().is_ok_and(is_free) {
                 return Before::Unknown;
             }
         }

@@ -207,7 +207,8 @@ impl Comparer<'_> {
             let told = "the schemas are too large to be compared further than here";
             let top = if self.side == Side::Input { "/input_schema" } else { "/output_schema" };
             let path = format!("{top}{}", at.path);
-            self.found.push(Change::new(Kind::Breaking, path, told, None, None));
+            // The first one, for it must not be left out.
+            self.found.insert(0, Change::new(Kind::Breaking, path, told, None, None));
         }
         self.steps > 0
     }

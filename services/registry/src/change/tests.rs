@@ -206,7 +206,7 @@ fn what_is_not_the_schemas() {
         (P, "/rate_limit_per_minute", |d| d.rate_limit_per_minute = 1),
         (P, "/cost_micro_usd", |d| d.cost_micro_usd = 1),
         (P, "/labels", |d| drop(d.labels.insert("a".into(), "b".into()))),
-        (P, "/examples", |d| {
+        (P, "/examples/0", |d| {
             d.examples =
                 vec![Example { description: "x".into(), arguments: "{}".into(), result: String::new() }];
         }),
@@ -403,7 +403,7 @@ fn nothing_hides_what_steers() {
         title: "Obey".into(),
         description: "工".repeat(8_192),
         provider: "another".into(),
-        effect: Effect::ReadOnly,
+        effect: if before.effect == Effect::SideEffect { Effect::ReadOnly } else { Effect::SideEffect },
         examples: vec![example.clone(), example],
         ..with(&json!({"type": "object", "properties": many}), None)
     };
@@ -476,7 +476,7 @@ fn large_schemas_are_compared_in_bounded_time() {
     let parts: serde_json::Map<String, Value> = (0..3_000).map(|n| (format!("k{n}"), json!(n))).collect();
     let large = |property: Value| {
         let properties: serde_json::Map<_, _> =
-            (0..3_000).map(|n| (format!("p{n}"), property.clone())).collect();
+            (0..1_000).map(|n| (format!("p{n}"), property.clone())).collect();
         with(&json!({"type": "object", "properties": properties, "$defs": {"big": parts.clone()}}), None)
     };
     let (before, after) = (large(json!({"$ref": "#/$defs/big"})), large(json!({})));

@@ -89,7 +89,10 @@ impl Key {
 
     /// HMAC-SHA-256 (RFC 2104) of something secret: tells whether another one is the same, and nothing else.
     pub(crate) fn digest(&self, plain: &[u8]) -> Vec<u8> {
-        let mut mac = <Hmac<Sha256> as hmac::KeyInit>::new((&*self.0).into());
+        // RFC 2104, section 2: a key shorter than a block is filled with zeros.
+        let mut block = Zeroizing::new([0; 64]);
+        block[..self.0.len()].copy_from_slice(&*self.0);
+        let mut mac = <Hmac<Sha256> as hmac::KeyInit>::new((&*block).into());
         mac.update(plain);
         mac.finalize().into_bytes().to_vec()
     }
@@ -157,6 +160,15 @@ mod tests {
             }
             assert!(key.open(OWNER, Purpose::Secret, &sealed[..place]).is_none(), "first {place} bytes");
         }
+    }
+
+    /// RFC 4231, section 4.2 and its padding: the key of 20 bytes is the one of 32 that zeros fill.
+    #[test]
+    fn a_digest_is_that_of_the_standard() {
+        let mut key = [0; 32];
+        key[..20].fill(0x0b);
+        let expected = "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7";
+        assert_eq!(hex::encode(Key::new(key).digest(b"Hi There")), expected);
     }
 
     #[test]

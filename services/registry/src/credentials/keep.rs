@@ -126,8 +126,7 @@ impl Credentials {
         let pool = self.0.database.pool()?;
         let mut after = (String::new(), String::new(), 0);
         loop {
-            let listed =
-                store::wrapped_list(pool, &others, (&after.0, &after.1, after.2), REWRAP).await?;
+            let listed = store::wrapped_list(pool, &others, (&after.0, &after.1, after.2), REWRAP).await?;
             let Some(last) = listed.last() else { break };
             after = (last.team_id.clone(), last.name.clone(), last.version);
             for old in &listed {

@@ -26,7 +26,8 @@ impl Credential {
     fn new(row: CredentialRow, versions: Vec<VersionRow>, keys: Option<&Keys>, now: DateTime<Utc>) -> Self {
         let mut warning = warning(&row, &versions, now);
         if let Some(missing) = keys.map(|keys| missing(&versions, keys)).filter(|told| !told.is_empty()) {
-            warning = [warning, missing].into_iter().filter(|told| !told.is_empty()).collect::<Vec<_>>().join("; ");
+            warning =
+                [warning, missing].into_iter().filter(|told| !told.is_empty()).collect::<Vec<_>>().join("; ");
         }
         Self { row, versions, warning }
     }
@@ -73,7 +74,10 @@ fn missing(versions: &[VersionRow], keys: &Keys) -> String {
     if told.is_empty() {
         return String::new();
     }
-    format!("wrapping key {} is missing; put it back at the end of registry.credentials.key_file", told.join(", "))
+    format!(
+        "wrapping key {} is missing; put it back at the end of registry.credentials.key_file",
+        told.join(", ")
+    )
 }
 
 fn warning(row: &CredentialRow, versions: &[VersionRow], now: DateTime<Utc>) -> String {

@@ -229,7 +229,11 @@ mod tests {
         assert_eq!(life(r#"{"access_token":"t","expires_in":-5}"#), Some(1));
         assert_eq!(life(r#"{"access_token":"t","expires_in":1e300}"#), Some(30 * 86_400));
         for text in ["NaN", "-nan", "inf", "-Infinity", "1e999"] {
-            assert_eq!(life(&format!(r#"{{"access_token":"t","expires_in":"{text}"}}"#)), Some(300), "{text}");
+            assert_eq!(
+                life(&format!(r#"{{"access_token":"t","expires_in":"{text}"}}"#)),
+                Some(300),
+                "{text}"
+            );
         }
         for bad in [
             "<html>hunter2</html>",

@@ -40,7 +40,8 @@ impl Credentials {
                 })?;
                 (secret, Origin::Source { seen, is_due: false })
             };
-            let next = Next { team: team.clone(), name: name.clone(), secret, origin, expire_time, put: None };
+            let next =
+                Next { team: team.clone(), name: name.clone(), secret, origin, expire_time, put: None };
             this.add(next).await?;
             this.find(&team, &name).await
         })
@@ -58,7 +59,8 @@ impl Credentials {
         let row = self.row(team, name).await?;
         let secret = self.next_of(team, &row).await.map_err(|told| ungiven(name, &told))?;
         let origin = Origin::Source { seen, is_due: true };
-        self.add(Next { team: team.into(), name: name.into(), secret, origin, expire_time: None, put: None }).await
+        self.add(Next { team: team.into(), name: name.into(), secret, origin, expire_time: None, put: None })
+            .await
     }
 
     async fn row(&self, team: &str, name: &str) -> Result<CredentialRow, Error> {

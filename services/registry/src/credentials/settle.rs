@@ -5,12 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{
-    Credentials,
-    rotation::Rotation,
-    secret::Kind,
-    token::PATIENCE,
-};
+use super::{Credentials, rotation::Rotation, secret::Kind, token::PATIENCE};
 use crate::{Error, store::CredentialWrite};
 
 /// Pause before the database is tried again.

@@ -34,7 +34,7 @@ use crate::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REFLECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long making tools of what it said may take.
-const MAKING_TIMEOUT: Duration = Duration::from_secs(120);
+const MAKING_TIMEOUT: Duration = Duration::from_mins(2);
 /// Names of services or methods that are told where one was asked for that there is not.
 const TOLD_NAMES: usize = 20;
 

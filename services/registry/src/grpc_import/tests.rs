@@ -55,6 +55,10 @@ fn source() -> Source {
     }
 }
 
+fn joined(range: std::ops::Range<usize>, each: impl Fn(usize) -> String) -> String {
+    range.map(each).collect::<Vec<_>>().concat()
+}
+
 fn made(pool: &DescriptorPool) -> Vec<Candidate> {
     candidates(&source(), &reflected(pool)).unwrap()
 }
@@ -333,7 +337,7 @@ fn what_a_server_has_too_much_of_is_not_built() {
         candidates(source, &reflected(pool)).unwrap_err().to_string()
     };
     let methods = |count: usize| {
-        let all: String = (0..count).map(|n| format!("rpc M{n}(M) returns (M);")).collect();
+        let all = joined(0..count, |n| format!("rpc M{n}(M) returns (M);"));
         pool_of(&format!("message M {{}} service S {{ {all} }}"))
     };
     let told = refusal(&source(), &methods(10_001));
@@ -351,10 +355,10 @@ fn a_method_too_large_costs_no_other() {
         assert!(made[1].proposal.is_ok());
         made[0].proposal.clone().map(|_| ()).unwrap_err()
     };
-    let fields = |count: usize| (1..=count).map(|n| format!("int32 f{n} = {n};")).collect::<String>();
+    let fields = |count: usize| joined(0..count, |n| format!("int32 f{n} = {};", n + 1));
     let told = said(&format!("message Large {{ {} }}", fields(15_000)));
     assert!(told.contains("schema of more than 262144 bytes"), "{told}");
-    let values: String = (0..20_000).map(|n| format!("VALUE_{n:08} = {n};")).collect();
+    let values = joined(0..20_000, |n| format!("VALUE_{n:08} = {n};"));
     let told = said(&format!("message Large {{ E e = 1; }} enum E {{ {values} }}"));
     assert!(told.contains("schema of more than 262144 bytes"), "{told}");
 }
@@ -362,7 +366,7 @@ fn a_method_too_large_costs_no_other() {
 #[test]
 fn a_type_that_only_has_the_name_of_a_small_one_is_bounded_too() {
     let long = "f".repeat(1_000);
-    let fields: String = (1..=1_100).map(|n| format!("int32 {long}{n} = {n};")).collect();
+    let fields = joined(1..1_101, |n| format!("int32 {long}{n} = {n};"));
     let text = format!(
         "syntax = \"proto3\"; package google.protobuf; message Timestamp {{ {fields} }} message M {{ Timestamp at = 1; }} \
          service S {{ rpc Do(M) returns (M); }}"

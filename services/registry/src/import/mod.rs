@@ -22,7 +22,7 @@ use crate::{
 
 /// Most operations or methods of one import.
 const MAX_CANDIDATES: usize = 10_000;
-/// Most bytes that the definitions of one import may have together.
+/// Most bytes that the definitions of one import may have together: about twenty times those of GitHub's.
 const MAX_BYTES: usize = 128 * 1024 * 1024;
 /// Bytes that a parameter is counted as, beside its schema.
 const PARAMETER_BYTES: usize = 256;
@@ -286,4 +286,21 @@ fn batches(versions: &[NewVersion]) -> Vec<&[NewVersion]> {
     }
     batches.push(&versions[start..]);
     batches
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn imports_take_turns() {
+        let turns = Turns::default();
+        let mut held: Vec<Turn> =
+            (0..AT_ONCE).map(|_| turns.clone().next().now_or_never().expect("there is room")).collect();
+        assert!(turns.next().now_or_never().is_none());
+        held.pop();
+        assert!(turns.next().now_or_never().is_some());
+    }
 }

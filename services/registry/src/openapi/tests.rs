@@ -96,7 +96,7 @@ fn only(mut all: BTreeMap<String, Result<Made, String>>) -> Made {
 }
 
 fn refusal(request: Request) -> String {
-    candidates(request).unwrap_err().to_string()
+    candidates(request).map(|made| made.len()).unwrap_err().to_string()
 }
 
 #[test]
@@ -549,7 +549,7 @@ fn a_credential_goes_to_one_server_and_never_in_the_open() {
     let any: BTreeMap<String, String> = [("*".to_owned(), "key".to_owned())].into();
     let refused = |server_url: &str, allow_private_network| {
         let (credentials, server_url) = (any.clone(), server_url.to_owned());
-        let all = made(Request { credentials, server_url, allow_private_network, ..request(bytes.clone()) });
+        let all = made(Request { server_url, credentials, allow_private_network, ..request(bytes.clone()) });
         let refused = all.into_iter().filter_map(|(source, made)| Some((source, made.err()?)));
         refused.collect::<BTreeMap<_, _>>()
     };
@@ -733,7 +733,7 @@ fn what_a_document_comes_to_is_bounded_while_it_is_read() {
     let selection = Selection { operations: vec!["GET /7".into()], ..Selection::default() };
     assert_eq!(made(Request { selection, ..request(bytes) }).len(), 1);
 
-    // A few kilobytes for each operation, of one schema that all of them share.
+    // A few bytes for each operation in the document, and a whole schema in each tool.
     let body = json!({"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Large"}}}});
     let paths: serde_json::Map<String, Value> = (0..600)
         .map(|n| (format!("/{n}"), json!({"post": {"requestBody": body, "responses": {}}})))

@@ -8,7 +8,7 @@ use super::{
     mapping::{server_state, timestamp},
 };
 use crate::{
-    Error, credentials,
+    Error,
     health::{self, Answers},
     store::{ServerRow, ServerState},
 };
@@ -31,7 +31,7 @@ pub(super) async fn health(
         disabled_tools: count(survey.tools.disabled),
         pending_tools: count(survey.tools.pending),
         revision: survey.revision,
-        credential_warnings: credentials::warnings(&service.database, &call.caller.team).await?,
+        credential_warnings: service.credentials.warnings(&call.caller.team).await?,
     })
 }
 

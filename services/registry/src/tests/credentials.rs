@@ -25,11 +25,11 @@ const REVOKED: CredentialState = CredentialState::Revoked;
 #[tokio::test]
 async fn a_credential_is_given_to_services_of_its_team_only() {
     let house = House::new().await;
-    let kept = house.put("key", key("k-1")).await.unwrap();
+    let kept = house.put("key", key("api-key-1")).await.unwrap();
     assert_eq!(kept.kind(), CredentialKind::ApiKey);
     assert_eq!(states(&kept), [(1, ACTIVE)]);
     let given = house.resolve("key", 0).await.unwrap();
-    assert_eq!((given.version, given.kind), (1, Some(Given::ApiKey("k-1".into()))));
+    assert_eq!((given.version, given.kind), (1, Some(Given::ApiKey("api-key-1".into()))));
     assert!((1..=1_000).contains(&given.fresh_ms));
 
     let request = || ResolveCredentialRequest { name: "key".into(), refused_version: 0 };
@@ -54,7 +54,7 @@ async fn a_credential_is_given_to_services_of_its_team_only() {
 #[tokio::test]
 async fn every_kind_is_given_as_it_was_kept() {
     let house = House::new().await;
-    let basic = BasicSecret { user: "u".into(), password: "p:ä".into() };
+    let basic = BasicSecret { user: "u".into(), password: "pass:wörd".into() };
     house.put("basic", credential_secret::Kind::Basic(basic.clone())).await.unwrap();
     assert_eq!(house.resolve("basic", 0).await.unwrap().kind, Some(Given::Basic(basic)));
 
@@ -65,26 +65,26 @@ async fn every_kind_is_given_as_it_was_kept() {
     let foreign = MutualTlsSecret { private_key_pem: self::pair().0.private_key_pem, ..pair };
     let refused = house.put("mtls", credential_secret::Kind::MutualTls(foreign)).await.unwrap_err();
     assert!(refused.message().contains("private_key_pem does not belong"), "{refused}");
-    let refused = house.put("mtls", key("k")).await.unwrap_err();
+    let refused = house.put("mtls", key("api-key-0")).await.unwrap_err();
     assert!(refused.message().contains("mtls is of kind mutual_tls"), "{refused}");
     house.revoke("mtls", 0).await.unwrap();
-    assert_eq!(house.put("mtls", key("k")).await.unwrap().kind(), CredentialKind::ApiKey);
-    assert_eq!(house.resolve("mtls", 0).await.unwrap().kind, Some(Given::ApiKey("k".into())));
+    assert_eq!(house.put("mtls", key("api-key-0")).await.unwrap().kind(), CredentialKind::ApiKey);
+    assert_eq!(house.resolve("mtls", 0).await.unwrap().kind, Some(Given::ApiKey("api-key-0".into())));
     house.stop().await;
 }
 
 #[tokio::test]
 async fn two_versions_live_while_they_overlap_and_a_refused_one_is_not_given_again() {
     let house = House::new().await;
-    house.put("key", key("k-1")).await.unwrap();
-    let second = house.rotate("key", key("k-2")).await.unwrap();
+    house.put("key", key("api-key-1")).await.unwrap();
+    let second = house.rotate("key", key("api-key-2")).await.unwrap();
     assert_eq!(states(&second), [(2, ACTIVE), (1, RETIRING)]);
-    let given = |version: i32| Some(Given::ApiKey(format!("k-{version}")));
+    let given = |version: i32| Some(Given::ApiKey(format!("api-key-{version}")));
     for (refused, version) in [(0, 2), (2, 1), (1, 2)] {
         let answer = house.resolve("key", refused).await.unwrap();
         assert_eq!((answer.version, answer.kind), (version, given(version)), "{refused} was refused");
     }
-    let third = house.rotate("key", key("k-3")).await.unwrap();
+    let third = house.rotate("key", key("api-key-3")).await.unwrap();
     assert_eq!(states(&third), [(3, ACTIVE), (2, RETIRING), (1, REVOKED)]);
     house.sql("UPDATE registry.credential_version SET retire_time = now() WHERE version = 2").await;
     assert_eq!(house.resolve("key", 3).await.unwrap().version, 3, "the other one is over");
@@ -92,8 +92,11 @@ async fn two_versions_live_while_they_overlap_and_a_refused_one_is_not_given_aga
     assert_eq!(states(&over)[0], (3, ACTIVE));
 
     let at_once = CredentialRotation { overlap_s: Some(0), ..CredentialRotation::default() };
-    let request =
-        PutCredentialRequest { secret: Some(secret(key("k-4"))), rotation: Some(at_once), ..named("key") };
+    let request = PutCredentialRequest {
+        secret: Some(secret(key("api-key-4"))),
+        rotation: Some(at_once),
+        ..named("key")
+    };
     let fourth = house.put_request(request).await.unwrap();
     assert_eq!(states(&fourth)[..2], [(4, ACTIVE), (3, REVOKED)]);
     house.stop().await;
@@ -102,8 +105,8 @@ async fn two_versions_live_while_they_overlap_and_a_refused_one_is_not_given_aga
 #[tokio::test]
 async fn what_is_revoked_is_not_given_any_more_and_nothing_of_it_is_left() {
     let house = House::new().await;
-    house.put("key", key("k-1")).await.unwrap();
-    house.rotate("key", key("k-2")).await.unwrap();
+    house.put("key", key("api-key-1")).await.unwrap();
+    house.rotate("key", key("api-key-2")).await.unwrap();
     let after = house.revoke("key", 2).await.unwrap();
     assert_eq!(states(&after), [(2, REVOKED), (1, RETIRING)]);
     assert!(after.warning.contains("only version 1 is left"), "{}", after.warning);
@@ -117,8 +120,8 @@ async fn what_is_revoked_is_not_given_any_more_and_nothing_of_it_is_left() {
     assert_eq!(house.number(left).await, 0);
     assert_eq!(house.revoke("key", 9).await.unwrap_err().code(), Code::NotFound);
     assert_eq!(house.revoke("none", 0).await.unwrap_err().code(), Code::NotFound);
-    assert_eq!(house.rotate("none", key("k")).await.unwrap_err().code(), Code::NotFound);
-    let again = house.put("key", key("k-3")).await.unwrap();
+    assert_eq!(house.rotate("none", key("api-key-0")).await.unwrap_err().code(), Code::NotFound);
+    let again = house.put("key", key("api-key-3")).await.unwrap();
     assert_eq!(states(&again)[0], (3, ACTIVE));
     house.stop().await;
 }
@@ -127,7 +130,7 @@ async fn what_is_revoked_is_not_given_any_more_and_nothing_of_it_is_left() {
 async fn an_ended_version_is_never_given_and_the_end_is_told_ahead() {
     let house = House::new().await;
     let request = |days: i64| PutCredentialRequest {
-        secret: Some(secret(key("k"))),
+        secret: Some(secret(key("api-key-0"))),
         expire_time: Some(timestamp(Utc::now() + TimeDelta::days(days))),
         ..named("key")
     };
@@ -154,11 +157,11 @@ async fn an_ended_version_is_never_given_and_the_end_is_told_ahead() {
 #[tokio::test]
 async fn twenty_at_once_over_two_processes_get_twenty_numbers_and_one_is_used() {
     let house = House::new().await;
-    house.put("key", key("k-0")).await.unwrap();
+    house.put("key", key("api-key-0")).await.unwrap();
     let other = registry(&house.config, &house.database);
     let rotations = (1..=20).map(|number| {
         let registry = if number % 2 == 0 { &house.registry } else { &other };
-        house::rotate_by(registry, "key", key(&format!("k-{number}")))
+        house::rotate_by(registry, "key", key(&format!("api-key-{number}")))
     });
     for rotated in futures_util::future::join_all(rotations).await {
         rotated.unwrap();
@@ -176,7 +179,7 @@ async fn twenty_at_once_over_two_processes_get_twenty_numbers_and_one_is_used() 
 #[tokio::test]
 async fn a_use_is_noted_to_the_minute_and_not_at_every_call() {
     let house = House::new().await;
-    house.put("key", key("k")).await.unwrap();
+    house.put("key", key("api-key-0")).await.unwrap();
     assert!(house.list().await[0].versions[0].last_used_time.is_none());
     house.resolve("key", 0).await.unwrap();
     let used = house.list().await[0].versions[0].last_used_time.unwrap();
@@ -196,8 +199,8 @@ async fn without_a_key_it_is_said_what_to_set_and_all_else_works() {
     let database = database().await;
     let house = House::over(database, |config| config.credentials.key_file = std::path::PathBuf::new());
     for refused in [
-        house.put("key", key("k")).await.unwrap_err(),
-        house.rotate("key", key("k")).await.unwrap_err(),
+        house.put("key", key("api-key-0")).await.unwrap_err(),
+        house.rotate("key", key("api-key-0")).await.unwrap_err(),
         house.resolve("key", 0).await.unwrap_err(),
     ] {
         assert_eq!(refused.code(), Code::FailedPrecondition);
@@ -210,18 +213,18 @@ async fn without_a_key_it_is_said_what_to_set_and_all_else_works() {
 #[tokio::test]
 async fn a_wrapping_key_is_replaced_while_everything_runs() {
     let house = House::new().await;
-    house.put("key", key("k")).await.unwrap();
+    house.put("key", key("api-key-0")).await.unwrap();
     let ids = "SELECT count(*) FROM registry.credential_version WHERE key_id = 'k2'";
     // First where it only opens, then where it wraps.
     house.write_keys(&["k1", "k2"]);
-    house.rotate("key", key("k-2")).await.unwrap();
+    house.rotate("key", key("api-key-2")).await.unwrap();
     assert_eq!(house.number(ids).await, 0);
     house.write_keys(&["k2", "k1"]);
     house.until_number(ids, 2).await;
     house.write_keys(&["k2"]);
     let other =
         House::over(house.database.clone(), |config| config.credentials = house.config.credentials.clone());
-    assert_eq!(other.resolve("key", 0).await.unwrap().kind, Some(Given::ApiKey("k-2".into())));
+    assert_eq!(other.resolve("key", 0).await.unwrap().kind, Some(Given::ApiKey("api-key-2".into())));
     // A process that knows other keys only says which one it lacks, and gives nothing.
     let strange = House::over(house.database.clone(), |_| ());
     strange.write_keys(&["k9"]);

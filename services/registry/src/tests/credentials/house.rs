@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tonic::{Request, Status};
 
 use super::*;
+use crate::credentials::Credentials;
 
 /// A registry with a key file and a folder of sources, which ends with it.
 pub(super) struct House {
@@ -93,7 +94,9 @@ impl House {
     }
 
     pub(super) async fn warnings(&self) -> Vec<String> {
-        crate::credentials::warnings(&self.database, "team").await.unwrap()
+        let tasks = tokio_util::task::TaskTracker::new();
+        let all = Credentials::new(&self.config.credentials, self.database.clone(), tasks);
+        all.warnings("team").await.unwrap()
     }
 
     pub(super) async fn resolve(

@@ -28,6 +28,8 @@ pub(super) enum Answer {
     Status(u16, String, Option<&'static str>),
     /// This JSON.
     Json(String),
+    /// The same, after this time.
+    SlowJson(String, Duration),
     /// A megabyte.
     Huge,
     /// To the same place again.
@@ -122,6 +124,10 @@ async fn answer(State(seen): State<Seen>, headers: HeaderMap, request: Request) 
             response
         }
         Answer::Json(text) => text.into_response(),
+        Answer::SlowJson(text, time) => {
+            tokio::time::sleep(time).await;
+            text.into_response()
+        }
         Answer::Huge => "x".repeat(1 << 20).into_response(),
         Answer::Redirect => (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, "/again")]).into_response(),
         Answer::Never => std::future::pending().await,

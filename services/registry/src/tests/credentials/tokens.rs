@@ -11,7 +11,7 @@ fn client(server: &TokenServer) -> Kind {
     Kind::Oauth2Client(OAuth2ClientSecret {
         token_url: server.url("/token"),
         client_id: "client".into(),
-        client_secret: "hunter2".into(),
+        client_secret: "hunter2-secret".into(),
         ..OAuth2ClientSecret::default()
     })
 }
@@ -186,5 +186,37 @@ async fn whatever_a_token_endpoint_does_is_told_in_our_words_and_not_asked_for_a
     }
     let wait = "SELECT extract(epoch FROM next_fetch_time - now())::bigint FROM registry.credential_version";
     assert!((20..=30).contains(&house.number(wait).await));
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_replaced_refresh_token_outlives_a_moment_of_the_database_and_the_process_that_fetched_it() {
+    let server = TokenServer::start().await;
+    server.answer(Answer::Replacing(3_600));
+    let house = House::new().await;
+    for statement in [
+        "CREATE SEQUENCE registry.tries",
+        "CREATE FUNCTION registry.once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF nextval('registry.tries') = 1 THEN RAISE EXCEPTION 'a moment'; END IF;
+             RETURN NEW;
+         END $$",
+        "CREATE TRIGGER once BEFORE UPDATE ON registry.credential_version FOR EACH ROW
+         WHEN (OLD.state = 'pending' AND NEW.state = 'active') EXECUTE FUNCTION registry.once()",
+    ] {
+        house.sql(statement).await;
+    }
+    let kept = house.put("oauth", refresh(&server, "refresh-0")).await.unwrap();
+    assert_eq!(states(&kept), [(1, ACTIVE)]);
+    assert_eq!(house.number("SELECT last_value FROM registry.tries").await, 2, "it was tried twice");
+    house
+        .sql(
+            "UPDATE registry.credential_version
+             SET state = 'pending', create_time = now() - interval '1 h'",
+        )
+        .await;
+    house.until("oauth", |it| states(it) == [(1, ACTIVE)]).await;
+    house.sql(ENDED).await;
+    assert_eq!(house.bearer(0).await, "token-2");
+    assert!(server.hits()[1].body.contains("refresh_token=refresh-1&"), "the one that the server gave");
     house.stop().await;
 }

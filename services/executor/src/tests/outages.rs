@@ -82,6 +82,8 @@ async fn after_an_outage_no_replica_takes_itself_or_another_for_dead() {
     let (held, other) = (Held::new().await, Held::new().await);
     first.add(posting("tool", &held.upstream.url));
     second.add(posting("tool", &other.upstream.url));
+    // Until it has a lease, an executor takes no call.
+    until(async || first.number("SELECT count(*) FROM executor.worker").await == 2).await;
     let (call, other_call) =
         (first.spawn(PATIENCE, request("tool", "{}")), second.spawn(PATIENCE, request("tool", "{}")));
     held.reached().await;

@@ -60,13 +60,18 @@ impl Lease {
     }
 
     /// Waits for so long at most until it is held, and tells whether it is: after an outage of the database the next
-    /// heartbeat is under way.
+    /// heartbeat is under way. One that was sent before the outage and arrives after it renews nothing.
     pub(crate) async fn is_held_within(&self, patience: Duration) -> bool {
-        let renewed = self.renewed.notified();
-        if !self.is_held() {
-            let _ = tokio::time::timeout(patience, renewed).await;
-        }
-        self.is_held()
+        let held = async {
+            loop {
+                let renewed = self.renewed.notified();
+                if self.is_held() {
+                    return;
+                }
+                renewed.await;
+            }
+        };
+        tokio::time::timeout(patience, held).await.is_ok()
     }
 
     /// Whether others still have to take this process for living.
@@ -111,7 +116,12 @@ mod tests {
         let lease = Lease::new(TERM);
         lease.renew(long_ago());
         assert!(!lease.is_held_within(Duration::from_millis(1)).await);
-        let (is_held, ()) = tokio::join!(lease.is_held_within(TERM), async { lease.renew(Moment::now()) });
+        let late_and_fresh = async {
+            lease.renew(long_ago());
+            tokio::task::yield_now().await;
+            lease.renew(Moment::now());
+        };
+        let (is_held, ()) = tokio::join!(lease.is_held_within(TERM), late_and_fresh);
         assert!(is_held);
     }
 

@@ -86,7 +86,7 @@ pub use validate::Violation;
 pub const SERVICE: &str = SERVICE_NAME;
 
 /// How long a call waits for the heartbeat that follows an outage of the database.
-const HEARTBEAT_PATIENCE: Duration = Duration::from_secs(1);
+const HEARTBEAT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Calls of one tool that may wait for a place, for each that may run.
 const WAITING: usize = 4;

@@ -30,7 +30,8 @@ use crate::{
 
 /// Long enough for anything that happens at all, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-pub(crate) const LEASE: Duration = Duration::from_millis(900);
+/// A process is silent for so long on a busy machine, and no test may take that for its death.
+pub(crate) const LEASE: Duration = Duration::from_millis(2_500);
 pub(crate) const TEAM: &str = "team";
 
 /// A running executor; several on one database are replicas.

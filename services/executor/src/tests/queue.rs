@@ -163,8 +163,8 @@ async fn a_stop_puts_back_what_has_not_begun_and_another_process_runs_it() {
     // Taken, and waiting for its permission.
     until(async || house.statuses().await == ["running"]).await;
     let stopped = tokio::spawn(house.begin_stop());
-    // Long enough for the reaper, which must not take it for left alone.
-    tokio::time::sleep(LEASE * 2).await;
+    // Long enough for the reaper, which must not take it for left alone, and too short for permissions to be given up.
+    tokio::time::sleep(LEASE * 3 / 2).await;
     assert!(!stopped.is_finished());
     fakes.gate.close();
     stopped.await.unwrap();

@@ -1,7 +1,10 @@
 //! The words that `types` and the contracts share, in both directions. Nothing else is converted here:
 //! everything that one service alone uses is mapped in its `rpc.rs`.
 
-use crate::{permissions::v1::Role, types::v1 as wire};
+use crate::{
+    permissions::v1::{Role, Scope},
+    types::v1 as wire,
+};
 
 macro_rules! words {
     ($domain:ty, $wire:ty { $($variant:ident),+ $(,)? }) => {
@@ -23,6 +26,19 @@ macro_rules! words {
 words!(types::Effect, wire::Effect { ReadOnly, Idempotent, SideEffect });
 words!(types::Sensitivity, wire::Sensitivity { Public, Internal, Confidential, Restricted });
 words!(types::Role, Role { Agent, Auditor, Operator, Admin });
+words!(
+    types::Scope,
+    Scope {
+        ToolsRead,
+        ToolsCall,
+        ToolsWrite,
+        ExecutionsRead,
+        AuditRead,
+        PermissionsRead,
+        PermissionsWrite,
+        CredentialsWrite,
+    }
+);
 words!(
     types::Category,
     wire::Category {

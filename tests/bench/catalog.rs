@@ -24,7 +24,7 @@ use crate::{
 /// Tools of the team.
 pub const TOOLS: i32 = 10_000;
 /// The tool that only the whole catalog has.
-const LAST: &str = "server_39.update_zanzibar_9999";
+const LAST: &str = "server_39.delete_zanzibar_9999";
 /// Callers at once: one tells what a request takes, eight what it takes while others ask too.
 const CALLERS: [usize; 2] = [1, 8];
 
@@ -114,7 +114,7 @@ async fn fill(suite: &Suite) {
 }
 
 async fn offers_last(agent: &Client) -> bool {
-    let task = "update the history of zanzibar".to_owned();
+    let task = "delete the history of zanzibar".to_owned();
     let request = SelectToolsRequest { task, ..SelectToolsRequest::default() };
     let answer = agent.selector().select_tools(request).await;
     answer.is_ok_and(|answer| {

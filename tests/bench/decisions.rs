@@ -5,7 +5,7 @@ use proto::{
     types::v1::{Effect, Sensitivity},
 };
 use rpc::{Link, Outgoing};
-use types::{Caller, Role};
+use types::Caller;
 
 use crate::{
     load::{self, Loop, Measured},
@@ -49,10 +49,8 @@ pub async fn measure(
     let caller = Caller {
         team: team.to_owned(),
         agent: agent.to_owned(),
-        specialization: String::new(),
-        role: Role::Agent,
-        key_id: String::new(),
         service: None,
+        ..Caller::service("")
     };
     let asked = AuthorizeRequest {
         tool_name: tool.to_owned(),

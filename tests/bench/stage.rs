@@ -244,7 +244,8 @@ async fn prepared(admin: &Client) -> String {
         unlimit(admin, tool).await;
         grant(admin, tool).await;
     }
-    let request = IssueApiKeyRequest { agent_id: AGENT.to_owned(), ttl_s: 0 };
+    let request =
+        IssueApiKeyRequest { agent_id: AGENT.to_owned(), ttl_s: 0, ..IssueApiKeyRequest::default() };
     admin.permissions().issue_api_key(request).await.expect("a key").into_inner().api_key
 }
 

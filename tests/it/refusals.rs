@@ -5,7 +5,7 @@ use proto::{
     audit::v1::{Action, AppendEventsRequest, Event, Result as AuditResult},
     executor::v1::{ExecuteRequest, ExecuteResponse, GetExecutionRequest, execute_request::Input},
     permissions::v1::{
-        AuthenticateApiKeyRequest, AuthorizeRequest, BatchSettleReservationsRequest, CreateAgentRequest,
+        AuthenticateRequest, AuthorizeRequest, BatchSettleReservationsRequest, CreateAgentRequest,
         RevokeApiKeyRequest, Role as AgentRole, SettleReservationRequest, WhoAmIRequest,
     },
     registry::v1::{ListServersRequest, RegisterToolRequest, SetToolStatusRequest},
@@ -166,8 +166,8 @@ async fn what_services_tell_each_other_is_closed_to_everyone_else(suite: &Suite)
     let ends = BatchSettleReservationsRequest::default();
     closed(admin.permissions().batch_settle_reservations(ends).await.map(drop));
     closed(admin.selector().record_outcomes(RecordOutcomesRequest::default()).await.map(drop));
-    let presented = AuthenticateApiKeyRequest { api_key: admin.key.clone() };
-    closed(admin.permissions().authenticate_api_key(presented).await.map(drop));
+    let presented = AuthenticateRequest { credential: admin.key.clone(), ..AuthenticateRequest::default() };
+    closed(admin.permissions().authenticate(presented).await.map(drop));
 }
 
 fn forged_events() -> AppendEventsRequest {

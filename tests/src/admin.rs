@@ -23,14 +23,15 @@ impl Client {
             id: id.to_owned(),
             specialization: specialization.to_owned(),
             role: role.into(),
-            create_time: None,
+            ..Agent::default()
         };
         self.permissions().create_agent(CreateAgentRequest { agent: Some(agent) }).await.unwrap();
     }
 
     /// A new key of an agent, and its id.
     pub async fn issue_key(&self, agent: &str) -> (String, String) {
-        let request = IssueApiKeyRequest { agent_id: agent.to_owned(), ttl_s: 0 };
+        let request =
+            IssueApiKeyRequest { agent_id: agent.to_owned(), ttl_s: 0, ..IssueApiKeyRequest::default() };
         let issued = self.permissions().issue_api_key(request).await.unwrap().into_inner();
         (issued.api_key, issued.key_id)
     }

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, time::Duration};
 use http::{HeaderMap, header::AUTHORIZATION};
 use moka::future::Cache;
 use proto::permissions::v1::{
-    AuthenticateApiKeyRequest, AuthenticateApiKeyResponse,
+    AuthenticateRequest, AuthenticateResponse,
     permissions_service_client::PermissionsServiceClient,
 };
 use rpc::{ErrorReason, Link, Outgoing};
@@ -87,9 +87,9 @@ impl Authenticator {
     async fn ask(&self, key: &str) -> Result<Caller, Status> {
         let ask = || {
             let mut client = PermissionsServiceClient::new(self.permissions.clone());
-            let message = AuthenticateApiKeyRequest { api_key: key.to_owned() };
+            let message = AuthenticateRequest { credential: key.to_owned(), peer: String::new() };
             let request = self.outgoing.own_request(TIMEOUT, message);
-            async move { client.authenticate_api_key(request).await }
+            async move { client.authenticate(request).await }
         };
         Ok(caller(self.outgoing.read(ask).await?))
     }
@@ -104,13 +104,15 @@ fn presented(headers: &HeaderMap) -> Option<&str> {
     bearer.or_else(|| headers.get(API_KEY_HEADER)?.to_str().ok()).filter(|key| !key.is_empty())
 }
 
-fn caller(answer: AuthenticateApiKeyResponse) -> Caller {
+fn caller(answer: AuthenticateResponse) -> Caller {
     Caller {
         role: Option::from(answer.role()).unwrap_or(Role::Agent),
+        scopes: answer.scopes().filter_map(Option::from).collect(),
         team: answer.team_id,
         agent: answer.agent_id,
         specialization: answer.specialization,
         key_id: answer.key_id,
+        user: answer.user,
         service: None,
     }
 }

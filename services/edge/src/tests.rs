@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Full};
 use limit::Limiter;
 use prost::Message;
 use proto::{
-    permissions::v1::{AuthenticateApiKeyRequest, AuthenticateApiKeyResponse, Role},
+    permissions::v1::{AuthenticateRequest, AuthenticateResponse, Role},
     registry::v1::{GetToolRequest, GetToolResponse, registry_service_client::RegistryServiceClient},
 };
 use rpc::{ErrorReason, Link, ServerOptions, TokenKey};
@@ -85,19 +85,19 @@ impl House {
             questions.fetch_add(1, Ordering::Relaxed);
             let may_go = Arc::clone(&may_go);
             async move {
-                let key = message::<AuthenticateApiKeyRequest>(request).await.api_key;
+                let key = message::<AuthenticateRequest>(request).await.credential;
                 let Some((team, key)) = key.split_once('.') else {
                     return rpc::error_response(Status::unauthenticated("unknown"));
                 };
                 if key == "held" {
                     may_go.notified().await;
                 }
-                answer(&AuthenticateApiKeyResponse {
+                answer(&AuthenticateResponse {
                     team_id: team.to_owned(),
                     agent_id: "a".to_owned(),
                     key_id: key.to_owned(),
                     role: Role::Agent.into(),
-                    ..AuthenticateApiKeyResponse::default()
+                    ..AuthenticateResponse::default()
                 })
             }
         });

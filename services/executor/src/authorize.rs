@@ -57,6 +57,7 @@ pub(crate) fn question(
         arguments_digest,
         execution_id: execution.to_string(),
         cost_micro_usd: definition.cost_micro_usd,
+        ..AuthorizeRequest::default()
     })
 }
 

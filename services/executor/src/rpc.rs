@@ -40,8 +40,6 @@ fn refused(error: Error) -> Status {
 
 #[tonic::async_trait]
 impl ExecutorService for Service {
-    type WatchExecutionStream = Events;
-
     async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<ExecuteResponse>, Status> {
         let call = Call::of(&request).map_err(|status| *status)?;
         let request = parse::execute(request.into_inner()).map_err(refused)?;

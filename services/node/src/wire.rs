@@ -7,6 +7,7 @@ use anyhow::Context;
 use catalog::Catalog;
 use executor::SealKey;
 use limit::Limiter;
+use reach::Authorities;
 use rpc::{Bound, Link, Outgoing, PageKey, Readiness, ServerOptions, StackOptions, TokenKey};
 use secrecy::SecretString;
 use store::{Database, Redis, Schema};
@@ -131,6 +132,7 @@ struct Parts {
     stack: StackOptions,
     redis: Option<Redis>,
     limiter: Limiter,
+    authorities: Authorities,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -140,6 +142,7 @@ impl Parts {
         let secret =
             settings.security.caller_token_key.as_ref().context("security.caller_token_key is not set")?;
         let key = TokenKey::new(secret);
+        let authorities = settings.tls.authorities().map_err(anyhow::Error::msg)?;
         let needs_database = roles.0.iter().any(|role| *role != Role::Edge);
         let database = if needs_database { Some(database(settings, roles).await?) } else { None };
         let stack = StackOptions {
@@ -150,7 +153,7 @@ impl Parts {
         let redis = redis::connect(&settings.redis)?;
         let limiter = redis::limiter(settings, redis.as_ref());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        Ok(Self { database, key, pages, stack, redis, limiter, tasks, stop })
+        Ok(Self { database, key, pages, stack, redis, limiter, authorities, tasks, stop })
     }
 
     /// A key for one purpose that every process of the suite comes to.
@@ -180,8 +183,12 @@ impl Parts {
         };
         let peers = &settings.peers;
         let audit = link(Role::Audit, &peers.audit, self.audit(settings, roles)?)?;
-        let permissions = link(Role::Permissions, &peers.permissions, self.permissions(settings, roles)?)?;
+        // Permissions and the registry need each other; calls of permissions begin when both are there.
+        let (registry_is, later_registry) = rpc::later(Role::Registry.as_str());
+        let permissions = self.permissions(settings, roles, later_registry, audit.clone())?;
+        let permissions = link(Role::Permissions, &peers.permissions, permissions)?;
         let registry = link(Role::Registry, &peers.registry, self.registry(settings, roles, &permissions)?)?;
+        registry_is.is(registry.clone());
         let catalog = (roles.has(Role::Selector) || roles.has(Role::Executor))
             .then(|| self.catalog(settings, &registry));
         let selector = self.selector(settings, roles, catalog.as_ref(), &permissions).await?;
@@ -200,6 +207,7 @@ impl Parts {
                     selector: selector.clone(),
                     outgoing: Outgoing::new("executor", self.key.clone()),
                     commands: settings.mcp.stdio_commands.clone(),
+                    authorities: self.authorities.clone(),
                     limiter: self.limiter.clone(),
                     cache: redis::cache(settings, self.redis.as_ref(), &Self::derived(settings, "cache")?)?,
                     seal: SealKey::new(Self::derived(settings, "queue")?),
@@ -230,7 +238,13 @@ impl Parts {
         Ok(Some(audit::start(&settings.audit, parts)))
     }
 
-    fn permissions(&self, settings: &Settings, roles: &Roles) -> anyhow::Result<Option<Routes>> {
+    fn permissions(
+        &self,
+        settings: &Settings,
+        roles: &Roles,
+        registry: Link,
+        audit: Link,
+    ) -> anyhow::Result<Option<Routes>> {
         if !roles.has(Role::Permissions) {
             return Ok(None);
         }
@@ -239,6 +253,10 @@ impl Parts {
             pages: self.pages.clone(),
             api_key_pepper: pepper(settings)?,
             environment: settings.security.environment.clone(),
+            registry,
+            audit,
+            outgoing: Outgoing::new("permissions", self.key.clone()),
+            seal: Self::derived(settings, "permissions")?,
             stop: self.stop.clone(),
             tasks: self.tasks.clone(),
         };
@@ -260,6 +278,7 @@ impl Parts {
             permissions: permissions.clone(),
             outgoing: Outgoing::new("registry", self.key.clone()),
             commands: settings.mcp.stdio_commands.clone(),
+            authorities: self.authorities.clone(),
             stop: self.stop.clone(),
             tasks: self.tasks.clone(),
         };

@@ -26,6 +26,8 @@ pub(crate) async fn authenticate(
         specialization: owner.specialization,
         role: owner.role.parse::<Role>().map_err(|_| Error::Unauthenticated)?,
         key_id: key_id.to_owned(),
+        scopes: Vec::new(),
+        user: String::new(),
         service: None,
     })
 }

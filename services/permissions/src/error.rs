@@ -41,6 +41,9 @@ pub enum Error {
     /// The key does not tell who calls. It is never said why.
     #[error("the API key is missing or not valid")]
     Unauthenticated,
+    /// A part that is not there yet.
+    #[error("this is not there yet")]
+    NotBuilt,
     /// The embedded policies cannot be used.
     #[error("the platform's policies cannot be used: {0}")]
     Policies(String),
@@ -74,7 +77,7 @@ impl ServiceError for Error {
             Self::AgentExists { .. } => Kind::AlreadyExists,
             Self::ExecutionReused { .. } => Kind::Precondition,
             Self::Unauthenticated => Kind::Unauthenticated,
-            Self::Policies(_) => Kind::Internal,
+            Self::Policies(_) | Self::NotBuilt => Kind::Internal,
             Self::Store(error) => error.kind(),
         }
     }
@@ -87,7 +90,9 @@ impl ServiceError for Error {
             Self::ExecutionReused { .. } => ErrorReason::RequestIdReused,
             Self::Unauthenticated => ErrorReason::Unauthenticated,
             Self::Store(store::Error::Unavailable(_)) => ErrorReason::StoreUnavailable,
-            Self::Policies(_) | Self::Store(store::Error::Conflict { .. } | store::Error::Failed(_)) => {
+            Self::Policies(_)
+            | Self::NotBuilt
+            | Self::Store(store::Error::Conflict { .. } | store::Error::Failed(_)) => {
                 ErrorReason::Internal
             }
         }
@@ -101,7 +106,9 @@ impl ServiceError for Error {
             | Self::ExecutionReused { .. }
             | Self::Unauthenticated => self.to_string(),
             Self::Store(store::Error::Unavailable(_)) => "the database cannot be reached; try again".into(),
-            Self::Policies(_) | Self::Store(store::Error::Conflict { .. } | store::Error::Failed(_)) => {
+            Self::Policies(_)
+            | Self::NotBuilt
+            | Self::Store(store::Error::Conflict { .. } | store::Error::Failed(_)) => {
                 "internal error".into()
             }
         }

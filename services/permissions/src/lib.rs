@@ -31,7 +31,7 @@ mod teams;
 
 use std::sync::Arc;
 
-use ::rpc::PageKey;
+use ::rpc::{Link, Outgoing, PageKey};
 use ::store::{Database, Schema};
 use proto::permissions::v1::permissions_service_server::{PermissionsServiceServer, SERVICE_NAME};
 use secrecy::SecretString;
@@ -48,7 +48,8 @@ pub use key::Keys;
 pub const SERVICE: &str = SERVICE_NAME;
 
 /// What the service is given to run.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
+#[allow(missing_debug_implementations, reason = "holds a key")]
 pub struct Parts {
     /// Where agents, grants, keys and counters are kept.
     pub database: Database,
@@ -58,6 +59,14 @@ pub struct Parts {
     pub api_key_pepper: SecretString,
     /// Second part of every API key, such as `dev`.
     pub environment: String,
+    /// Knows the tools that grants and questions name.
+    pub registry: Link,
+    /// Keeps what is told of grants, keys and decisions, and what past calls were.
+    pub audit: Link,
+    /// Makes requests to them.
+    pub outgoing: Outgoing,
+    /// Seals secrets of webhooks; the same in every process.
+    pub seal: [u8; 32],
     /// Ends the background tasks.
     pub stop: CancellationToken,
     /// Counts the background tasks.
@@ -82,6 +91,10 @@ pub fn start(config: &Config, parts: Parts) -> Result<Routes, Error> {
         keys: Keys::new(&parts.api_key_pepper, &parts.environment),
         database: parts.database.clone(),
         pages: parts.pages,
+        registry: parts.registry,
+        audit: parts.audit,
+        outgoing: parts.outgoing,
+        seal: parts.seal,
     };
     parts.tasks.spawn(follow::follow(teams, parts.database.clone(), parts.stop.clone()));
     parts.tasks.spawn(settle::keep_swept(parts.database, config.sweep_interval(), parts.stop));

@@ -1,19 +1,34 @@
 //! The gRPC face of the permissions service: parse, call the use case, map. The one mapping of a grant,
 //! a decision and an agent. An API key is read and written here and never formatted.
 
-use ::rpc::{Call, ErrorReason, PageKey, status};
+mod access_requests;
+mod explain;
+mod identities;
+mod policies;
+mod webhooks;
+
+use ::rpc::{Call, ErrorReason, Link, Outgoing, PageKey, status};
 use ::store::Database;
 use chrono::{DateTime, SubsecRound, Utc};
 use proto::{
     permissions::v1::{
-        self as wire, AuthenticateApiKeyRequest, AuthenticateApiKeyResponse, AuthorizeRequest,
-        AuthorizeResponse, BatchAuthorizeRequest, BatchAuthorizeResponse, BatchSettleReservationsRequest,
-        BatchSettleReservationsResponse, CreateAgentRequest, CreateAgentResponse, GetBudgetRequest,
-        GetBudgetResponse, GrantPermissionRequest, GrantPermissionResponse, IssueApiKeyRequest,
-        IssueApiKeyResponse, ListGrantsRequest, ListGrantsResponse, RevokeApiKeyRequest,
-        RevokeApiKeyResponse, RevokePermissionRequest, RevokePermissionResponse, SetBudgetRequest,
-        SetBudgetResponse, SettleReservationRequest, SettleReservationResponse, SettlementResult,
-        ToolDecision, WhoAmIRequest, WhoAmIResponse, grant, permissions_service_server::PermissionsService,
+        self as wire, AuthenticateRequest, AuthenticateResponse, AuthorizeRequest, AuthorizeResponse,
+        BatchAuthorizeRequest, BatchAuthorizeResponse, BatchSettleReservationsRequest,
+        BatchSettleReservationsResponse, CreateAgentRequest, CreateAgentResponse, DecideAccessRequestRequest,
+        DecideAccessRequestResponse, DryRunPolicyRequest, DryRunPolicyResponse, ExplainRequest,
+        ExplainResponse, GetAccessRequestRequest, GetAccessRequestResponse, GetBudgetRequest,
+        GetBudgetResponse, GetUsageReportRequest, GetUsageReportResponse, GrantPermissionRequest,
+        GrantPermissionResponse, IssueApiKeyRequest, IssueApiKeyResponse, ListAccessRequestsRequest,
+        ListAccessRequestsResponse, ListAgentsRequest, ListAgentsResponse, ListApiKeysRequest,
+        ListApiKeysResponse, ListGrantsRequest, ListGrantsResponse, ListPoliciesRequest,
+        ListPoliciesResponse, ListWebhooksRequest, ListWebhooksResponse, PutPolicyRequest, PutPolicyResponse,
+        PutWebhookRequest, PutWebhookResponse, RemovePolicyRequest, RemovePolicyResponse,
+        RemoveWebhookRequest, RemoveWebhookResponse, RequestAccessRequest, RequestAccessResponse,
+        RevokeApiKeyRequest, RevokeApiKeyResponse, RevokePermissionRequest, RevokePermissionResponse,
+        RotateApiKeyRequest, RotateApiKeyResponse, SetBudgetRequest, SetBudgetResponse,
+        SettleReservationRequest, SettleReservationResponse, SettlementResult, ToolDecision,
+        UpdateAgentRequest, UpdateAgentResponse, WhoAmIRequest, WhoAmIResponse, grant,
+        permissions_service_server::PermissionsService,
     },
     types::v1::{Effect, Sensitivity},
 };
@@ -43,6 +58,10 @@ pub(crate) struct Service {
     pub desk: Desk,
     pub keys: Keys,
     pub pages: PageKey,
+    pub registry: Link,
+    pub audit: Link,
+    pub outgoing: Outgoing,
+    pub seal: [u8; 32],
 }
 
 #[tonic::async_trait]
@@ -197,19 +216,155 @@ impl PermissionsService for Service {
         Ok(Response::new(RevokeApiKeyResponse {}))
     }
 
-    async fn authenticate_api_key(
+    async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
+        let call = call_of(&request)?;
+        answer(explain::explain(self, &call, request.into_inner()).await)
+    }
+
+    async fn get_usage_report(
         &self,
-        request: Request<AuthenticateApiKeyRequest>,
-    ) -> Result<Response<AuthenticateApiKeyResponse>, Status> {
-        let key = SecretString::from(request.into_inner().api_key);
+        request: Request<GetUsageReportRequest>,
+    ) -> Result<Response<GetUsageReportResponse>, Status> {
+        let call = call_of(&request)?;
+        answer(explain::usage_report(self, &call, request.into_inner()).await)
+    }
+
+    async fn put_policy(
+        &self,
+        request: Request<PutPolicyRequest>,
+    ) -> Result<Response<PutPolicyResponse>, Status> {
+        let call = call_of(&request)?;
+        answer(policies::put(self, &call, request.into_inner()).await)
+    }
+
+    async fn remove_policy(
+        &self,
+        request: Request<RemovePolicyRequest>,
+    ) -> Result<Response<RemovePolicyResponse>, Status> {
+        let call = call_of(&request)?;
+        answer(policies::remove(self, &call, request.into_inner()).await)
+    }
+
+    async fn list_policies(
+        &self,
+        request: Request<ListPoliciesRequest>,
+    ) -> Result<Response<ListPoliciesResponse>, Status> {
+        let call = call_of(&request)?;
+        answer(policies::list(self, &call, request.into_inner()).await)
+    }
+
+    async fn dry_run_policy(
+        &self,
+        request: Request<DryRunPolicyRequest>,
+    ) -> Result<Response<DryRunPolicyResponse>, Status> {
+        let call = call_of(&request)?;
+        answer(policies::dry_run(self, &call, request.into_inner()).await)
+    }
+
+    async fn request_access(
+        &self,
+        request: Request<RequestAccessRequest>,
+    ) -> Result<Response<RequestAccessResponse>, Status> {
+        let call = call_of(&request)?;
+        answer(access_requests::request(self, &call, request.into_inner()).await)
+    }
+
+    async fn get_access_request(
+        &self,
+        request: Request<GetAccessRequestRequest>,
+    ) -> Result<Response<GetAccessRequestResponse>, Status> {
+        let call = call_of(&request)?;
+        answer(access_requests::get(self, &call, request.into_inner()).await)
+    }
+
+    async fn list_access_requests(
+        &self,
+        request: Request<ListAccessRequestsRequest>,
+    ) -> Result<Response<ListAccessRequestsResponse>, Status> {
+        let call = call_of(&request)?;
+        answer(access_requests::list(self, &call, request.into_inner()).await)
+    }
+
+    async fn decide_access_request(
+        &self,
+        request: Request<DecideAccessRequestRequest>,
+    ) -> Result<Response<DecideAccessRequestResponse>, Status> {
+        let call = call_of(&request)?;
+        answer(access_requests::decide(self, &call, request.into_inner()).await)
+    }
+
+    async fn put_webhook(
+        &self,
+        request: Request<PutWebhookRequest>,
+    ) -> Result<Response<PutWebhookResponse>, Status> {
+        let call = call_of(&request)?;
+        answer(webhooks::put(self, &call, request.into_inner()).await)
+    }
+
+    async fn list_webhooks(
+        &self,
+        request: Request<ListWebhooksRequest>,
+    ) -> Result<Response<ListWebhooksResponse>, Status> {
+        let call = call_of(&request)?;
+        answer(webhooks::list(self, &call, request.into_inner()).await)
+    }
+
+    async fn remove_webhook(
+        &self,
+        request: Request<RemoveWebhookRequest>,
+    ) -> Result<Response<RemoveWebhookResponse>, Status> {
+        let call = call_of(&request)?;
+        answer(webhooks::remove(self, &call, request.into_inner()).await)
+    }
+
+    async fn update_agent(
+        &self,
+        request: Request<UpdateAgentRequest>,
+    ) -> Result<Response<UpdateAgentResponse>, Status> {
+        let call = call_of(&request)?;
+        answer(identities::update_agent(self, &call, request.into_inner()).await)
+    }
+
+    async fn list_agents(
+        &self,
+        request: Request<ListAgentsRequest>,
+    ) -> Result<Response<ListAgentsResponse>, Status> {
+        let call = call_of(&request)?;
+        answer(identities::list_agents(self, &call, request.into_inner()).await)
+    }
+
+    async fn rotate_api_key(
+        &self,
+        request: Request<RotateApiKeyRequest>,
+    ) -> Result<Response<RotateApiKeyResponse>, Status> {
+        let call = call_of(&request)?;
+        answer(identities::rotate_key(self, &call, request.into_inner()).await)
+    }
+
+    async fn list_api_keys(
+        &self,
+        request: Request<ListApiKeysRequest>,
+    ) -> Result<Response<ListApiKeysResponse>, Status> {
+        let call = call_of(&request)?;
+        answer(identities::list_keys(self, &call, request.into_inner()).await)
+    }
+
+    async fn authenticate(
+        &self,
+        request: Request<AuthenticateRequest>,
+    ) -> Result<Response<AuthenticateResponse>, Status> {
+        let key = SecretString::from(request.into_inner().credential);
         let owner =
             authenticate(&self.database, &self.keys, &key, now()).await.map_err(|error| status(&error))?;
-        Ok(Response::new(AuthenticateApiKeyResponse {
+        Ok(Response::new(AuthenticateResponse {
             team_id: owner.team,
             agent_id: owner.agent,
             specialization: owner.specialization,
             role: wire::Role::from(owner.role).into(),
             key_id: owner.key_id,
+            scopes: owner.scopes.into_iter().map(|scope| wire::Scope::from(scope).into()).collect(),
+            user: owner.user,
+            expire_time: None,
         }))
     }
 
@@ -220,8 +375,18 @@ impl PermissionsService for Service {
             agent_id: caller.agent,
             specialization: caller.specialization,
             role: wire::Role::from(caller.role).into(),
+            user: caller.user,
+            scopes: caller.scopes.into_iter().map(|scope| wire::Scope::from(scope).into()).collect(),
         }))
     }
+}
+
+fn call_of<T>(request: &Request<T>) -> Result<Call, Status> {
+    Call::of(request).map_err(|status| *status)
+}
+
+fn answer<T>(result: Result<T, Error>) -> Result<Response<T>, Status> {
+    result.map(Response::new).map_err(|error| status(&error))
 }
 
 fn caller_of<T>(request: &Request<T>) -> Result<Caller, Status> {
@@ -281,11 +446,17 @@ fn authorize_response(decision: Decision) -> AuthorizeResponse {
         quota: decision.quota.map(quota),
         reserved: decision.reserved,
         budget: decision.budget.map(quota),
+        ..AuthorizeResponse::default()
     }
 }
 
 fn quota(quota: Quota) -> wire::Quota {
-    wire::Quota { limit: quota.limit, used: quota.used, reset_time: Some(timestamp(quota.reset_time)) }
+    wire::Quota {
+        limit: quota.limit,
+        used: quota.used,
+        reset_time: Some(timestamp(quota.reset_time)),
+        period: 0,
+    }
 }
 
 fn budget(row: Budget, now: DateTime<Utc>) -> wire::Budget {
@@ -346,6 +517,7 @@ fn grant(listed: ListedGrant) -> wire::Grant {
         created_by: row.created_by,
         revoke_time: row.revoke_time.map(timestamp),
         used_this_hour: listed.used,
+        ..wire::Grant::default()
     }
 }
 
@@ -355,6 +527,7 @@ fn agent(row: AgentRow) -> wire::Agent {
         specialization: row.specialization,
         role: row.role.parse::<Role>().map(wire::Role::from).unwrap_or_default().into(),
         create_time: Some(timestamp(row.create_time)),
+        disabled: row.disabled,
     }
 }
 

@@ -81,8 +81,6 @@ fn answer<T>(result: Result<T, impl ServiceError>) -> Answer<T> {
 
 #[tonic::async_trait]
 impl RegistryService for Service {
-    type WatchToolsStream = Events;
-
     async fn register_tool(&self, request: Request<RegisterToolRequest>) -> Answer<RegisterToolResponse> {
         let Caller { team, .. } = caller(&request)?.caller;
         let registered = async {

@@ -90,6 +90,7 @@ fn registry_with(
         permissions: ::rpc::stack(permissions, options.clone()),
         outgoing: Outgoing::new("registry", key.clone()),
         commands,
+        authorities: reach::Authorities::default(),
         stop: stop.clone(),
         tasks: tasks.clone(),
     };
@@ -117,10 +118,9 @@ fn operator(team: &str) -> Caller {
     Caller {
         team: team.into(),
         agent: "tester".into(),
-        specialization: String::new(),
         role: Role::Operator,
-        key_id: String::new(),
         service: None,
+        ..Caller::service("")
     }
 }
 

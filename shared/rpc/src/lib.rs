@@ -18,10 +18,10 @@ mod status;
 mod token;
 mod trace;
 
-pub use access::{Access, access_of};
+pub use access::{Access, Lack, access_of};
 pub use body_limit::{MAX_MESSAGE_BYTES, check as check_message_size};
 pub use call::{Call, Outgoing};
-pub use link::{Link, local, remote};
+pub use link::{Later, Link, later, local, remote};
 pub use observe::Observer;
 pub use page::{Page, PageError, PageKey};
 pub use server::{Bound, Readiness, ServeError, ServerOptions, bind, serve};

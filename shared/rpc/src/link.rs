@@ -1,6 +1,12 @@
 //! A service to call, whether it runs in this process or another. The caller cannot tell.
 
-use std::{collections::HashSet, convert::Infallible, net::SocketAddr, time::Duration};
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use http::{Request, Response};
 use tonic::{
@@ -29,6 +35,33 @@ where
     S::Future: Send + 'static,
 {
     BoxCloneSyncService::new(ServiceExt::<Request<Body>>::map_err(service, |never| match never {}))
+}
+
+/// Says where a link leads that was made by `later`.
+#[derive(Debug, Clone, Default)]
+pub struct Later(Arc<OnceLock<Link>>);
+
+impl Later {
+    /// The service is there; a second one is not taken.
+    pub fn is(&self, link: Link) {
+        let _ = self.0.set(link);
+    }
+}
+
+/// A link to the named service, which starts after the one that is given this: services that need each other. Until
+/// it is there, it is unavailable.
+pub fn later(service: &'static str) -> (Later, Link) {
+    let later = Later::default();
+    let known = later.clone();
+    let call = move |request| {
+        let link = known.0.get().cloned();
+        async move {
+            let message = format!("the {service} service is starting; try again");
+            let missing = || status_with_reason(Kind::Unavailable, ErrorReason::ServiceUnavailable, message);
+            link.ok_or_else(missing)?.oneshot(request).await
+        }
+    };
+    (later, BoxCloneSyncService::new(service_fn(call)))
 }
 
 /// A link to the named service elsewhere, such as `http://executor:7703`. Connects on first use. A host name

@@ -16,7 +16,7 @@ use tower::{ServiceExt, service_fn};
 use types::{Caller, Kind};
 
 use crate::{
-    CALLER_HEADER, Call, ErrorReason, Link, Observer, TokenKey, access_of, body_limit, deadline, link,
+    CALLER_HEADER, Call, ErrorReason, Lack, Link, Observer, TokenKey, access_of, body_limit, deadline, link,
     status_with_reason, trace,
 };
 
@@ -51,10 +51,7 @@ impl Stack {
     async fn admit(&self, mut request: Request<Body>) -> Result<Response<Body>, Box<Status>> {
         let caller = self.caller(&request)?;
         let access = access_of(request.uri().path()).ok_or_else(|| unknown_method(request.uri().path()))?;
-        if !access.admits(&caller) {
-            let message = format!("role {} may not use this method", caller.role.as_str());
-            return Err(Box::new(status_with_reason(Kind::Denied, ErrorReason::RoleRequired, message)));
-        }
+        access.admits(&caller).map_err(|lack| refused(&caller, lack))?;
         let _permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| overloaded())?;
         let timeout = deadline::kept(deadline::timeout_of(request.headers()));
         let deadline = Instant::now() + timeout;
@@ -87,6 +84,29 @@ impl Stack {
 pub fn unknown_method(path: &str) -> Box<Status> {
     let message = format!("there is no method {path}; list them by reflection, with `grpcurl list`");
     Box::new(Status::unimplemented(message))
+}
+
+fn refused(caller: &Caller, lack: Lack) -> Box<Status> {
+    let role = caller.role.as_str();
+    let (reason, message) = match lack {
+        Lack::Service => {
+            (ErrorReason::RoleRequired, "this method is for services of the suite alone".to_owned())
+        }
+        Lack::Role(needed) => {
+            let needed = needed.as_str();
+            (
+                ErrorReason::RoleRequired,
+                format!("role {role} may not use this method; it needs role {needed}"),
+            )
+        }
+        Lack::Scope(needed) => {
+            let needed = needed.as_str();
+            let message =
+                format!("the key may not be used for this method; it needs a key with scope {needed}");
+            (ErrorReason::ScopeRequired, message)
+        }
+    };
+    Box::new(status_with_reason(Kind::Denied, reason, message))
 }
 
 fn overloaded() -> Box<Status> {

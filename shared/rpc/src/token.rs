@@ -77,8 +77,8 @@ impl TokenKey {
     pub fn mint(&self, caller: &Caller) -> Result<String, jsonwebtoken::errors::Error> {
         let (minted, exp) = (&self.0.minted, jsonwebtoken::get_current_timestamp() + LIFETIME.as_secs());
         // Every field, so that two callers seldom share a place.
-        let Caller { team, agent, specialization, role, key_id, service } = caller;
-        let hash = minted.hash((team, agent, specialization, role, key_id, service));
+        let Caller { team, agent, specialization, role, key_id, scopes, user, service } = caller;
+        let hash = minted.hash((team, agent, specialization, role, key_id, scopes, user, service));
         if let Some(token) = minted.get(hash, |(known, end)| *end == exp && known == caller) {
             return Ok(token);
         }

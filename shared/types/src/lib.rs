@@ -6,7 +6,7 @@ mod kind;
 mod letters;
 mod words;
 
-pub use caller::{Caller, Role};
+pub use caller::{Caller, Role, Scope};
 pub use digest::{Digest, digest_bytes, digest_json};
 pub use kind::Kind;
 pub use letters::is_hidden;

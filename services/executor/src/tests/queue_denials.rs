@@ -104,7 +104,7 @@ async fn an_exhausted_quota_is_waited_for_until_it_is_filled_again() {
     house.add(posting("tool", &upstream.url));
     let queued = accepted(&house, later("tool", "{}")).await;
     let reset = chrono::Utc::now() + chrono::TimeDelta::hours(1);
-    let quota = Quota { limit: 5, used: 5, reset_time: Some(timestamp(reset)) };
+    let quota = Quota { limit: 5, used: 5, reset_time: Some(timestamp(reset)), ..Quota::default() };
     house.fakes.deny_tool("tool", denial("QUOTA_EXHAUSTED", Some(quota)));
     held.go();
     let far = "SELECT count(*) FROM executor.job WHERE owner IS NULL AND not_before > now() + interval '59 minutes'";

@@ -50,7 +50,7 @@ async fn a_denial_carries_its_reason_and_is_recorded() {
         reason: "QUOTA_EXHAUSTED".into(),
         message: "5 of 5 calls an hour are used".into(),
         grant_id: "g".into(),
-        quota: Some(Quota { limit: 5, used: 5, reset_time }),
+        quota: Some(Quota { limit: 5, used: 5, reset_time, ..Quota::default() }),
         ..AuthorizeResponse::default()
     });
     let answer = house.execute(request("tool", r#"{"n":1}"#)).await;

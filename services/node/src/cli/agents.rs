@@ -50,7 +50,7 @@ pub async fn create(
     role: Role,
     client: &Client,
 ) -> Result<CreateAgentResponse, Error> {
-    let agent = Agent { id: name, specialization, role: role as i32, create_time: None };
+    let agent = Agent { id: name, specialization, role: role as i32, ..Agent::default() };
     let request = CreateAgentRequest { agent: Some(agent) };
     Ok(client.permissions().create_agent(request).await?.into_inner())
 }

@@ -55,7 +55,11 @@ async fn issue(args: IssueArgs, client: &Client, output: &mut Output) -> Result<
         let role = args.role.unwrap_or(Role::Agent);
         agents::create(args.agent.clone(), specialization, role, client).await?;
     }
-    let request = IssueApiKeyRequest { agent_id: args.agent.clone(), ttl_s: args.ttl.unwrap_or_default() };
+    let request = IssueApiKeyRequest {
+        agent_id: args.agent.clone(),
+        ttl_s: args.ttl.unwrap_or_default(),
+        ..IssueApiKeyRequest::default()
+    };
     let answer: IssueApiKeyResponse = client.permissions().issue_api_key(request).await?.into_inner();
     output.show(&answer, |_| answer.api_key.clone())?;
     output.flush()?;

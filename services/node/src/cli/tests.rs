@@ -1,22 +1,6 @@
 //! Whole commands against an edge that answers by the contracts: what goes over the wire, what is shown,
 //! and the exit code.
 
-/// What a test never asks.
-macro_rules! unused {
-    ($($name:ident: $request:ty => $response:ty;)+) => {
-        $(fn $name<'a, 'b>(
-            &'a self,
-            _: Request<$request>,
-        ) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<$response>, Status>> + Send + 'b>>
-        where
-            'a: 'b,
-            Self: 'b,
-        {
-            Box::pin(async { Err(Status::unimplemented("not asked")) })
-        })+
-    };
-}
-
 mod executions;
 mod settings;
 
@@ -58,8 +42,6 @@ struct Edge(Asked);
 
 #[tonic::async_trait]
 impl ExecutorService for Edge {
-    type WatchExecutionStream = tokio_stream::Empty<Result<WatchExecutionResponse, Status>>;
-
     async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<ExecuteResponse>, Status> {
         let authorization =
             request.metadata().get("authorization").map(|value| value.to_str().unwrap().to_owned());
@@ -111,17 +93,6 @@ impl ExecutorService for Edge {
         let executions =
             ids.map(|id| Execution { id: format!("e-{id:03}"), ..Execution::default() }).collect();
         Ok(Response::new(ListExecutionsResponse { executions, next_page_token }))
-    }
-
-    unused! {
-        start_execution: StartExecutionRequest => StartExecutionResponse;
-        batch_execute: BatchExecuteRequest => BatchExecuteResponse;
-        watch_execution: WatchExecutionRequest => Self::WatchExecutionStream;
-        cancel_execution: CancelExecutionRequest => CancelExecutionResponse;
-        get_tool_metrics: GetToolMetricsRequest => GetToolMetricsResponse;
-        list_tool_metrics: ListToolMetricsRequest => ListToolMetricsResponse;
-        get_cache_stats: GetCacheStatsRequest => GetCacheStatsResponse;
-        invalidate_cache: InvalidateCacheRequest => InvalidateCacheResponse;
     }
 }
 

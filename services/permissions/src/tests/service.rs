@@ -3,7 +3,7 @@
 use ::rpc::{Link, Outgoing, PageKey, StackOptions, TokenKey, reason_of, stack};
 use proto::{
     permissions::v1::{
-        self as wire, AuthenticateApiKeyRequest, AuthorizeRequest, BatchAuthorizeRequest,
+        self as wire, AuthenticateRequest, AuthorizeRequest, BatchAuthorizeRequest,
         BatchSettleReservationsRequest, CreateAgentRequest, GetBudgetRequest, GrantPermissionRequest,
         IssueApiKeyRequest, SetBudgetRequest, SettleReservationRequest, WhoAmIRequest,
         permissions_service_client::PermissionsServiceClient,
@@ -33,6 +33,10 @@ impl Suite {
             pages: PageKey::new(&secret),
             api_key_pepper: secret.clone(),
             environment: "dev".into(),
+            registry: ::rpc::later("registry").1,
+            audit: ::rpc::later("audit").1,
+            outgoing: ::rpc::Outgoing::new("permissions", TokenKey::new(&secret)),
+            seal: [7; 32],
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
@@ -133,16 +137,20 @@ async fn only_admins_make_agents_and_keys_and_only_services_authorize() {
     assert_eq!(reason_of(&refused), Some(ErrorReason::RoleRequired));
     let made = client.create_agent(suite.as_agent(&root, request)).await.unwrap().into_inner();
     assert_eq!(made.agent.unwrap().role(), wire::Role::Admin);
-    let issue = IssueApiKeyRequest { agent_id: "new".into(), ttl_s: 0 };
+    let issue = IssueApiKeyRequest { agent_id: "new".into(), ttl_s: 0, ..IssueApiKeyRequest::default() };
     let issued = client.issue_api_key(suite.as_agent(&root, issue)).await.unwrap().into_inner();
-    let present =
-        |api_key: String| suite.on_behalf(&Caller::service("edge"), AuthenticateApiKeyRequest { api_key });
-    let owner = client.authenticate_api_key(present(issued.api_key.clone())).await.unwrap().into_inner();
+    let present = |api_key: String| {
+        suite.on_behalf(
+            &Caller::service("edge"),
+            AuthenticateRequest { credential: api_key, ..AuthenticateRequest::default() },
+        )
+    };
+    let owner = client.authenticate(present(issued.api_key.clone())).await.unwrap().into_inner();
     assert_eq!(
         (owner.team_id.as_str(), owner.agent_id.as_str(), owner.role()),
         ("t", "new", wire::Role::Admin)
     );
-    let wrong = client.authenticate_api_key(present(format!("{}0", issued.api_key))).await.unwrap_err();
+    let wrong = client.authenticate(present(format!("{}0", issued.api_key))).await.unwrap_err();
     assert_eq!(
         (wrong.code(), reason_of(&wrong)),
         (Code::Unauthenticated, Some(ErrorReason::Unauthenticated))

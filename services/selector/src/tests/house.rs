@@ -13,14 +13,7 @@ use ::store::Database;
 use catalog::Catalog;
 use proto::{
     permissions::v1::{
-        AuthenticateApiKeyRequest, AuthenticateApiKeyResponse, AuthorizeRequest, AuthorizeResponse,
-        BatchAuthorizeRequest, BatchAuthorizeResponse, BatchSettleReservationsRequest,
-        BatchSettleReservationsResponse, CreateAgentRequest, CreateAgentResponse, GetBudgetRequest,
-        GetBudgetResponse, GrantPermissionRequest, GrantPermissionResponse, IssueApiKeyRequest,
-        IssueApiKeyResponse, ListGrantsRequest, ListGrantsResponse, RevokeApiKeyRequest,
-        RevokeApiKeyResponse, RevokePermissionRequest, RevokePermissionResponse, SetBudgetRequest,
-        SetBudgetResponse, SettleReservationRequest, SettleReservationResponse, ToolDecision, WhoAmIRequest,
-        WhoAmIResponse,
+        BatchAuthorizeRequest, BatchAuthorizeResponse, ToolDecision,
         permissions_service_server::{PermissionsService, PermissionsServiceServer},
     },
     registry::v1::{Tool, ToolDefinition, ToolStatus},
@@ -45,46 +38,22 @@ pub(crate) struct Fake {
     pub asked: Arc<Mutex<Vec<(Caller, usize)>>>,
 }
 
-macro_rules! not_asked {
-    ($($method:ident($request:ty) -> $response:ty);+ $(;)?) => {
-        #[tonic::async_trait]
-        impl PermissionsService for Fake {
-            async fn batch_authorize(
-                &self,
-                request: Request<BatchAuthorizeRequest>,
-            ) -> Result<Response<BatchAuthorizeResponse>, Status> {
-                let caller = Call::of(&request).map_err(|status| *status)?.caller;
-                let tools = request.into_inner().tools;
-                self.asked.lock().unwrap().push((caller, tools.len()));
-                let refused = self.refused.lock().unwrap();
-                let decisions = tools.iter().map(|tool| match refused.get(&tool.tool_name) {
-                    Some(reason) => ToolDecision { allowed: false, reason: reason.clone() },
-                    None => ToolDecision { allowed: true, reason: String::new() },
-                });
-                Ok(Response::new(BatchAuthorizeResponse { decisions: decisions.collect() }))
-            }
-
-            $(async fn $method(&self, _: Request<$request>) -> Result<Response<$response>, Status> {
-                Err(Status::unimplemented("the selector has no business here"))
-            })+
-        }
-    };
-}
-
-not_asked! {
-    authorize(AuthorizeRequest) -> AuthorizeResponse;
-    settle_reservation(SettleReservationRequest) -> SettleReservationResponse;
-    batch_settle_reservations(BatchSettleReservationsRequest) -> BatchSettleReservationsResponse;
-    set_budget(SetBudgetRequest) -> SetBudgetResponse;
-    get_budget(GetBudgetRequest) -> GetBudgetResponse;
-    grant_permission(GrantPermissionRequest) -> GrantPermissionResponse;
-    revoke_permission(RevokePermissionRequest) -> RevokePermissionResponse;
-    list_grants(ListGrantsRequest) -> ListGrantsResponse;
-    create_agent(CreateAgentRequest) -> CreateAgentResponse;
-    issue_api_key(IssueApiKeyRequest) -> IssueApiKeyResponse;
-    revoke_api_key(RevokeApiKeyRequest) -> RevokeApiKeyResponse;
-    authenticate_api_key(AuthenticateApiKeyRequest) -> AuthenticateApiKeyResponse;
-    who_am_i(WhoAmIRequest) -> WhoAmIResponse;
+#[tonic::async_trait]
+impl PermissionsService for Fake {
+    async fn batch_authorize(
+        &self,
+        request: Request<BatchAuthorizeRequest>,
+    ) -> Result<Response<BatchAuthorizeResponse>, Status> {
+        let caller = Call::of(&request).map_err(|status| *status)?.caller;
+        let tools = request.into_inner().tools;
+        self.asked.lock().unwrap().push((caller, tools.len()));
+        let refused = self.refused.lock().unwrap();
+        let decisions = tools.iter().map(|tool| match refused.get(&tool.tool_name) {
+            Some(reason) => ToolDecision { allowed: false, reason: reason.clone() },
+            None => ToolDecision { allowed: true, reason: String::new() },
+        });
+        Ok(Response::new(BatchAuthorizeResponse { decisions: decisions.collect() }))
+    }
 }
 
 /// A running selector.

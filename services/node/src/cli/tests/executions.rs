@@ -62,9 +62,6 @@ fn happened(sequence: i64, event: Event) -> WatchExecutionResponse {
 
 #[tonic::async_trait]
 impl ExecutorService for Desk {
-    type WatchExecutionStream =
-        tokio_stream::Iter<std::vec::IntoIter<Result<WatchExecutionResponse, Status>>>;
-
     async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<ExecuteResponse>, Status> {
         self.1.lock().unwrap().push(request.into_inner());
         Ok(Response::new(ExecuteResponse { execution: Some(succeeded("e-1")), replayed: false }))
@@ -98,7 +95,7 @@ impl ExecutorService for Desk {
     async fn watch_execution(
         &self,
         request: Request<WatchExecutionRequest>,
-    ) -> Result<Response<Self::WatchExecutionStream>, Status> {
+    ) -> Result<Response<tonic::codegen::BoxStream<WatchExecutionResponse>>, Status> {
         self.keep(request.get_ref());
         let status = ExecutionStatus::Running as i32;
         let progress = Progress { progress: 1.0, total: 4.0, message: "rows".into() };
@@ -115,7 +112,7 @@ impl ExecutorService for Desk {
         } else {
             events.push(Ok(happened(6, Event::Status(succeeded("e-9")))));
         }
-        Ok(Response::new(tokio_stream::iter(events)))
+        Ok(Response::new(Box::pin(tokio_stream::iter(events))))
     }
 
     async fn cancel_execution(
@@ -175,8 +172,6 @@ impl ExecutorService for Desk {
         self.keep(request.get_ref());
         Ok(Response::new(InvalidateCacheResponse {}))
     }
-
-    unused! { get_execution: GetExecutionRequest => GetExecutionResponse; }
 }
 
 /// Serves an executor on a free port until the test's runtime ends.

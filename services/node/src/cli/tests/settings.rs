@@ -1,19 +1,9 @@
 //! The commands about settings and fallbacks, against a registry that keeps one tool's.
 
 use proto::registry::v1::{
-    ApproveDefinitionRequest, ApproveDefinitionResponse, ExportToolsRequest, ExportToolsResponse,
-    GetFallbacksRequest, GetFallbacksResponse, GetRegistryHealthRequest, GetRegistryHealthResponse,
-    GetToolRequest, GetToolResponse, ImportGrpcRequest, ImportGrpcResponse, ImportOpenApiRequest,
-    ImportOpenApiResponse, ListCredentialsRequest, ListCredentialsResponse, ListServersRequest,
-    ListServersResponse, ListToolVersionsRequest, ListToolVersionsResponse, ListToolsRequest,
-    ListToolsResponse, PutCredentialRequest, PutCredentialResponse, RefreshServerRequest,
-    RefreshServerResponse, RegisterServerRequest, RegisterServerResponse, RegisterToolRequest,
-    RegisterToolResponse, RemoveServerRequest, RemoveServerResponse, ResolveCredentialRequest,
-    ResolveCredentialResponse, ResolvedFallback, RevokeCredentialRequest, RevokeCredentialResponse,
-    RotateCredentialRequest, RotateCredentialResponse, SearchToolsRequest, SearchToolsResponse,
-    SetFallbacksRequest, SetFallbacksResponse, SetToolStatusRequest, SetToolStatusResponse, Tool,
-    ToolDefinition, ToolSettings, ToolStatus, UpdateToolRequest, UpdateToolResponse, WatchToolsRequest,
-    WatchToolsResponse,
+    GetFallbacksRequest, GetFallbacksResponse, GetToolRequest, GetToolResponse, ResolvedFallback,
+    SetFallbacksRequest, SetFallbacksResponse, Tool, ToolDefinition, ToolSettings, ToolStatus,
+    UpdateToolRequest, UpdateToolResponse,
     registry_service_server::{RegistryService, RegistryServiceServer},
 };
 
@@ -49,8 +39,6 @@ impl Catalog {
 
 #[tonic::async_trait]
 impl RegistryService for Catalog {
-    type WatchToolsStream = tokio_stream::Empty<Result<WatchToolsResponse, Status>>;
-
     async fn get_tool(&self, _: Request<GetToolRequest>) -> Result<Response<GetToolResponse>, Status> {
         Ok(Response::new(GetToolResponse { tool: Some(self.tool()) }))
     }
@@ -87,29 +75,6 @@ impl RegistryService for Catalog {
         let resolved = |fallback| ResolvedFallback { fallback: Some(fallback), status };
         let fallbacks = settings.unwrap().fallbacks.into_iter().map(resolved).collect();
         Ok(Response::new(GetFallbacksResponse { fallbacks, etag }))
-    }
-
-    unused! {
-        register_tool: RegisterToolRequest => RegisterToolResponse;
-        list_tools: ListToolsRequest => ListToolsResponse;
-        list_tool_versions: ListToolVersionsRequest => ListToolVersionsResponse;
-        set_tool_status: SetToolStatusRequest => SetToolStatusResponse;
-        watch_tools: WatchToolsRequest => Self::WatchToolsStream;
-        register_server: RegisterServerRequest => RegisterServerResponse;
-        list_servers: ListServersRequest => ListServersResponse;
-        refresh_server: RefreshServerRequest => RefreshServerResponse;
-        remove_server: RemoveServerRequest => RemoveServerResponse;
-        search_tools: SearchToolsRequest => SearchToolsResponse;
-        approve_definition: ApproveDefinitionRequest => ApproveDefinitionResponse;
-        export_tools: ExportToolsRequest => ExportToolsResponse;
-        import_open_api: ImportOpenApiRequest => ImportOpenApiResponse;
-        import_grpc: ImportGrpcRequest => ImportGrpcResponse;
-        get_registry_health: GetRegistryHealthRequest => GetRegistryHealthResponse;
-        put_credential: PutCredentialRequest => PutCredentialResponse;
-        rotate_credential: RotateCredentialRequest => RotateCredentialResponse;
-        revoke_credential: RevokeCredentialRequest => RevokeCredentialResponse;
-        list_credentials: ListCredentialsRequest => ListCredentialsResponse;
-        resolve_credential: ResolveCredentialRequest => ResolveCredentialResponse;
     }
 }
 

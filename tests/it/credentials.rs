@@ -21,9 +21,10 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use proto::{
     executor::v1::{Execution, ExecutionStatus, ToolErrorCode},
     registry::v1::{
-        BasicSecret, CredentialSecret, CredentialState, CredentialUse, OAuth2ClientSecret,
-        PutCredentialRequest, PutCredentialResponse, ResolveCredentialRequest, RevokeCredentialRequest,
-        RotateCredentialRequest, credential_secret::Kind, credential_use::Place,
+        BasicSecret, CredentialSecret, CredentialState, CredentialUse, ListCredentialsRequest, McpTransport,
+        OAuth2ClientSecret, OAuth2RefreshSecret, PutCredentialRequest, PutCredentialResponse,
+        RegisterServerRequest, ResolveCredentialRequest, RevokeCredentialRequest, RotateCredentialRequest,
+        StdioTransport, credential_secret::Kind, credential_use::Place, mcp_transport,
     },
 };
 use rpc::ErrorReason;
@@ -35,6 +36,9 @@ use tonic::Code;
 tests::scenarios! {
     each_kind_reaches_its_server_and_nobody_else,
     a_token_is_fetched_once_and_anew_when_it_is_refused,
+    a_refresh_token_that_is_replaced_each_time_is_never_used_twice,
+    a_child_process_has_its_credential_and_cannot_tell_it,
+    an_mcp_server_that_refuses_a_key_is_shown_the_next_in_the_same_call,
     a_rotation_under_load_fails_no_call,
     a_revoked_credential_is_refused_everywhere_within_a_second,
     what_is_missing_or_not_allowed_is_told,
@@ -240,6 +244,180 @@ async fn a_token_is_fetched_once_and_anew_when_it_is_refused(suite: &Suite) {
     for canary in ["token-canary-number-1", "token-canary-number-2", "oauth-secret-canary-77"] {
         holds_no(&dump, canary);
     }
+}
+
+/// A token endpoint that replaces the refresh token whenever it is used, and takes each one once (RFC 9700, section
+/// 4.14.2).
+#[derive(Clone, Default)]
+struct Refreshing {
+    keys: Arc<Mutex<HashSet<String>>>,
+    /// Number of the refresh token that is valid.
+    valid: Arc<AtomicUsize>,
+    refused: Arc<AtomicUsize>,
+}
+
+async fn refresh(State(endpoint): State<Refreshing>, Form(form): Form<Vec<(String, String)>>) -> Response {
+    let number = endpoint.valid.load(Ordering::SeqCst);
+    let expected = ("refresh_token".to_owned(), format!("refresh-canary-number-{number}"));
+    let is_valid = form.contains(&("grant_type".to_owned(), "refresh_token".to_owned()))
+        && form.contains(&("client_id".to_owned(), "me".to_owned()))
+        && form.contains(&expected);
+    if !is_valid {
+        endpoint.refused.fetch_add(1, Ordering::SeqCst);
+        return (StatusCode::BAD_REQUEST, Json(json!({"error": "invalid_grant"}))).into_response();
+    }
+    let next = number + 1;
+    endpoint.valid.store(next, Ordering::SeqCst);
+    let token = format!("access-canary-number-{next}");
+    endpoint.keys.lock().unwrap().insert(token.clone());
+    let refresh_token = format!("refresh-canary-number-{next}");
+    let token = json!({"access_token": token, "refresh_token": refresh_token, "token_type": "bearer"});
+    Json(token).into_response()
+}
+
+async fn a_refresh_token_that_is_replaced_each_time_is_never_used_twice(suite: &Suite) {
+    let guarded = Guarded::start(&[]).await;
+    let endpoint = Refreshing { keys: Arc::clone(&guarded.keys), ..Refreshing::default() };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let secret = OAuth2RefreshSecret {
+        token_url: format!("http://{}/token", listener.local_addr().unwrap()),
+        client_id: "me".into(),
+        refresh_token: "refresh-canary-number-0".into(),
+        scopes: vec!["read".into()],
+        ..OAuth2RefreshSecret::default()
+    };
+    let routes = Router::new().route("/token", post(refresh)).with_state(endpoint.clone());
+    let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    put(suite, "refreshed", Kind::Oauth2Refresh(secret)).await;
+    let tool = using("door.refreshed", format!("{}/r", guarded.url), "refreshed", None, "");
+    let agent = suite.agent_with(tool).await;
+    for round in 1..=3 {
+        let calls = (0..10).map(|_| agent.call("door.refreshed", json!({})));
+        for execution in futures_util::future::join_all(calls).await {
+            succeeded(&execution);
+            holds_no(&format!("{execution:?}"), &format!("access-canary-number-{round}"));
+        }
+        let (valid, refused) = (&endpoint.valid, &endpoint.refused);
+        assert_eq!((valid.load(Ordering::SeqCst), refused.load(Ordering::SeqCst)), (round, 0));
+        // The token is not asked for again within a second of its birth.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        guarded.let_in(&[]);
+    }
+    let dump = dump(suite).await;
+    for number in 0..=3 {
+        holds_no(&dump, &format!("refresh-canary-number-{number}"));
+        holds_no(&dump, &format!("access-canary-number-{number}"));
+    }
+    // Somebody else has used it.
+    endpoint.valid.store(100, Ordering::SeqCst);
+    let error =
+        eventually("the endpoint refuses", async || agent.call("door.refreshed", json!({})).await.error)
+            .await;
+    assert_eq!(error.code(), ToolErrorCode::UpstreamAuth, "{error:?}");
+    assert!(error.message.contains("credential refreshed"), "{error:?}");
+    holds_no(&format!("{error:?}"), "refresh-canary-number-3");
+    let listed =
+        suite.admin.registry().list_credentials(ListCredentialsRequest {}).await.unwrap().into_inner();
+    let warning = listed.credentials.into_iter().find(|known| known.name == "refreshed").unwrap().warning;
+    assert!(warning.contains("invalid_grant"), "{warning}");
+    server.abort();
+}
+
+async fn register_server(suite: &Suite, name: &str, transport: McpTransport) {
+    let transport = Some(transport);
+    let request = RegisterServerRequest {
+        name: name.into(),
+        transport,
+        verify: true,
+        ..RegisterServerRequest::default()
+    };
+    let mut request = tonic::Request::new(request);
+    request.set_timeout(Duration::from_secs(40));
+    suite.admin.registry().register_server(request).await.unwrap();
+}
+
+async fn a_child_process_has_its_credential_and_cannot_tell_it(suite: &Suite) {
+    let program = "mcp/node/node_modules/.bin/mcp-server-everything";
+    let Some(program) = testkit::installed(program, "scripts/install-mcp-servers") else { return };
+    put(suite, "shell", Kind::ApiKey("variable-canary-88".into())).await;
+    let stdio = StdioTransport {
+        command: program.to_str().unwrap().to_owned(),
+        args: vec!["stdio".into()],
+        env: [("PLAIN".to_owned(), "seen by all".to_owned())].into(),
+    };
+    let place = Some(Place::Env("SECRET_TOKEN".into()));
+    let used = CredentialUse { credential: "shell".into(), place, prefix: "token ".into() };
+    let transport = McpTransport { kind: Some(mcp_transport::Kind::Stdio(stdio)), credentials: vec![used] };
+    register_server(suite, "every", transport).await;
+    let agent = suite.agent("").await;
+    suite.grant(&agent, "every.get-env").await;
+    let execution = agent.call("every.get-env", json!({})).await;
+    succeeded(&execution);
+    // The whole environment of the process, as it prints it.
+    let text = format!("{execution:?}");
+    for shown in ["SECRET_TOKEN", "[credential shell]", "seen by all"] {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
+    holds_no(&text, "variable-canary-88");
+    suite.wait_until_delivered().await;
+    holds_no(&dump(suite).await, "variable-canary-88");
+}
+
+/// An MCP server over HTTP that answers whoever shows one of its keys, and 401 to anybody else.
+async fn speak(State(keys): State<Arc<Mutex<HashSet<String>>>>, request: Request) -> Response {
+    let shown = request.headers().get("authorization").and_then(|key| key.to_str().ok()).unwrap_or_default();
+    let is_known = keys.lock().unwrap().contains(shown.trim_start_matches("Bearer "));
+    let told = format!("not one of mine: {shown}");
+    let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+    if !is_known {
+        return (StatusCode::UNAUTHORIZED, told).into_response();
+    }
+    let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let result = match asked["method"].as_str() {
+        Some("tools/call") => {
+            json!({"resultType": "complete", "content": [{"type": "text", "text": "done"}]})
+        }
+        Some("tools/list") => {
+            let tool = json!({"name": "work", "description": "Works.", "inputSchema": {"type": "object"}});
+            json!({"resultType": "complete", "tools": [tool], "ttlMs": 0, "cacheScope": "private"})
+        }
+        _ => {
+            json!({"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}},
+                    "ttlMs": 0, "cacheScope": "private"})
+        }
+    };
+    Json(json!({"jsonrpc": "2.0", "id": asked["id"], "result": result})).into_response()
+}
+
+async fn an_mcp_server_that_refuses_a_key_is_shown_the_next_in_the_same_call(suite: &Suite) {
+    let keys: Arc<Mutex<HashSet<String>>> = Arc::new(Mutex::new(["old-canary-1".to_owned()].into()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let routes = Router::new().route("/mcp", any(speak)).with_state(Arc::clone(&keys));
+    let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    put(suite, "spoken", Kind::ApiKey("old-canary-1".into())).await;
+    let http = proto::registry::v1::HttpTransport { url, headers: [].into() };
+    let used = CredentialUse { credential: "spoken".into(), ..CredentialUse::default() };
+    let transport = McpTransport { kind: Some(mcp_transport::Kind::Http(http)), credentials: vec![used] };
+    register_server(suite, "spoken", transport).await;
+    let agent = suite.agent("").await;
+    suite.grant(&agent, "spoken.work").await;
+    succeeded(&agent.call("spoken.work", json!({})).await);
+    // The executor knows the key for most of a second; from one moment to the next the server knows another.
+    let secret = Some(CredentialSecret { kind: Some(Kind::ApiKey("new-canary-2".into())) });
+    let request =
+        RotateCredentialRequest { name: "spoken".into(), secret, ..RotateCredentialRequest::default() };
+    suite.admin.registry().rotate_credential(request).await.unwrap();
+    *keys.lock().unwrap() = ["new-canary-2".to_owned()].into();
+    let execution = agent.call("spoken.work", json!({})).await;
+    succeeded(&execution);
+    assert_eq!(execution.attempts.len(), 1, "{execution:?}");
+    *keys.lock().unwrap() = HashSet::new();
+    let refused = agent.call("spoken.work", json!({})).await;
+    assert_eq!(refused.error.clone().unwrap().code(), ToolErrorCode::UpstreamAuth, "{refused:?}");
+    assert_eq!(refused.status(), ExecutionStatus::Failed, "it was not begun");
+    holds_no(&format!("{refused:?}"), "new-canary-2");
+    server.abort();
 }
 
 async fn a_rotation_under_load_fails_no_call(suite: &Suite) {

@@ -1,5 +1,5 @@
 //! One call is one trace, over two real processes that export it by OTLP, to a receiver that speaks the
-//! protocol's own contract.
+//! protocol's own contract; and no export holds a secret.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,6 +11,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
         ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -19,12 +20,22 @@ use opentelemetry_proto::tonic::{
     common::v1::any_value::Value,
     resource::v1::Resource,
 };
-use proto::executor::v1::{
-    ExecuteRequest, ExecutionStatus, execute_request::Input, executor_service_client::ExecutorServiceClient,
+use prost::Message;
+use proto::{
+    executor::v1::{
+        ExecuteRequest, ExecutionStatus, execute_request::Input,
+        executor_service_client::ExecutorServiceClient,
+    },
+    permissions::v1::Grant,
+    registry::v1::{
+        BasicSecret, CredentialSecret, CredentialUse, PutCredentialRequest, credential_secret::Kind,
+        credential_use::Place,
+    },
 };
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::ExposeSecret;
-use tests::eventually;
+use serde_json::json;
+use tests::{Client, HttpTool, Upstream, eventually};
 use tokio::{
     net::TcpListener,
     process::{Child, Command},
@@ -41,7 +52,17 @@ const INNER: &str = "registry,selector,executor,permissions,audit";
 /// Span names of one trace, by the roles of the process that sent them.
 type Spans = Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>;
 
-struct Receiver(Spans);
+/// Everything that was exported, as it was on the wire, and how many spans there were of each name.
+#[derive(Clone, Default)]
+struct Exported {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    spans: Arc<Mutex<BTreeMap<String, usize>>>,
+}
+
+struct Receiver {
+    spans: Spans,
+    exported: Exported,
+}
 
 #[tonic::async_trait]
 impl TraceService for Receiver {
@@ -49,12 +70,16 @@ impl TraceService for Receiver {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let mut seen = self.0.lock().unwrap();
-        for group in request.into_inner().resource_spans {
+        let request = request.into_inner();
+        self.exported.bytes.lock().unwrap().extend(request.encode_to_vec());
+        let (mut seen, mut all) = (self.spans.lock().unwrap(), self.exported.spans.lock().unwrap());
+        for group in request.resource_spans {
             let roles = roles(group.resource.as_ref());
-            let spans = group.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            for span in spans.filter(|span| hex::encode(&span.trace_id) == TRACE_ID) {
-                seen.entry(roles.clone()).or_default().insert(span.name);
+            for span in group.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+                *all.entry(span.name.clone()).or_default() += 1;
+                if hex::encode(&span.trace_id) == TRACE_ID {
+                    seen.entry(roles.clone()).or_default().insert(span.name);
+                }
             }
         }
         Ok(Response::new(ExportTraceServiceResponse::default()))
@@ -70,14 +95,15 @@ fn roles(resource: Option<&Resource>) -> String {
     }
 }
 
-async fn receiver() -> (SocketAddr, Spans) {
-    let spans = Spans::default();
+async fn receiver() -> (SocketAddr, Spans, Exported) {
+    let (spans, exported) = (Spans::default(), Exported::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let service = TraceServiceServer::new(Receiver(Arc::clone(&spans)));
+    let receiver = Receiver { spans: Arc::clone(&spans), exported: exported.clone() };
+    let service = TraceServiceServer::new(receiver);
     let server = tonic::transport::Server::builder().add_service(service);
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-    (address, spans)
+    (address, spans, exported)
 }
 
 async fn free_address() -> SocketAddr {
@@ -87,7 +113,7 @@ async fn free_address() -> SocketAddr {
 #[test]
 fn one_call_over_two_processes_is_one_exported_trace() {
     tests::block_on(async {
-        let (otlp, spans) = receiver().await;
+        let (otlp, spans, _) = receiver().await;
         let permissions = Permissions::from_mode(0o755);
         let folder = tempfile::Builder::new().permissions(permissions).tempdir().unwrap();
         let edge = free_address().await;
@@ -111,6 +137,78 @@ fn one_call_over_two_processes_is_one_exported_trace() {
             stop(process).await;
         }
     });
+}
+
+/// Calls that an attempt carries a credential in, and that fail in ways of their own.
+#[test]
+fn no_export_holds_a_secret_of_a_call_that_runs_or_fails() {
+    tests::block_on(async {
+        let (otlp, _, exported) = receiver().await;
+        let permissions = Permissions::from_mode(0o755);
+        let folder = tempfile::Builder::new().permissions(permissions).tempdir().unwrap();
+        let edge = free_address().await;
+        let mut environment = environment(folder.path(), edge, otlp).await;
+        let keys = folder.path().join("credential.keys");
+        std::fs::write(&keys, format!("k1 {}\n", "5a".repeat(32))).unwrap();
+        std::fs::set_permissions(&keys, Permissions::from_mode(0o600)).unwrap();
+        let key_file = keys.display().to_string();
+        environment.push(("TOOLCRIB__REGISTRY__CREDENTIALS__KEY_FILE".into(), key_file));
+        let key = migrate(&environment).await;
+        let processes = [serve(&environment, INNER), serve(&environment, "edge")];
+        eventually("both processes serve a call", async || try_execute(edge, &key).await.ok()).await;
+
+        let calls = call_with_secrets(&Client::new(edge).with_key("admin", &key)).await;
+        let has_all = async || (*exported.spans.lock().unwrap().get("tool")? > calls).then_some(());
+        eventually("the span of every call arrives", has_all).await;
+        // What waits is sent before a process ends.
+        for process in processes {
+            stop(process).await;
+        }
+        let bytes = exported.bytes.lock().unwrap().clone();
+        let holds = |form: &[u8]| bytes.windows(form.len()).any(|window| window == form);
+        assert!(holds(b"traced.header"), "the export names the tools that were called");
+        for secret in SECRETS {
+            let inner = BASE64.encode(secret);
+            let hex = hex::encode(secret);
+            for form in [secret, &hex, &hex.to_uppercase(), &inner[..inner.len() - 4]] {
+                assert!(!holds(form.as_bytes()), "{form} was exported");
+            }
+        }
+    });
+}
+
+const SECRETS: [&str; 4] =
+    ["trace-header-canary-1", "trace-query-canary-2", "trace-basic-canary-3", "trace-lost-canary-4"];
+
+/// Calls tools with each of the secrets, well and in vain, and gives the number of calls.
+async fn call_with_secrets(admin: &Client) -> usize {
+    let [header, query, password, lost] = SECRETS.map(str::to_owned);
+    let basic = BasicSecret { user: "me".into(), password };
+    // `/echo` repeats what it was asked.
+    let upstream = Upstream::start().await;
+    let nowhere = format!("http://{}", free_address().await);
+    let mut calls = 0;
+    for (name, kind, place, url) in [
+        ("header", Kind::ApiKey(header), Some(Place::Header("x-key".into())), upstream.url("/echo")),
+        ("query", Kind::ApiKey(query), Some(Place::Query("key".into())), upstream.url("/echo")),
+        ("basic", Kind::Basic(basic), None, upstream.url("/failing")),
+        ("lost", Kind::ApiKey(lost), Some(Place::Query("key".into())), nowhere),
+    ] {
+        let secret = Some(CredentialSecret { kind: Some(kind) });
+        let request = PutCredentialRequest { name: name.into(), secret, ..PutCredentialRequest::default() };
+        admin.registry().put_credential(request).await.unwrap();
+        let tool = format!("traced.{name}");
+        let mut definition = HttpTool::new(&tool, url);
+        let used = CredentialUse { credential: name.into(), place, prefix: String::new() };
+        definition.http.credentials = vec![used];
+        admin.register(definition).await;
+        admin.grant("admin", &tool, Grant::default()).await;
+        let execution = admin.call(&tool, json!({"given": name})).await;
+        let succeeds = matches!(name, "header" | "query");
+        assert_eq!(execution.status() == ExecutionStatus::Succeeded, succeeds, "{execution:?}");
+        calls += 1;
+    }
+    calls
 }
 
 /// The settings of both processes.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use mcp::{Client, Transport};
+use reach::Authorities;
 use tokio::{sync::watch, time::Instant};
 
 /// A connection to a server, kept so that it can announce changes.
@@ -26,9 +27,13 @@ pub(crate) enum News {
 
 impl Session {
     /// Starts or reaches the server.
-    pub(crate) async fn open(transport: &Transport, timeout: Duration) -> Result<Self, mcp::Error> {
+    pub(crate) async fn open(
+        transport: &Transport,
+        authorities: &Authorities,
+        timeout: Duration,
+    ) -> Result<Self, mcp::Error> {
         let began = Instant::now();
-        let client = Client::connect(transport, timeout).await?;
+        let client = Client::connect_trusting(transport, authorities, timeout).await?;
         Ok(Self { changes: client.tools_changed(), client, began, is_listed: false })
     }
 

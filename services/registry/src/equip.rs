@@ -1,8 +1,9 @@
 //! Gives the way to an MCP server the credentials that it is reached with. What comes of it holds secrets: it must
 //! never be kept, logged or shown, and neither may what a server says without `Equipped::scrub`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::OnceLock};
 
+use ::scrub::Forms;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::{
@@ -13,8 +14,8 @@ use crate::{
 
 /// Most credentials of one server.
 const MAX_CREDENTIALS: usize = 8;
-/// Shorter texts are not looked for: they stand everywhere.
-const SHORTEST_SECRET: usize = 4;
+/// Stands in the place of a secret.
+const MARK: &str = "***";
 
 /// A transport with everything that it needs.
 pub(crate) struct Equipped {
@@ -22,17 +23,28 @@ pub(crate) struct Equipped {
     /// The versions of its credentials: with others, it has to be reached anew.
     pub versions: Vec<i32>,
     secrets: Vec<Text>,
+    /// Every form of them; made when first wanted.
+    forms: OnceLock<Forms>,
 }
 
 impl Equipped {
-    /// A text of the server's without the secrets that it was given.
+    fn new(transport: mcp::Transport) -> Self {
+        Self { transport, versions: Vec::new(), secrets: Vec::new(), forms: OnceLock::new() }
+    }
+
+    /// A text of the server's without the secrets that it was given, nor the beginning of one with which it ends: its
+    /// words may have been cut.
     pub(crate) fn scrub(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose(), "***"))
+        self.forms().replace_cut(text, MARK)
     }
 
     /// Whether a text holds one of them.
     pub(crate) fn is_in(&self, text: &str) -> bool {
-        self.secrets.iter().any(|secret| text.contains(secret.expose()))
+        self.forms().is_in(text)
+    }
+
+    fn forms(&self) -> &Forms {
+        self.forms.get_or_init(|| Forms::of(self.secrets.iter().map(Text::expose)))
     }
 
     /// Whether there are any.
@@ -115,7 +127,7 @@ pub(crate) async fn equip(
     transport: &mcp::Transport,
     uses: &[CredentialUse],
 ) -> Result<Equipped, Error> {
-    let mut equipped = Equipped { transport: transport.clone(), versions: Vec::new(), secrets: Vec::new() };
+    let mut equipped = Equipped::new(transport.clone());
     for used in uses {
         let resolved = credentials.resolve(team, &used.credential, 0).await?;
         equipped.versions.push(resolved.version);
@@ -129,9 +141,9 @@ impl Equipped {
         let (scheme, value) = match material {
             Material::ApiKey(key) | Material::Bearer(key) => ("Bearer ", key.clone()),
             Material::Basic(basic) => {
-                self.hide(basic.password.clone());
-                let pair = format!("{}:{}", basic.user.expose(), basic.password.expose());
-                ("Basic ", Text::from(STANDARD.encode(pair)))
+                let (user, password) = (basic.user.expose(), basic.password.expose());
+                self.secrets.extend(::scrub::basic(user, password).into_iter().map(Text::from));
+                ("Basic ", Text::from(STANDARD.encode(format!("{user}:{password}"))))
             }
             Material::MutualTls(_) => {
                 return Err(Error::CredentialUnavailable {
@@ -141,7 +153,7 @@ impl Equipped {
                 });
             }
         };
-        self.hide(value.clone());
+        self.secrets.push(value.clone());
         let placed = format!("{}{}", used.prefix, value.expose());
         match (&mut self.transport, &used.place) {
             (mcp::Transport::Stdio { env, .. }, Some(CredentialPlace::Env(name))) => {
@@ -167,12 +179,6 @@ impl Equipped {
             | (mcp::Transport::Http { .. }, Some(CredentialPlace::Env(_))) => {}
         }
         Ok(())
-    }
-
-    fn hide(&mut self, secret: Text) {
-        if secret.expose().len() >= SHORTEST_SECRET {
-            self.secrets.push(secret);
-        }
     }
 }
 
@@ -203,7 +209,7 @@ mod tests {
     }
 
     fn carried(transport: mcp::Transport, uses: &[CredentialUse], material: &Material) -> Equipped {
-        let mut equipped = Equipped { transport, versions: vec![], secrets: vec![] };
+        let mut equipped = Equipped::new(transport);
         for used in uses {
             equipped.carry(used, material).unwrap();
         }
@@ -230,12 +236,15 @@ mod tests {
         ];
         assert!(headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(expected));
         assert_eq!(equipped.scrub("401: hunter2! is old"), "401: *** is old");
+        assert_eq!(equipped.scrub("401: this is old: hunte…"), "401: this is old: ***");
 
         let basic = Material::Basic(Basic { user: "me".into(), password: "secret".into() });
         let equipped = carried(http(), &[used(None, "")], &basic);
         let mcp::Transport::Http { headers, .. } = &equipped.transport else { panic!("not http") };
         assert_eq!(headers["authorization"], "Basic bWU6c2VjcmV0");
         assert_eq!(equipped.scrub("secret bWU6c2VjcmV0"), "*** ***");
+        assert_eq!(equipped.scrub("no 6d653a736563726574 and no me:secret"), "no *** and no ***");
+        assert!(equipped.is_in("me%3Asecret") && !equipped.is_in("me and secre"));
 
         let equipped = carried(stdio(), &[used(Some(CredentialPlace::Env("KEY".into())), "")], &key);
         let mcp::Transport::Stdio { env, .. } = &equipped.transport else { panic!("not stdio") };

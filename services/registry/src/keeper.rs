@@ -279,9 +279,9 @@ impl Keeper {
     }
 
     async fn open(&self, server: &ServerRow) -> Result<Session, Failure> {
-        let Shared { starts, timeout, .. } = &*self.shared;
+        let Shared { starts, timeout, credentials, .. } = &*self.shared;
         let transport = self.equipped.as_ref().map_or(&server.transport.0, |equipped| &equipped.transport);
-        let open = Session::open(transport, *timeout);
+        let open = Session::open(transport, credentials.authorities(), *timeout);
         let opened = match transport {
             mcp::Transport::Stdio { .. } => {
                 let was_broken = server.state == ServerState::Unavailable;

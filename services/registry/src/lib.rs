@@ -39,6 +39,7 @@ mod normalise;
 mod openapi;
 mod register;
 mod review;
+mod rounds;
 mod rpc;
 mod search;
 mod seed;
@@ -84,6 +85,8 @@ pub struct Parts {
     pub outgoing: Outgoing,
     /// Programs that may be run as MCP servers.
     pub commands: mcp::Commands,
+    /// Whose certificates servers and token endpoints may have, besides those that the system trusts.
+    pub authorities: reach::Authorities,
     /// Ends the background tasks and the watches.
     pub stop: CancellationToken,
     /// Counts the background tasks.
@@ -107,7 +110,8 @@ pub fn default_settings() -> proto::registry::v1::ToolSettings {
 pub fn start(config: &Config, parts: Parts) -> Routes {
     let (changes, follow) = follow::follow(parts.database.clone(), parts.stop.clone());
     parts.tasks.spawn(follow);
-    let credentials = Credentials::new(&config.credentials, parts.database.clone(), parts.tasks.clone());
+    let credentials =
+        Credentials::new(&config.credentials, parts.authorities, parts.database.clone(), parts.tasks.clone());
     parts.tasks.spawn(credentials::keep(credentials.clone(), parts.stop.clone()));
     let shared = Arc::new(keep::Shared {
         database: parts.database.clone(),

@@ -5,8 +5,8 @@ use ::store::Database;
 
 use crate::{
     Error,
-    change::{self, Change},
-    definition::Definition,
+    change::{self, Change, Kind},
+    definition::{Binding, Definition},
     get, register,
     store::{self, NewVersion, ReviewState, ToReview, ToolRow, Write},
 };
@@ -59,12 +59,14 @@ pub(crate) async fn review(
     if decided && *reject && review.review == ReviewState::Rejected {
         return Err(Error::NothingPending(name.clone()));
     }
-    let definition: Definition = serde_json::from_str(&review.definition)?;
+    let offered: Definition = serde_json::from_str(&review.definition)?;
+    let definition = present(&mut write, team, offered.clone()).await?;
     if decided {
         let state = if *reject { ReviewState::Rejected } else { ReviewState::Approved };
         store::review_decide(&mut write, team, review.id, state, reviewer, note).await?;
         if !reject {
-            serve(&mut write, team, &review, &definition).await?;
+            let is_as_offered = definition == offered;
+            serve(&mut write, team, &review, (definition.clone(), is_as_offered)).await?;
         } else if review.approved {
             store::pending_clear(&mut write, team, std::slice::from_ref(name)).await?;
         }
@@ -108,21 +110,51 @@ fn check(question: &Question) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes the definition the one that serves. Settings that do not go with it are dropped, as they are when a
-/// server's tool changes by itself: the reviewer saw the change.
+/// The definition as it serves once it is approved: one of an MCP server is called where that is now, with the
+/// credentials of now, wherever it was offered. How a server is reached is its operator's to say, and nobody's to
+/// approve.
+async fn present(write: &mut Write, team: &str, mut definition: Definition) -> Result<Definition, Error> {
+    if let Binding::Mcp(binding) = &mut definition.binding
+        && let Some(place) = store::server_place(write, team, &binding.server).await?
+    {
+        binding.transport = place.transport.0;
+        binding.credentials = place.credentials.0;
+    }
+    Ok(definition)
+}
+
+/// Makes the definition the one that serves: its own version, or a new one where it serves otherwise than it was
+/// offered. Settings that do not go with it are dropped, as they are when a server's tool changes by itself: the
+/// reviewer saw the change.
 async fn serve(
     write: &mut Write,
     team: &str,
     review: &ToReview,
-    definition: &Definition,
+    (mut definition, is_as_offered): (Definition, bool),
 ) -> Result<(), Error> {
-    let version = NewVersion::existing(review.id, definition, definition.digests()?)?;
+    let digests = definition.digests()?;
+    let version = if is_as_offered {
+        NewVersion::existing(review.id, &definition, digests)?
+    } else {
+        definition.version = next_version(write, team, review).await?;
+        let version = NewVersion::new(&definition, digests)?;
+        store::versions_insert(write, team, std::slice::from_ref(&version)).await?;
+        version
+    };
     let version = [version.withdrawn(review.withdrawn)];
     store::tool_put(write, team, review.server_name.as_deref(), &version).await?;
     if let Some(current) = store::settings_find(write, team, &review.name).await?
-        && let Some(fitted) = register::fitted(team, &current, definition)?
+        && let Some(fitted) = register::fitted(team, &current, &definition)?
     {
         store::settings_put(write, team, &[fitted]).await?;
     }
     Ok(())
+}
+
+/// A version that says enough of any change.
+async fn next_version(write: &mut Write, team: &str, review: &ToReview) -> Result<String, Error> {
+    let past = store::versions_past(write, team, std::slice::from_ref(&review.name)).await?;
+    let newest = serde_json::from_str::<Definition>(&review.newest_definition)?.version;
+    let highest = register::highest(&newest, past.iter().map(|past| past.version.as_str()));
+    Ok(change::next_version(&newest, &highest, Kind::Breaking))
 }

@@ -113,7 +113,8 @@ impl Servers {
         let limit = self.timeout.min(time_left.saturating_sub(MARGIN));
         let equipped = equip::equip(&self.credentials, team, transport, &new.credentials).await?;
         let listed = async {
-            let mut session = Session::open(&equipped.transport, limit).await?;
+            let mut session =
+                Session::open(&equipped.transport, self.credentials.authorities(), limit).await?;
             let listed = session.list(limit).await;
             session.close().await;
             listed

@@ -41,7 +41,7 @@ pub(crate) use rotations::{
 pub(crate) use search::{Found, Narrow, Sought, tool_names_page, tool_search};
 pub(crate) use servers::{
     Defaults, ServerKey, ServerRow, ServerState, lease_release, server_delete, server_exists, server_find,
-    server_insert, server_is_held, server_kept, server_list, server_refresh, servers_claim,
+    server_insert, server_is_held, server_kept, server_list, server_place, server_refresh, servers_claim,
 };
 pub(crate) use settings::{
     NewSettings, SettingsRow, fallback_list, settings_find, settings_list, settings_put, tool_statuses,

@@ -13,6 +13,7 @@ use crate::{
     definition::{Definition, Digests},
     normalise::{self, Offer},
     register,
+    rounds::Rounds,
     store::{
         self, KnownTool, NewSettings, NewVersion, PastVersion, ReviewState, ServerRow, SettingsRow, Write,
     },
@@ -94,8 +95,24 @@ pub(crate) async fn take(
     let defaults = server.defaults.0.clone();
     let credentials = server.credentials.0.clone();
     let normalise = move || normalise::normalise(&name, &transport, &credentials, &defaults, tools);
-    let mut offer = tokio::task::spawn_blocking(normalise).await??;
-    let mut planned: Option<Planned> = None;
+    let offer = tokio::task::spawn_blocking(normalise).await??;
+    let make =
+        move |server: &ServerRow, offer: &Offer, catalog| Planned::make(server, policy, offer, catalog);
+    settle(database, owner, server, offer, make).await
+}
+
+/// Plans with `make`, and carries out what was planned for the catalog as it is.
+async fn settle<M>(
+    database: &Database,
+    owner: Uuid,
+    server: &ServerRow,
+    mut offer: Offer,
+    make: M,
+) -> Result<Option<Vec<String>>, Error>
+where
+    M: Fn(&ServerRow, &Offer, Catalog) -> Result<Planned, Error> + Clone + Send + 'static,
+{
+    let (mut planned, mut rounds): (Option<Planned>, _) = (None, Rounds::default());
     loop {
         let mut write = Write::begin(database.pool()?).await?;
         if !store::server_is_held(&mut write, &server.key(), owner).await? {
@@ -106,15 +123,18 @@ pub(crate) async fn take(
             carry_out(write, server, planned.plan).await?;
             return Ok(Some(told(planned.rejected)));
         }
-        // Comparing definitions takes time, in which every other writer would wait.
-        drop(write);
-        let server = server.clone();
-        let work = move || Planned::make(&server, policy, &offer, catalog).map(|planned| (offer, planned));
-        let (kept, made) = tokio::task::spawn_blocking(work).await??;
+        let kept = rounds.begin(write);
+        let (make, of) = (make.clone(), server.clone());
+        let work = move || make(&of, &offer, catalog).map(|made| (offer, made));
+        let (same, made) = tokio::task::spawn_blocking(work).await??;
+        if let Some(write) = kept {
+            carry_out(write, server, made.plan).await?;
+            return Ok(Some(told(made.rejected)));
+        }
         if made.plan.is_empty() {
             return Ok(Some(told(made.rejected)));
         }
-        offer = kept;
+        offer = same;
         planned = Some(made);
     }
 }
@@ -356,23 +376,4 @@ fn told(mut rejected: Vec<String>) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_has_no_more_names_than_fit() {
-        let left = |names, added| Room::of(names, added).left;
-        assert_eq!((left(0, None), left(19_999, None), left(20_001, None)), (20_000, 1, 0));
-        assert_eq!((left(0, Some(0)), left(0, Some(999)), left(0, Some(2_000))), (1_000, 1, 0));
-        assert_eq!(left(19_999, Some(0)), 1);
-        assert!(Room::of(20_000, Some(0)).reason.contains("in all"));
-        assert!(Room::of(10_000, Some(1_000)).reason.contains("within a day"));
-    }
-
-    #[test]
-    fn no_more_are_told_than_fit_and_none_is_forgotten() {
-        let rejected = |count| told((0..count).map(|n| n.to_string()).collect());
-        assert_eq!(rejected(20).last().unwrap(), "19");
-        assert_eq!((rejected(21).len(), rejected(21).last().unwrap().as_str()), (20, "and 2 more"));
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! One unary call, under one deadline that the server is told. Dropped, it is cancelled (RST_STREAM).
 
-use std::{error::Error as StdError, time::Duration};
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
 use http::HeaderMap;
@@ -31,7 +31,8 @@ impl Connection {
     /// Calls a method and gives its answer, encoded.
     pub async fn unary(&self, call: Call<'_>) -> Result<Bytes, Error> {
         let within = call.timeout;
-        tokio::time::timeout(within, self.call(call)).await.unwrap_or(Err(Error::Timeout))
+        let answer = tokio::time::timeout(within, self.call(call)).await.unwrap_or(Err(Error::Timeout));
+        answer.map_err(|error| self.explain(error))
     }
 
     async fn call(&self, call: Call<'_>) -> Result<Bytes, Error> {
@@ -43,15 +44,6 @@ impl Connection {
         let answer = client.unary(request, call.method.path().clone(), Whole).await;
         answer.map(tonic::Response::into_inner).map_err(|status| Error::of(&status, call.max_bytes))
     }
-}
-
-/// The last cause of an error, which says most.
-pub(crate) fn innermost(error: &(dyn StdError + 'static)) -> String {
-    let mut current = error;
-    while let Some(source) = current.source() {
-        current = source;
-    }
-    current.to_string()
 }
 
 /// Messages as they are on the wire: they are read and written where an error can say what is wrong.

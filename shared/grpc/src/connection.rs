@@ -8,10 +8,13 @@ use http::{HeaderMap, Uri};
 use hyper_util::rt::TokioIo;
 use reach::Guard;
 use tokio::net::TcpStream;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Channel, Endpoint};
 use url::{Host, Url};
 
-use crate::Error;
+use crate::{
+    Error, Unreached,
+    tls::{Fault, Socket, Tls},
+};
 
 /// Longest wait for a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,7 +47,8 @@ const RESERVED: [&str; 10] = [
 pub struct Security {
     /// Certificate chain and private key, PEM, for mutual TLS.
     pub identity: Option<(String, String)>,
-    /// Certificates of the authorities that the server's must come from, PEM; `None`: those of the system.
+    /// Certificates of the authorities that the server's must come from, PEM; `None`: those of the system, and of
+    /// the guard.
     pub authorities: Option<String>,
 }
 
@@ -85,6 +89,8 @@ pub fn address(endpoint: &str) -> Result<Url, String> {
 #[derive(Debug, Clone)]
 pub struct Connection {
     pub(crate) channel: Channel,
+    /// What was wrong with a certificate since it stood.
+    fault: Fault,
 }
 
 impl Connection {
@@ -97,53 +103,77 @@ impl Connection {
     ) -> Result<Self, Error> {
         let url = address(endpoint).map_err(|wrong| Error::Address(format!("the address {wrong}")))?;
         guard.reach.check(&url)?;
-        let bad = |error: tonic::transport::Error| Error::Security(crate::call::innermost(&error));
-        let mut builder = Endpoint::from_shared(url.as_str().to_owned())
+        let bad = |error: &dyn std::error::Error| Error::Address(error.to_string());
+        let origin: Uri = url.as_str().parse().map_err(|error: http::uri::InvalidUri| bad(&error))?;
+        let (fault, tls) = (
+            Fault::default(),
+            match url.scheme() {
+                "https" => {
+                    let host = url.host_str().unwrap_or_default();
+                    Some(Tls::new(host, security, &guard.authorities).map_err(Error::Security)?)
+                }
+                _ => None,
+            },
+        );
+        // TLS is the connector's own: tonic would put its own over one to an https address.
+        let plain = url.as_str().replacen("https://", "http://", 1);
+        let builder = Endpoint::from_shared(plain)
             .and_then(|endpoint| endpoint.user_agent(USER_AGENT))
-            .map_err(|error| Error::Address(error.to_string()))?
+            .map_err(|error| bad(&error))?
+            .origin(origin)
             .connect_timeout(CONNECT_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_max_header_list_size(MAX_HEADER_BYTES);
-        if url.scheme() == "https" {
-            builder = builder.tls_config(tls(security)).map_err(bad)?;
-        }
-        let connector = tower::service_fn(move |uri: Uri| connect(guard.clone(), uri));
+        let way = Way { url, guard, tls, fault: fault.clone() };
+        let connector = tower::service_fn(move |_: Uri| connect(way.clone()));
         let connecting = tokio::time::timeout(within, builder.connect_with_connector(connector)).await;
         let channel = connecting.map_err(|_| Error::NotInTime)?.map_err(|error| {
             match Error::of_cause(&error) {
                 // Whatever it is, no call was sent.
-                Error::Broken(told) => Error::Unreachable(told),
+                Error::Broken(told) => Error::Unreachable(Unreached::Connection(told)),
                 Error::Timeout => Error::NotInTime,
                 other => other,
             }
         })?;
-        Ok(Self { channel })
+        Ok(Self { channel, fault })
+    }
+
+    /// What a failure is, where a certificate is behind it.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        match (error, self.fault.get()) {
+            (Error::Unreachable(_) | Error::Broken(_), Some(fault)) => Error::Unreachable(fault.into()),
+            (error, _) => error,
+        }
     }
 }
 
-fn tls(security: &Security) -> ClientTlsConfig {
-    let mut config = ClientTlsConfig::new();
-    config = match &security.authorities {
-        Some(pem) => config.ca_certificate(Certificate::from_pem(pem)),
-        None => config.with_native_roots(),
-    };
-    match &security.identity {
-        Some((certificate, key)) => config.identity(Identity::from_pem(certificate, key)),
-        None => config,
-    }
+/// How a connection is made, and made anew.
+#[derive(Clone)]
+struct Way {
+    url: Url,
+    guard: Guard,
+    tls: Option<Tls>,
+    fault: Fault,
 }
 
-type Opened = Result<TokioIo<TcpStream>, Box<dyn std::error::Error + Send + Sync>>;
+type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-async fn connect(guard: Guard, uri: Uri) -> Opened {
-    let secure = uri.scheme_str() == Some("https");
-    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let addresses = match Host::parse(uri.host().unwrap_or_default())? {
+async fn connect(way: Way) -> Result<TokioIo<Socket>, Failed> {
+    let stream = reached(&way).await?;
+    Ok(TokioIo::new(match &way.tls {
+        Some(tls) => tls.secure(stream, way.fault.clone()).await?,
+        None => Socket::Plain(stream),
+    }))
+}
+
+async fn reached(way: &Way) -> Result<TcpStream, Failed> {
+    let port = way.url.port_or_known_default().unwrap_or(443);
+    let addresses = match Host::parse(way.url.host_str().unwrap_or_default())? {
         // Checked when the address was read.
         Host::Ipv4(address) => vec![IpAddr::V4(address)],
         Host::Ipv6(address) => vec![IpAddr::V6(address)],
-        Host::Domain(name) => guard.addresses(&name).await?,
+        Host::Domain(name) => way.guard.addresses(&name).await?,
     };
     let tried = addresses.len().clamp(1, MAX_ADDRESSES);
     let patience = (CONNECT_TIMEOUT / u32::try_from(tried).unwrap_or(1)).max(ADDRESS_TIMEOUT);
@@ -152,7 +182,7 @@ async fn connect(guard: Guard, uri: Uri) -> Opened {
         match tokio::time::timeout(patience, TcpStream::connect((address, port))).await {
             Ok(Ok(stream)) => {
                 stream.set_nodelay(true)?;
-                return Ok(TokioIo::new(stream));
+                return Ok(stream);
             }
             Ok(Err(error)) => failure = error,
             Err(_) => {

@@ -2,11 +2,13 @@
 
 use std::{error::Error as StdError, time::Duration};
 
+use reach::CertificateFault;
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 
-/// Longest message of a server that is told, in characters.
-const MAX_MESSAGE: usize = 500;
+/// Longest message of a server that is told, and that is kept, in characters.
+const MAX_TOLD: usize = 500;
+const MAX_MESSAGE: usize = 16_384;
 /// The entry by which a server says when, or whether, to call again: milliseconds, negative for never (gRPC A6,
 /// "Pushback").
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
@@ -31,7 +33,7 @@ pub enum Error {
     Arguments(String),
     /// No connection stood, so that nothing was sent.
     #[error("the server cannot be reached: {0}")]
-    Unreachable(String),
+    Unreachable(Unreached),
     /// The time was over before a connection stood, so that nothing was sent.
     #[error("there was no connection to the server in time")]
     NotInTime,
@@ -42,7 +44,7 @@ pub enum Error {
     #[error("the connection was lost before the answer was whole: {0}")]
     Broken(String),
     /// The server refused the call.
-    #[error("the server answered {}", .0.told())]
+    #[error("the server answered {}", .0.told(MAX_TOLD))]
     Status(Refusal),
     /// The answer is larger than was asked for; the server did its work.
     #[error("the answer has more than {0} bytes")]
@@ -52,12 +54,23 @@ pub enum Error {
     Answer(String),
 }
 
+/// Why no connection stood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreached {
+    /// It could not be made, or was lost before the call went out.
+    #[error("{0}")]
+    Connection(String),
+    /// A certificate was refused; over HTTP/2 the server says so of the client's when the call is on its way already.
+    #[error(transparent)]
+    Certificate(#[from] CertificateFault),
+}
+
 /// A server's own refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The gRPC status code (grpc/doc/statuscodes.md), 1 to 16.
     pub code: i32,
-    /// What the server says, on one line and cut to 500 characters.
+    /// What the server says, on one line and cut to 16,384 characters. May repeat what it was asked with.
     pub message: String,
     /// When it asks to be called again, by `google.rpc.RetryInfo` or pushback.
     pub retry_after: Option<Duration>,
@@ -89,16 +102,26 @@ impl Refusal {
         }
     }
 
-    fn told(&self) -> String {
+    /// Its name and up to so many characters of its words.
+    fn told(&self, characters: usize) -> String {
         if self.message.is_empty() {
-            self.name().to_owned()
-        } else {
-            format!("{}: {}", self.name(), self.message)
+            return self.name().to_owned();
         }
+        let words: String = self.message.chars().take(characters).collect();
+        format!("{}: {words}", self.name())
     }
 }
 
 impl Error {
+    /// What is told of it, with every word of the server's that was kept; `Display` tells 500 characters of them. For
+    /// those who take something out of them: what a cut leaves of it could not be known.
+    pub fn whole(&self) -> String {
+        match self {
+            Self::Status(refusal) => format!("the server answered {}", refusal.told(MAX_MESSAGE)),
+            other => other.to_string(),
+        }
+    }
+
     /// What a Status of tonic means: the server's own, or one that stands for a failed connection. `limit` is the
     /// most bytes that the answer might have.
     pub(crate) fn of(status: &Status, limit: usize) -> Self {
@@ -115,7 +138,7 @@ impl Error {
         let pushed = pushback.and_then(|ms: i64| u64::try_from(ms).ok()).map(Duration::from_millis);
         Self::Status(Refusal {
             code: i32::from(status.code()),
-            message: clean(status.message()),
+            message: on_one_line(status.message()),
             retry_after: pushed.or(asked),
             is_final: pushback.is_some_and(|ms| ms < 0),
         })
@@ -123,6 +146,9 @@ impl Error {
 
     /// What a failed connection, or a call that found none, means.
     pub(crate) fn of_cause(cause: &(dyn StdError + 'static)) -> Self {
+        if let Some(fault) = CertificateFault::of(cause) {
+            return Self::Unreachable(Unreached::Certificate(fault));
+        }
         let (mut current, mut innermost) = (Some(cause), cause.to_string());
         let (mut is_connect, mut is_late) = (false, false);
         while let Some(error) = current {
@@ -137,7 +163,7 @@ impl Error {
             current = error.source();
         }
         match (is_connect, is_late) {
-            (true, _) => Self::Unreachable(innermost),
+            (true, _) => Self::Unreachable(Unreached::Connection(innermost)),
             (false, true) => Self::Timeout,
             (false, false) => Self::Broken(innermost),
         }
@@ -145,6 +171,22 @@ impl Error {
 }
 
 /// On one line, without control characters, cut.
-fn clean(text: &str) -> String {
+pub(crate) fn on_one_line(text: &str) -> String {
     text.chars().take(MAX_MESSAGE).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_is_cut_and_the_whole_can_be_had() {
+        let status = Status::invalid_argument(format!("so\n{}", "x".repeat(20_000)));
+        let error = Error::of(&status, 1);
+        let told = error.to_string();
+        assert!(told.starts_with("the server answered INVALID_ARGUMENT: so x"), "{told}");
+        assert_eq!(told.len(), "the server answered INVALID_ARGUMENT: ".len() + 500);
+        assert_eq!(error.whole().len(), "the server answered INVALID_ARGUMENT: ".len() + 16_384);
+        assert_eq!(Error::Timeout.whole(), Error::Timeout.to_string());
+    }
 }

@@ -11,9 +11,10 @@ mod connection;
 mod error;
 mod method;
 mod reflection;
+mod tls;
 
 pub use call::Call;
 pub use connection::{Connection, Security, address, is_metadata_name};
-pub use error::{Error, Refusal};
+pub use error::{Error, Refusal, Unreached};
 pub use method::{MAX_DESCRIPTOR_BYTES, Method};
 pub use reflection::{Reflected, Service, reflect};

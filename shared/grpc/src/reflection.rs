@@ -19,7 +19,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_response::MessageResponse,
 };
 
-use crate::{Connection, Error, Refusal, connection::metadata};
+use crate::{Connection, Error, Refusal, connection::metadata, error::on_one_line};
 
 const V1: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 const V1ALPHA: &str = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
@@ -57,7 +57,8 @@ pub async fn reflect(
     wanted: &[String],
     within: Duration,
 ) -> Result<Reflected, Error> {
-    tokio::time::timeout(within, ask(connection, entries, wanted)).await.unwrap_or(Err(Error::Timeout))
+    let asked = tokio::time::timeout(within, ask(connection, entries, wanted)).await;
+    asked.unwrap_or(Err(Error::Timeout)).map_err(|error| connection.explain(error))
 }
 
 async fn ask(connection: &Connection, entries: &HeaderMap, wanted: &[String]) -> Result<Reflected, Error> {
@@ -86,7 +87,7 @@ async fn ask(connection: &Connection, entries: &HeaderMap, wanted: &[String]) ->
             Ok(()) => Ok(()),
             Err(Error::Descriptors(reason)) => Err(reason),
             // The server knows that it has it, and does not say what it is.
-            Err(error @ (Error::Status(_) | Error::Answer(_))) => Err(error.to_string()),
+            Err(error @ (Error::Status(_) | Error::Answer(_))) => Err(error.whole()),
             Err(other) => return Err(other),
         };
         given.push((name, found));
@@ -139,7 +140,7 @@ impl Asker<'_> {
         match answer {
             MessageResponse::ErrorResponse(error) => Err(Error::Status(Refusal {
                 code: error.error_code,
-                message: error.error_message.chars().filter(|c| !c.is_control()).take(500).collect(),
+                message: on_one_line(&error.error_message),
                 retry_after: None,
                 is_final: false,
             })),

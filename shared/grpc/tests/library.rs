@@ -196,7 +196,8 @@ async fn no_address_that_is_not_public_is_connected_to() {
     let port = listener.local_addr().unwrap().port();
     let open = async |host: &str, answers: &[&str]| {
         let answers = answers.iter().map(|address| address.parse().unwrap()).collect();
-        let guard = Guard { reach: Reach::PUBLIC, lookup: Arc::new(Fickle(Mutex::new(answers))) };
+        let lookup = Arc::new(Fickle(Mutex::new(answers)));
+        let guard = Guard { lookup, ..Guard::system(Reach::PUBLIC) };
         let endpoint = format!("http://{host}:{port}");
         Connection::open(&endpoint, guard, &Security::default(), PATIENCE).await
     };

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reach::Authorities;
 use rmcp::model::{ErrorCode, ListToolsResult, PaginatedRequestParams, ServerPeerInfo};
 use rmcp::service::{ClientCacheConfig, ServiceError};
 use rmcp::{Peer, RoleClient};
@@ -64,7 +65,17 @@ pub(crate) struct Inner {
 impl Client {
     /// Starts or reaches the server and agrees on a protocol version, all within `timeout`.
     pub async fn connect(transport: &Transport, timeout: Duration) -> Result<Self, Error> {
-        let Session { running, changes, stop, evidence } = handshake::connect(transport, timeout).await?;
+        Self::connect_trusting(transport, &Authorities::default(), timeout).await
+    }
+
+    /// The same; a server's certificate may come from these authorities as well as from those that the system trusts.
+    pub async fn connect_trusting(
+        transport: &Transport,
+        authorities: &Authorities,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
+        let Session { running, changes, stop, evidence } =
+            handshake::connect(transport, authorities, timeout).await?;
         let peer = running.peer().clone();
         // A cached list, or a stale one in place of an error, would hide what the server says now.
         peer.set_response_cache_config(ClientCacheConfig::disabled()).await;

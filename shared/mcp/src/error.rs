@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use reach::CertificateFault;
+
 /// A failure of a server or of the way to it. A tool's own failure is not one: see
 /// [`ToolResult::is_error`](crate::ToolResult::is_error).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +26,9 @@ pub enum Error {
         /// The cause.
         reason: String,
     },
+    /// No secure connection: a certificate was refused, before the server took any request. Trying again does not help.
+    #[error("there is no secure connection to the MCP server: {0}")]
+    Certificate(CertificateFault),
     /// Something answered, but no MCP session came about.
     #[error("the MCP handshake failed: {reason}")]
     Handshake {
@@ -84,7 +89,7 @@ impl Error {
     /// True where no request can have reached the server, so that trying again can have no second effect.
     pub fn is_unsent(&self) -> bool {
         match self {
-            Self::Start { .. } | Self::Connect { .. } | Self::Handshake { .. } => true,
+            Self::Start { .. } | Self::Connect { .. } | Self::Certificate(_) | Self::Handshake { .. } => true,
             Self::Timeout { sent, .. } | Self::Closed { sent, .. } => !sent,
             Self::Protocol { .. } | Self::Http { .. } | Self::TooLarge { .. } | Self::Unusable { .. } => {
                 false
@@ -102,6 +107,7 @@ impl Error {
             Self::Http { status: 503, retry_after } => retry_after.is_some(),
             Self::Start { .. }
             | Self::Connect { .. }
+            | Self::Certificate(_)
             | Self::Handshake { .. }
             | Self::Timeout { .. }
             | Self::Closed { .. }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use reach::Authorities;
 use rmcp::RoleClient;
 use rmcp::model::ProtocolVersion;
 use rmcp::service::{
@@ -55,19 +56,24 @@ impl Failure {
 
 type Served = Result<RunningService<RoleClient, Handler>, ClientInitializeError>;
 
-/// Connects within the time given.
-pub(crate) async fn connect(transport: &Transport, limit: Duration) -> Result<Session, Error> {
+/// Connects within the time given. An HTTP server's certificate may come from `authorities` as well as from those that
+/// the system trusts.
+pub(crate) async fn connect(
+    transport: &Transport,
+    authorities: &Authorities,
+    limit: Duration,
+) -> Result<Session, Error> {
     let start = Instant::now();
     let patience = Patience { limit, deadline: start + limit, silence: Some(start + SILENCE.min(limit / 2)) };
     let discover = ClientLifecycleMode::Auto {
         preferred_versions: vec![ProtocolVersion::V_2026_07_28],
         legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
     };
-    match attempt(transport, discover, &patience).await {
+    match attempt(transport, authorities, discover, &patience).await {
         Err(Failure { again: true, error }) => {
             tracing::debug!(mcp.server = %transport, %error, "mcp discovery failed, trying initialize");
             let patience = Patience { silence: None, ..patience };
-            attempt(transport, ClientLifecycleMode::Initialize, &patience).await
+            attempt(transport, authorities, ClientLifecycleMode::Initialize, &patience).await
         }
         result => result,
     }
@@ -84,6 +90,7 @@ struct Patience {
 
 async fn attempt(
     transport: &Transport,
+    authorities: &Authorities,
     mode: ClientLifecycleMode,
     patience: &Patience,
 ) -> Result<Session, Failure> {
@@ -91,7 +98,8 @@ async fn attempt(
     let stop = CancellationToken::new();
     let (changes, _) = watch::channel(0);
     let handler = Handler::new(changes.clone());
-    let served = serve(transport, handler, mode, stop.child_token(), evidence.clone())?;
+    let way = (transport, authorities);
+    let served = serve(way, handler, mode, stop.child_token(), evidence.clone())?;
     let running = tokio::select! {
         served = served => served.map_err(|error| explain(error, transport, &evidence))?,
         () = sleep_until(patience.deadline) => return Err(Failure::last(too_slow(patience, &evidence))),
@@ -103,7 +111,7 @@ async fn attempt(
 
 /// Starts the transport and the handshake on it; dropping the future ends both.
 fn serve(
-    transport: &Transport,
+    (transport, authorities): (&Transport, &Authorities),
     handler: Handler,
     mode: ClientLifecycleMode,
     stop: CancellationToken,
@@ -127,7 +135,7 @@ fn serve(
             Ok(on(Filter::new(child, evidence), handler, mode, stop))
         }
         Transport::Http { url, headers } => {
-            let client = http::open(url, headers, evidence.clone())
+            let client = http::open(url, headers, authorities, evidence.clone())
                 .map_err(|reason| Failure::last(Error::Connect { address: transport.to_string(), reason }))?;
             Ok(on(Filter::new(client, evidence), handler, mode, stop))
         }
@@ -201,9 +209,10 @@ fn lost(
     }
     let error = cause.and_then(|cause| http::describe(cause, &transport.to_string()));
     match error.unwrap_or_else(|| Error::handshake("the connection was closed")) {
-        error @ (Error::Connect { .. } | Error::Http { status: 401 | 403, .. } | Error::TooLarge { .. }) => {
-            Failure::last(error)
-        }
+        error @ (Error::Connect { .. }
+        | Error::Certificate(_)
+        | Error::Http { status: 401 | 403, .. }
+        | Error::TooLarge { .. }) => Failure::last(error),
         error => Failure::maybe(error),
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use http::{HeaderName, HeaderValue};
+use reach::{Authorities, CertificateFault};
 use rmcp::model::ClientJsonRpcMessage;
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::common::client_side_sse::{BoxedSseResponse, ExponentialBackoff};
@@ -40,13 +41,15 @@ const ERROR_PAGE_BYTES: usize = 2 * 1024;
 pub(crate) fn open(
     url: &str,
     headers: &BTreeMap<String, String>,
+    authorities: &Authorities,
     evidence: Arc<Evidence>,
 ) -> Result<StreamableHttpClientTransport<Bounded>, String> {
     let address = reqwest::Url::parse(url).map_err(|error| error.to_string())?;
     if !matches!(address.scheme(), "http" | "https") {
         return Err("the address must begin with http or https".to_owned());
     }
-    let client = reqwest::Client::builder()
+    let client = authorities
+        .add_to(reqwest::Client::builder())
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT_LIMIT)
@@ -203,12 +206,11 @@ pub(crate) fn describe(error: &(dyn std::error::Error + 'static), address: &str)
         StreamableHttpError::ReservedHeaderConflict(name) => {
             connect(format!("header {name:?} is not yours to set"))
         }
-        StreamableHttpError::Client(error) if error.is_connect() || error.is_builder() => {
-            connect(cause(error))
-        }
-        StreamableHttpError::Client(error) => match error.status() {
-            Some(code) => status(code.as_u16()),
-            None => Error::closed(cause(error)),
+        StreamableHttpError::Client(error) => match (CertificateFault::of(error), error.status()) {
+            (Some(fault), _) => Error::Certificate(fault),
+            (None, _) if error.is_connect() || error.is_builder() => connect(cause(error)),
+            (None, Some(code)) => status(code.as_u16()),
+            (None, None) => Error::closed(cause(error)),
         },
         StreamableHttpError::UnexpectedServerResponse(text) => match status_in(text) {
             Some(code) => status(code),
@@ -259,7 +261,7 @@ mod tests {
 
     fn refusal(url: &str, headers: &[(&str, &str)]) -> String {
         let headers = headers.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        open(url, &headers, Arc::default()).err().unwrap()
+        open(url, &headers, &Authorities::default(), Arc::default()).err().unwrap()
     }
 
     #[test]

@@ -1,6 +1,12 @@
 //! Which addresses a tool may reach. A name is resolved once a connection, its addresses are checked, and the
-//! connection goes to a checked address. Must never let an address through by its spelling, nor connect anywhere
-//! itself.
+//! connection goes to a checked address; `authorities.rs` says whose certificates it takes, `certificate.rs` what was
+//! wrong with one. Must never let an address through by its spelling, nor connect anywhere itself.
+
+mod authorities;
+mod certificate;
+
+pub use authorities::Authorities;
+pub use certificate::CertificateFault;
 
 use std::{
     fmt, io,
@@ -109,6 +115,8 @@ pub struct Guard {
     pub reach: Reach,
     /// Who says what a name stands for.
     pub lookup: Arc<dyn Lookup>,
+    /// Whose certificates a connection takes besides those that the system trusts.
+    pub authorities: Authorities,
 }
 
 /// An address that is off limits, or a name all of whose addresses are; the text says why.
@@ -119,7 +127,13 @@ pub struct Refused(String);
 impl Guard {
     /// The system's resolver, and this reach.
     pub fn system(reach: Reach) -> Self {
-        Self { reach, lookup: Arc::new(SystemLookup) }
+        Self { reach, lookup: Arc::new(SystemLookup), authorities: Authorities::default() }
+    }
+
+    /// The same, with authorities besides the system's.
+    #[must_use]
+    pub fn trusting(self, authorities: &Authorities) -> Self {
+        Self { authorities: authorities.clone(), ..self }
     }
 
     /// The addresses of a name that may be reached, in the order in which they are to be tried. Fails by

@@ -1,9 +1,11 @@
-//! What tests need: a real PostgreSQL, one database a test, a real Redis, and the programs they run. For
-//! development only; nothing here may be linked into the binary.
+//! What tests need: a real PostgreSQL, one database a test, a real Redis, servers behind TLS, issuers of tokens, and the programs they run.
+//! For development only; nothing here may be linked into the binary.
 #![allow(clippy::expect_used, clippy::missing_panics_doc, reason = "a test that cannot start must fail")]
 
 mod folder;
+mod issuer;
 mod redis;
+mod tls;
 mod tools;
 
 use secrecy::SecretString;
@@ -11,7 +13,9 @@ use store::{Database, LocalCluster, LocalOptions, Schema};
 use tokio::sync::OnceCell;
 
 pub use folder::folder;
+pub use issuer::{Algorithm, KeyServer, SigningKey, SigningKeyKind, signed};
 pub use redis::{RedisCluster, RedisServer, redis, redis_cluster};
+pub use tls::{Authority, Pair, TlsRequest, TlsServer};
 pub use tools::{installed, tools_dir};
 
 /// The cluster of this test binary; it ends with the process.

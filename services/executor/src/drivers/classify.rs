@@ -9,7 +9,7 @@ use reqwest::{
     header::{HeaderMap, RETRY_AFTER},
 };
 
-use reach::Refused;
+use reach::{CertificateFault, Refused};
 
 use super::{fetch::Fetched, rate_limit};
 use crate::outcome::{Reached, ToolError, ToolErrorCode};
@@ -84,14 +84,25 @@ fn excerpt(body: &[u8]) -> String {
     format!(": {}", String::from_utf8_lossy(start).chars().take(EXCERPT).collect::<String>())
 }
 
-/// Whether a request failed before any of it went out.
+/// Whether a request failed before any of it went out, or before the server took any.
 pub(super) fn is_unsent(error: &reqwest::Error) -> bool {
-    error.is_connect() || error.is_builder()
+    error.is_connect() || error.is_builder() || CertificateFault::of(error).is_some()
+}
+
+/// A certificate that was refused: the server's is what makes it one that cannot be reached, ours a credential like any
+/// other. Nothing changes by itself a moment later.
+pub(super) fn certificate(fault: &CertificateFault) -> ToolError {
+    let code = if fault.is_ours() { ToolErrorCode::UpstreamAuth } else { ToolErrorCode::Unreachable };
+    let error = ToolError::new(code, format!("there is no secure connection to the server: {fault}"));
+    ToolError { retryable: false, is_unauthenticated: fault.is_ours(), ..error }
 }
 
 /// A failed request. Whether it may have taken effect is for the caller to say: it knows how far it came.
 pub(super) fn failure(error: reqwest::Error) -> ToolError {
     let error = error.without_url();
+    if let Some(fault) = CertificateFault::of(&error) {
+        return certificate(&fault);
+    }
     let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
     let (mut innermost, mut is_nonsense) = (error.to_string(), false);
     while let Some(current) = cause {

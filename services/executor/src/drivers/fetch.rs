@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use ::reach::{Guard, Lookup, Reach, SystemLookup};
+use ::reach::{Authorities, Guard, Reach};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http_body::{Frame, SizeHint};
@@ -65,9 +65,10 @@ pub(crate) struct Fetched {
 /// Two clients with connections to keep: one for public addresses only, one for any.
 #[derive(Debug, Clone)]
 pub(crate) struct HttpClient {
-    public: (Reach, Client),
+    public: Client,
     any: Client,
-    lookup: Arc<dyn Lookup>,
+    /// What the first may reach, and whose certificates both take.
+    guard: Guard,
     max_response_bytes: usize,
     /// Whether it shows a certificate, which is for the server of its tool alone.
     is_identified: bool,
@@ -76,30 +77,27 @@ pub(crate) struct HttpClient {
 /// The client certificate that connections show, and whose certificates they take.
 pub(crate) struct Shown {
     pub identity: Identity,
-    /// Empty: those that the system trusts.
+    /// Empty: those that the system and the operator trust.
     pub authorities: Vec<Certificate>,
 }
 
 impl HttpClient {
-    pub(crate) fn new(max_response_bytes: usize) -> Result<Self, Error> {
-        let system: Arc<dyn Lookup> = Arc::new(SystemLookup);
-        Self::with(&system, Reach::PUBLIC, max_response_bytes)
+    /// Takes certificates of these authorities besides those that the system trusts.
+    pub(crate) fn new(authorities: &Authorities, max_response_bytes: usize) -> Result<Self, Error> {
+        Self::with(Guard::system(Reach::PUBLIC).trusting(authorities), max_response_bytes)
     }
 
     /// With a resolver and an idea of what is public of one's own.
-    pub(crate) fn with(
-        lookup: &Arc<dyn Lookup>,
-        public: Reach,
-        max_response_bytes: usize,
-    ) -> Result<Self, Error> {
-        let build = |reach| {
-            let built = builder(lookup, reach).build();
+    pub(crate) fn with(public: Guard, max_response_bytes: usize) -> Result<Self, Error> {
+        let build = |guard: &Guard| {
+            let built = public.authorities.add_to(builder(guard)).build();
             built.map_err(|error| Error::Internal(format!("the HTTP client cannot be built: {error}")))
         };
+        let any = Guard { reach: Reach::Any, ..public.clone() };
         Ok(Self {
-            public: (public, build(public)?),
-            any: build(Reach::Any)?,
-            lookup: Arc::clone(lookup),
+            public: build(&public)?,
+            any: build(&any)?,
+            guard: public,
             max_response_bytes,
             is_identified: false,
         })
@@ -107,22 +105,27 @@ impl HttpClient {
 
     /// The same that shows a certificate, with connections of its own.
     pub(crate) fn showing(&self, shown: &Shown) -> Result<Self, reqwest::Error> {
-        let build = |reach| {
-            let builder = builder(&self.lookup, reach).identity(shown.identity.clone());
+        let build = |guard: &Guard| {
+            let builder = builder(guard).identity(shown.identity.clone());
             if shown.authorities.is_empty() {
-                builder.build()
+                guard.authorities.add_to(builder).build()
             } else {
                 builder.tls_certs_only(shown.authorities.clone()).build()
             }
         };
-        let (public, any) = (build(self.public.0)?, build(Reach::Any)?);
-        Ok(Self { public: (self.public.0, public), any, is_identified: true, ..self.clone() })
+        let (public, any) = (build(&self.guard)?, build(&self.guard(true))?);
+        Ok(Self { public, any, is_identified: true, ..self.clone() })
     }
 
     /// What keeps a connection that is no request of HTTP to the addresses that requests may reach.
     pub(crate) fn guard(&self, allow_private_network: bool) -> Guard {
-        let reach = if allow_private_network { Reach::Any } else { self.public.0 };
-        Guard { reach, lookup: Arc::clone(&self.lookup) }
+        let reach = if allow_private_network { Reach::Any } else { self.guard.reach };
+        Guard { reach, ..self.guard.clone() }
+    }
+
+    /// Whose certificates it takes besides those that the system trusts.
+    pub(crate) fn authorities(&self) -> &Authorities {
+        &self.guard.authorities
     }
 
     /// Sends a request and follows its redirects.
@@ -162,7 +165,7 @@ impl HttpClient {
         let (reach, client) = if fetch.allow_private_network {
             (Reach::Any, &self.any)
         } else {
-            (self.public.0, &self.public.1)
+            (self.guard.reach, &self.public)
         };
         reach.check(&fetch.url)?;
         let mut request =
@@ -228,12 +231,12 @@ impl HttpClient {
     }
 }
 
-fn builder(lookup: &Arc<dyn Lookup>, reach: Reach) -> ClientBuilder {
+fn builder(guard: &Guard) -> ClientBuilder {
     Client::builder()
         .redirect(Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
-        .dns_resolver(Guard { reach, lookup: Arc::clone(lookup) })
+        .dns_resolver(guard.clone())
         .user_agent(concat!("toolcrib/", env!("CARGO_PKG_VERSION")))
         .tls_info(true)
 }

@@ -12,6 +12,7 @@ use std::{
 
 use ::grpc::{Call, Error, Method, Security};
 use proto::registry::v1::GrpcBinding;
+use reach::Authorities;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -32,9 +33,11 @@ pub(crate) struct GrpcDriver {
 }
 
 impl GrpcDriver {
-    /// Takes answers of at most so many bytes, as they are on the wire.
-    pub(crate) fn new(max_response_bytes: usize) -> Self {
-        Self { pool: Arc::default(), methods: Mutex::default(), max_response_bytes }
+    /// Takes certificates of these authorities besides those that the system trusts, and answers of at most so many
+    /// bytes, as they are on the wire.
+    pub(crate) fn new(authorities: &Authorities, max_response_bytes: usize) -> Self {
+        let pool = Arc::new(Pool::new(authorities.clone()));
+        Self { pool, methods: Mutex::default(), max_response_bytes }
     }
 
     pub(crate) async fn run(&self, binding: &GrpcBinding, job: &Job<'_>, carried: &Carried) -> Ended {

@@ -9,6 +9,7 @@ use std::{
 
 use ::mcp::{Call, CallEvent, Client, Commands, Error as McpError, Transport};
 use proto::registry::v1::{McpBinding, McpTransport, mcp_transport::Kind};
+use reach::Authorities;
 use reqwest::header::{HeaderMap, HeaderValue};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
@@ -54,11 +55,13 @@ pub(crate) struct McpDriver {
     clients: StdMutex<HashMap<Key, Slot>>,
     /// Programs that may be run.
     commands: Commands,
+    /// Whose certificates are taken besides those that the system trusts.
+    authorities: Authorities,
 }
 
 impl McpDriver {
-    pub(crate) fn new(commands: Commands) -> Self {
-        Self { clients: StdMutex::default(), commands }
+    pub(crate) fn new(authorities: &Authorities, commands: Commands) -> Self {
+        Self { clients: StdMutex::default(), commands, authorities: authorities.clone() }
     }
 
     pub(crate) async fn run(&self, binding: &McpBinding, job: &Job<'_>, carried: &Carried) -> Ended {
@@ -105,7 +108,7 @@ impl McpDriver {
         if let Some(client) = slot.as_ref().filter(|client| !client.is_closed()) {
             return Ok(client.clone());
         }
-        let client = Client::connect(transport, job.timeout).await?;
+        let client = Client::connect_trusting(transport, &self.authorities, job.timeout).await?;
         *slot = Some(client.clone());
         Ok(client)
     }

@@ -53,6 +53,7 @@ pub(super) fn failure(error: &McpError) -> ToolError {
         }
         McpError::Http { status, .. } => classify::code_of(*status),
         McpError::TooLarge { .. } => ToolErrorCode::ResultTooLarge,
+        McpError::Certificate(fault) => return classify::certificate(fault).having(Reached::No),
         _ => ToolErrorCode::Unreachable,
     };
     let (retryable, retry_after) = match error {
@@ -64,6 +65,7 @@ pub(super) fn failure(error: &McpError) -> ToolError {
         retryable,
         retry_after_ms: retry_after.and_then(|wait| i64::try_from(wait.as_millis()).ok()).unwrap_or(0),
         reached: reached(error),
+        is_unauthenticated: matches!(error, McpError::Http { status: 401, .. }),
         ..ToolError::new(code, error.to_string())
     }
 }

@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ::reach::Authorities;
 use proto::registry::v1::{CredentialUse, Tool, binding::Kind, idempotency_key::Place as KeyPlace};
 use serde_json::Value;
 
@@ -33,7 +34,7 @@ use crate::{
     progress::Sink,
 };
 #[cfg(test)]
-pub(crate) use ::reach::{Lookup, Reach, is_public};
+pub(crate) use ::reach::{Guard, Lookup, Reach, is_public};
 
 /// One attempt.
 #[derive(Debug, Clone, Copy)]
@@ -64,8 +65,10 @@ impl Drivers {
         config: &Config,
         commands: ::mcp::Commands,
         credentials: Credentials,
+        authorities: &Authorities,
     ) -> Result<Self, Error> {
-        Ok(Self::with(config, commands, credentials, HttpClient::new(config.http.max_response_bytes)?))
+        let client = HttpClient::new(authorities, config.http.max_response_bytes)?;
+        Ok(Self::with(config, commands, credentials, client))
     }
 
     /// With an HTTP client of one's own.
@@ -78,9 +81,9 @@ impl Drivers {
         Self {
             credentials,
             builtins: Builtins::new(config, client.clone()),
+            grpc: grpc::GrpcDriver::new(client.authorities(), config.http.max_response_bytes),
+            mcp: mcp::McpDriver::new(client.authorities(), commands),
             http: http::HttpDriver::new(client),
-            grpc: grpc::GrpcDriver::new(config.http.max_response_bytes),
-            mcp: mcp::McpDriver::new(commands),
         }
     }
 
@@ -98,6 +101,7 @@ impl Drivers {
         };
         let carried = tokio::time::timeout(job.timeout, carrying).await.unwrap_or_else(too_late)?;
         let refused = match self.run_clean(job, &carried).await {
+            // The same of every kind of binding: HTTP 401, gRPC UNAUTHENTICATED, a client certificate refused.
             Err(error) if error.is_unauthenticated && error.reached == Reached::No => error,
             ended => return ended,
         };

@@ -17,6 +17,7 @@ use super::{
     error::Error,
     human,
     output::{Output, Tone, View},
+    prefixed::Prefixed,
     table::{Table, cell, toned},
     words::{parser, word},
 };
@@ -40,8 +41,8 @@ pub const HELP: &str = "Examples:
   toolcrib tools import --grpc http://127.0.0.1:50051 --provider shop --allow-private-network --dry-run
 
 A credential is given by the name of the document's security scheme; '*' is for every operation that names none.
-Of a gRPC server it is given by the entry of metadata that carries it, such as x-api-key=shop-key; '*' is for where its
-kind says: authorization, or the TLS connection.";
+Of a gRPC server it is given by the entry of metadata that carries it, such as x-api-key=shop-key, or with something
+before it 'x-auth=Token {shop-key}'; '*' is for where its kind says: authorization, or the TLS connection.";
 
 /// What to import.
 #[derive(Debug, Args)]
@@ -79,7 +80,7 @@ pub struct ImportArgs {
     methods: Vec<String>,
     /// Credential for a security scheme of the document, or an entry of gRPC metadata; may be repeated
     #[arg(long = "credential", value_name = "SCHEME=NAME", value_parser = pair)]
-    credentials: Vec<(String, String)>,
+    credentials: Vec<(String, Prefixed)>,
     /// Category, where the document says none [default: api_integration]
     #[arg(long, value_parser = parser::<Category>())]
     category: Option<Category>,
@@ -110,7 +111,7 @@ pub struct ImportArgs {
 pub async fn run(args: ImportArgs, client: &Client, output: &mut Output) -> Result<(), Error> {
     let is_dry = args.dry_run;
     if let Some(endpoint) = args.grpc.clone() {
-        let answer = client.registry().import_grpc(args.grpc_request(endpoint)).await?.into_inner();
+        let answer = client.registry().import_grpc(args.grpc_request(endpoint)?).await?.into_inner();
         output.show(&answer, |view| table(&answer.tools, view))?;
         return told(answer.counts.unwrap_or_default(), answer.truncated, is_dry, output);
     }
@@ -123,6 +124,12 @@ pub async fn run(args: ImportArgs, client: &Client, output: &mut Output) -> Resu
 impl ImportArgs {
     fn request(self) -> Result<ImportOpenApiRequest, Error> {
         let defaults = Some(self.defaults());
+        if let Some((scheme, used)) = self.credentials.iter().find(|(_, used)| !used.prefix.is_empty()) {
+            return Err(Error::usage(format!(
+                "the document says what stands before the credential of {scheme}: give {scheme}={}",
+                used.name
+            )));
+        }
         let source = match (self.pack, self.document) {
             (Some(pack), _) => Source::Pack(pack),
             (None, Some(file)) => Source::Document(read(&file).map_err(Error::Usage)?),
@@ -137,22 +144,27 @@ impl ImportArgs {
             operations: self.operations,
             tags: self.tags,
             methods: self.methods,
-            credentials: self.credentials.into_iter().collect(),
+            credentials: self.credentials.into_iter().map(|(scheme, used)| (scheme, used.name)).collect(),
             defaults,
             allow_private_network: self.allow_private_network,
             validate_only: self.dry_run,
         })
     }
 
-    fn grpc_request(self, endpoint: String) -> ImportGrpcRequest {
-        let used = |(place, credential): &(String, String)| CredentialUse {
-            credential: credential.clone(),
-            place: (place != "*").then(|| Place::Header(place.clone())),
-            prefix: String::new(),
+    fn grpc_request(self, endpoint: String) -> Result<ImportGrpcRequest, Error> {
+        let used = |(place, used): &(String, Prefixed)| {
+            if place == "*" && !used.prefix.is_empty() {
+                return Err(Error::usage(format!(
+                    "what stands before a credential needs an entry of metadata: give 'authorization={}{{{}}}'",
+                    used.prefix, used.name
+                )));
+            }
+            let place = (place != "*").then(|| Place::Header(place.clone()));
+            Ok(CredentialUse { credential: used.name.clone(), place, prefix: used.prefix.clone() })
         };
-        ImportGrpcRequest {
+        Ok(ImportGrpcRequest {
             endpoint,
-            credentials: self.credentials.iter().map(used).collect(),
+            credentials: self.credentials.iter().map(used).collect::<Result<_, _>>()?,
             defaults: Some(self.defaults()),
             provider: self.provider.unwrap_or_default(),
             services: self.services,
@@ -160,7 +172,7 @@ impl ImportArgs {
             metadata: self.metadata.into_iter().collect(),
             allow_private_network: self.allow_private_network,
             validate_only: self.dry_run,
-        }
+        })
     }
 
     fn defaults(&self) -> ImportDefaults {
@@ -182,9 +194,11 @@ fn entry(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+fn pair(text: &str) -> Result<(String, Prefixed), String> {
     match text.split_once('=') {
-        Some((scheme, name)) if !scheme.is_empty() && !name.is_empty() => Ok((scheme.into(), name.into())),
+        Some((scheme, name)) if !scheme.is_empty() && !name.is_empty() => {
+            Ok((scheme.into(), Prefixed::parse(name)?))
+        }
         _ => Err(format!("{text:?} is not SCHEME=NAME, such as token=github-key")),
     }
 }
@@ -301,6 +315,8 @@ mod tests {
             vec![&file[..]],
             vec![&file, "--provider", "a", "--pack", "github"],
             vec!["--pack", "x", "--credential", "y"],
+            vec!["--pack", "x", "--credential", "y=Token z"],
+            vec!["--pack", "x", "--credential", "y=Token {z}"],
         ] {
             assert!(asked(&bad).is_err(), "{bad:?}");
         }
@@ -311,7 +327,7 @@ mod tests {
     fn a_grpc_server_has_options_of_its_own() {
         let parse = |words: &[&str]| {
             Probe::try_parse_from(["import", "--grpc", "http://h:1"].iter().chain(words))
-                .map(|probe| probe.args.grpc_request("http://h:1".into()))
+                .map(|probe| probe.args.grpc_request("http://h:1".into()).unwrap())
         };
         let request = parse(&[
             "--provider",
@@ -327,18 +343,26 @@ mod tests {
             "*=one",
             "--credential",
             "x-key=two",
+            "--credential",
+            "x-auth=Token {three}",
         ]);
         let request = request.unwrap();
         assert_eq!((request.services, request.methods), (vec!["a.B".to_owned()], vec!["Do".to_owned()]));
         assert_eq!(request.metadata["x-a"], "b=c");
         assert!(request.defaults.unwrap().trust_effects);
+        let header = |name: &str| Some(Place::Header(name.into()));
         let places: Vec<_> =
-            request.credentials.into_iter().map(|used| (used.credential, used.place)).collect();
-        assert_eq!(places, [("one".into(), None), ("two".into(), Some(Place::Header("x-key".into())))]);
+            request.credentials.into_iter().map(|used| (used.credential, used.place, used.prefix)).collect();
+        let expected =
+            [("one", None, ""), ("two", header("x-key"), ""), ("three", header("x-auth"), "Token ")];
+        assert_eq!(places, expected.map(|(name, place, prefix)| (name.into(), place, prefix.into())));
         for bad in [&[][..], &["--provider", "p", "--tag", "t"], &["--provider", "p", "--pack", "github"]] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
         assert!(Probe::try_parse_from(["import", "--pack", "github", "--service", "a"]).is_err());
+        let nowhere = ["import", "--grpc", "http://h:1", "--provider", "p", "--credential", "*=Bearer {key}"];
+        let refused = Probe::try_parse_from(nowhere).unwrap().args.grpc_request("http://h:1".into());
+        assert!(format!("{refused:?}").contains("authorization=Bearer {key}"), "{refused:?}");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::{
     error::Error,
     files, human,
     output::{Output, Tone, View},
+    prefixed::Prefixed,
     table::{Table, cell, number, toned},
     tools,
     words::{parser, word},
@@ -36,6 +37,7 @@ pub enum Command {
   toolcrib servers add files --env LOG=info -- npx @modelcontextprotocol/server-filesystem /srv/data
   toolcrib servers add demo --url http://127.0.0.1:3001/mcp --trust-annotations
   toolcrib servers add git --credential env:GITHUB_TOKEN=github -- github-mcp-server stdio
+  toolcrib servers add crm --credential 'header:x-auth=Token {crm-key}' --url https://crm.example.com/mcp
   toolcrib servers add --file ~/.config/mcp/servers.json
 
 A file has the form of MCP clients: {\"mcpServers\": {\"NAME\": {\"command\": …, \"args\": […], \"env\": {…}}}}, or
@@ -79,7 +81,8 @@ pub struct AddArgs {
     /// Variable of its environment, with a command only; never a secret
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     env: Vec<(String, String)>,
-    /// Credential that it is reached with: NAME, env:VARIABLE=NAME, header:HEADER=NAME, query:KEY=NAME, cookie:KEY=NAME
+    /// Credential that it is reached with: NAME, env:VARIABLE=NAME, header:HEADER=NAME, query:KEY=NAME, cookie:KEY=NAME;
+    /// with something before it there: 'header:HEADER=Token {NAME}'
     #[arg(long, value_name = "CREDENTIAL", value_parser = credential)]
     credential: Vec<CredentialUse>,
     /// Refuse a server that does not answer, rather than keep it and try again
@@ -114,7 +117,13 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 fn credential(text: &str) -> Result<CredentialUse, String> {
     let Some((place, credential)) = text.split_once('=') else {
-        return Ok(CredentialUse { credential: text.to_owned(), ..CredentialUse::default() });
+        let Prefixed { name, prefix } = Prefixed::parse(text)?;
+        if !prefix.is_empty() {
+            return Err(format!(
+                "{text:?} does not say where it goes, such as 'header:authorization={text}'"
+            ));
+        }
+        return Ok(CredentialUse { credential: name, ..CredentialUse::default() });
     };
     let place = match place.split_once(':') {
         Some(("env", name)) => Place::Env(name.to_owned()),
@@ -127,7 +136,8 @@ fn credential(text: &str) -> Result<CredentialUse, String> {
             ));
         }
     };
-    Ok(CredentialUse { credential: credential.to_owned(), place: Some(place), prefix: String::new() })
+    let Prefixed { name, prefix } = Prefixed::parse(credential)?;
+    Ok(CredentialUse { credential: name, place: Some(place), prefix })
 }
 
 impl AddArgs {
@@ -432,5 +442,9 @@ mod tests {
         assert_eq!((env.credential.as_str(), env.place), ("github", Some(Place::Env("GITHUB_TOKEN".into()))));
         assert_eq!(uses("header:x-key=k").unwrap().place, Some(Place::Header("x-key".into())));
         assert!(uses("nowhere:x=y").is_none() && uses("x=y").is_none());
+        let token = uses("header:x-auth=Token {k}").unwrap();
+        assert_eq!((token.credential.as_str(), token.prefix.as_str()), ("k", "Token "));
+        assert_eq!(uses("env:A=key={k}").unwrap().prefix, "key=");
+        assert!(uses("header:x-auth=Token k").is_none() && uses("Token {k}").is_none());
     }
 }

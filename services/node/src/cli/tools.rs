@@ -65,7 +65,7 @@ pub enum Command {
         /// Name of the tool
         name: String,
     },
-    /// Approve or reject a definition that waits, by its digest
+    /// Approve or reject a definition that waits, by its digest, or all that wait of an MCP server
     #[command(after_help = review::HELP)]
     Approve(review::ApproveArgs),
     /// Change how a tool is run; its definition stays

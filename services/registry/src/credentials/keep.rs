@@ -108,8 +108,9 @@ impl Credentials {
         Ok(store::rotation_fail(self.0.database.pool()?, due, &told, pause).await?)
     }
 
-    /// Reads the keys again, and wraps with the first what another one wraps.
-    async fn rewrap(&self) -> Result<(), Error> {
+    /// Reads the keys again, and wraps with the first what another one wraps, each key by itself: whatever was done
+    /// stays done, and any process does the rest.
+    pub(crate) async fn rewrap(&self) -> Result<(), Error> {
         let changed = match self.0.keys.refresh() {
             Ok(changed) => changed,
             Err(error) => {

@@ -27,6 +27,7 @@ mod token;
 use std::{path::PathBuf, sync::Arc};
 
 use ::store::Database;
+use reach::Authorities;
 use tokio_util::task::TaskTracker;
 
 use crate::Error;
@@ -52,22 +53,35 @@ struct Inner {
     database: Database,
     keys: KeyProvider,
     outside: Outside,
+    authorities: Authorities,
     source_root: PathBuf,
     flights: Flights,
     tasks: TaskTracker,
 }
 
 impl Credentials {
-    /// Keeps them in this database. What must not be cut off by a caller that goes away is counted in `tasks`.
-    pub(crate) fn new(config: &CredentialConfig, database: Database, tasks: TaskTracker) -> Self {
+    /// Keeps them in this database. Servers' certificates may come from these authorities as well as from those that
+    /// the system trusts. What must not be cut off by a caller that goes away is counted in `tasks`.
+    pub(crate) fn new(
+        config: &CredentialConfig,
+        authorities: Authorities,
+        database: Database,
+        tasks: TaskTracker,
+    ) -> Self {
         Self(Arc::new(Inner {
             database,
             keys: KeyProvider::new(&config.key_file),
-            outside: Outside::new(config.timeout(), config.allow_private_network),
+            outside: Outside::new(config.timeout(), config.allow_private_network, &authorities),
+            authorities,
             source_root: config.source_root.clone(),
             flights: Flights::default(),
             tasks,
         }))
+    }
+
+    /// Whose certificates servers may have, besides those that the system trusts.
+    pub(crate) fn authorities(&self) -> &Authorities {
+        &self.0.authorities
     }
 
     /// Does something to its end, though its caller goes away.

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use reach::{Guard, Reach, Refused};
+use reach::{Authorities, CertificateFault, Guard, Reach, Refused};
 use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
 use secrecy::zeroize::Zeroizing;
 use url::Url;
 
 /// Longest answer, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
-/// How long a connection may take to be made.
+/// How long a connection may take to be made, where half of the time for all of it is not less.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest pause that a server may ask for.
 const MAX_PAUSE: Duration = Duration::from_hours(1);
@@ -36,12 +36,13 @@ pub(super) struct Answer {
 pub(super) struct Unanswered(pub String);
 
 impl Outside {
-    pub(super) fn new(timeout: Duration, allow_private_network: bool) -> Self {
+    pub(super) fn new(timeout: Duration, allow_private_network: bool, authorities: &Authorities) -> Self {
         let reach = if allow_private_network { Reach::Any } else { Reach::PUBLIC };
-        let client = Client::builder()
+        let client = authorities
+            .add_to(Client::builder())
             .redirect(Policy::none())
             .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT.min(timeout))
+            .connect_timeout(connect_timeout(timeout))
             .timeout(timeout)
             .dns_resolver(Guard::system(reach))
             .user_agent(concat!("toolcrib/", env!("CARGO_PKG_VERSION")))
@@ -115,12 +116,23 @@ impl Outside {
             }
             cause = each.source();
         }
+        if let Some(fault) = CertificateFault::of(error) {
+            return Unanswered(format!("cannot be connected to: {fault}"));
+        }
+        if error.is_timeout() && error.is_connect() {
+            let limit = connect_timeout(self.timeout).as_secs_f64();
+            return Unanswered(format!("cannot be connected to within {limit} s"));
+        }
         if error.is_timeout() {
             return Unanswered(format!("did not answer within {} s", self.timeout.as_secs()));
         }
         let what = if error.is_connect() { "cannot be connected to" } else { "broke off its answer" };
         Unanswered(what.into())
     }
+}
+
+fn connect_timeout(timeout: Duration) -> Duration {
+    CONNECT_TIMEOUT.min(timeout / 2)
 }
 
 /// RFC 9110, section 10.2.3, in seconds or as a date.
@@ -141,7 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_public_addresses_over_tls_are_asked_unless_others_are_allowed() {
-        let strict = Outside::new(Duration::from_secs(1), false);
+        let strict = Outside::new(Duration::from_secs(1), false, &Authorities::default());
         assert!(strict.check("https://auth.example.com/token").is_ok());
         for bad in [
             "http://auth.example.com/token",
@@ -157,8 +169,25 @@ mod tests {
         }
         let refused = strict.post("https://127.0.0.1:1/", "text/plain", None, String::new()).await;
         assert!(refused.err().unwrap().0.contains("may not be asked"));
-        let open = Outside::new(Duration::from_secs(1), true);
+        let open = Outside::new(Duration::from_secs(1), true, &Authorities::default());
         assert!(open.check("http://127.0.0.1/token").is_ok());
         assert!(open.check("file:///etc/passwd").is_err());
+    }
+    #[tokio::test]
+    async fn a_connection_that_does_not_come_about_is_waited_for_as_long_as_is_said() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        // Nobody accepts: the system makes a few connections, and then no more.
+        let mut made = Vec::new();
+        let short = Duration::from_millis(300);
+        while let Ok(connected) = tokio::time::timeout(short, tokio::net::TcpStream::connect(address)).await {
+            made.push(connected.unwrap());
+        }
+        let outside = Outside::new(Duration::from_secs(2), true, &Authorities::default());
+        let url = format!("http://{address}/");
+        let told = outside.post(&url, "text/plain", None, String::new()).await.err().unwrap();
+        assert_eq!(told.0, "cannot be connected to within 1 s");
     }
 }

@@ -49,6 +49,27 @@ impl Slot {
     }
 }
 
+/// How long the parts of a fetch may take.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    /// To ask, and to keep what was granted.
+    fetch: Duration,
+    /// Until a fetch is taken for dead: clearly longer than one that is kept may take, with what the database takes to
+    /// answer.
+    claim: Duration,
+    /// Until those who wait for another process give up: one may die, and so may the one after it.
+    wait: Duration,
+}
+
+impl Times {
+    /// Where an answer may take so long.
+    fn of(timeout: Duration) -> Self {
+        let fetch = timeout + PATIENCE;
+        let claim = fetch + PATIENCE + PATIENCE;
+        Self { fetch, claim, wait: claim + claim }
+    }
+}
+
 /// The fetches of this process that are under way.
 #[derive(Default)]
 pub(super) struct Flights(Mutex<HashMap<Slot, Weak<AsyncMutex<()>>>>);
@@ -104,7 +125,7 @@ impl Credentials {
                 if let Ok(alone) = self.0.flights.of(&slot).try_lock_owned() {
                     let (this, slot) = (self.clone(), slot.clone());
                     self.0.tasks.spawn(async move {
-                        let renewed = this.renew(&slot).await;
+                        let renewed = this.renew(&slot, this.times()).await;
                         drop(alone);
                         tracing::debug!(renewed = renewed.is_ok(), "a token was to be renewed");
                     });
@@ -117,14 +138,30 @@ impl Credentials {
         self.detached(async move {
             let flight = this.0.flights.of(&slot);
             let _alone = flight.lock().await;
-            this.renew(&slot).await
+            this.renew(&slot, this.times()).await
         })
         .await
     }
 
     /// Fetches a first token with a version, to see whether it works.
     pub(super) async fn try_out(&self, team: &str, name: &str, version: i32) -> Result<(), Error> {
-        self.renew(&Slot { team: team.to_owned(), name: name.to_owned(), version }).await.map(drop)
+        let slot = Slot { team: team.to_owned(), name: name.to_owned(), version };
+        self.renew(&slot, self.times()).await.map(drop)
+    }
+
+    /// The same, by those who wait for another process so long only.
+    #[cfg(test)]
+    pub(crate) async fn try_out_within(
+        &self,
+        (team, name, version): (&str, &str, i32),
+        wait: Duration,
+    ) -> Result<(), Error> {
+        let slot = Slot { team: team.to_owned(), name: name.to_owned(), version };
+        self.renew(&slot, Times { wait, ..self.times() }).await.map(drop)
+    }
+
+    fn times(&self) -> Times {
+        Times::of(self.0.outside.timeout())
     }
 
     async fn live(&self, slot: &Slot) -> Result<LiveVersion, Error> {
@@ -148,11 +185,8 @@ impl Credentials {
     }
 
     /// Fetches a token, or waits for the process that does.
-    async fn renew(&self, slot: &Slot) -> Result<(Text, Duration), Error> {
-        let time = self.0.outside.timeout() + PATIENCE;
-        // Clearly longer than a fetch that is kept may take, with what the database takes to answer.
-        let mark = time + PATIENCE + PATIENCE;
-        let deadline = Instant::now() + mark + mark;
+    async fn renew(&self, slot: &Slot, times: Times) -> Result<(Text, Duration), Error> {
+        let deadline = Instant::now() + times.wait;
         loop {
             let live = self.live(slot).await?;
             if need(&live) == Need::Not {
@@ -162,8 +196,8 @@ impl Credentials {
                 return Err(unavailable(slot, &live.fetch_error, Some(millis(wait))));
             }
             let fetch = types::new_id();
-            let end = Instant::now() + time;
-            if store::token_claim(self.0.database.pool()?, slot.key(), fetch, mark).await? {
+            let end = Instant::now() + times.fetch;
+            if store::token_claim(self.0.database.pool()?, slot.key(), fetch, times.claim).await? {
                 self.fetch(slot, (fetch, end)).await?;
             } else if Instant::now() > deadline {
                 let why = "another process fetches its token and does not end";
@@ -272,6 +306,15 @@ mod tests {
         assert_eq!(pause(&refusal(false, asked), 0).as_secs(), 90);
         assert_eq!(pause(&refusal(true, None), 0), FINAL_PAUSE);
         assert_eq!(pause(&refusal(true, asked), 0).as_secs(), 90);
+    }
+
+    #[test]
+    fn a_claim_outlasts_a_fetch_that_is_kept_and_who_waits_outlasts_two() {
+        for timeout in [1, 10, 60].map(Duration::from_secs) {
+            let times = Times::of(timeout);
+            assert!(times.fetch >= timeout + PATIENCE && times.claim >= times.fetch + PATIENCE, "{times:?}");
+            assert!(times.wait >= times.claim * 2, "{times:?}");
+        }
     }
 
     #[test]

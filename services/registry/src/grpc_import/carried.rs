@@ -2,11 +2,8 @@
 //! neither may what a server says without `Carried::scrub`.
 
 use ::grpc::{Reflected, Security};
-use aho_corasick::{AhoCorasick, MatchKind};
-use base64::{
-    Engine,
-    engine::general_purpose::{STANDARD as BASE64, STANDARD_NO_PAD, URL_SAFE_NO_PAD},
-};
+use ::scrub::Forms;
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 
 use crate::{
@@ -16,8 +13,8 @@ use crate::{
     import::Candidate,
 };
 
-/// Shorter texts stand everywhere: they are not looked for.
-const SHORTEST: usize = 6;
+/// Stands in the place of a secret.
+const MARK: &str = "***";
 /// What is told of a server that repeats a secret. Never where: the place may be named after it.
 const REPEATS: &str = "is a server that repeats a credential, which it was asked with, in what it says of its \
                        services: nothing is taken of it. Mend the server, and rotate the credential";
@@ -29,7 +26,7 @@ pub(super) struct Carried {
     pub security: Security,
     secrets: Vec<Text>,
     /// Every form of them.
-    forms: Option<AhoCorasick>,
+    forms: Forms,
 }
 
 impl Carried {
@@ -48,12 +45,10 @@ impl Carried {
         Ok(carried)
     }
 
-    /// A text of the server's without the secrets that it was given.
+    /// A text of the server's without the secrets that it was given. Must be cut afterwards only: what is left of one
+    /// that a cut went through is not known for one.
     pub(super) fn scrub(&self, text: &str) -> String {
-        match &self.forms {
-            Some(forms) => forms.replace_all(text, &vec!["***"; forms.patterns_len()]),
-            None => text.to_owned(),
-        }
+        self.forms.replace_cut(text, MARK)
     }
 
     /// Refuses a server that repeats a secret in a name, a reason, or a file with its comments.
@@ -90,26 +85,20 @@ impl Carried {
     }
 
     fn is_in(&self, text: impl AsRef<[u8]>) -> bool {
-        self.forms.as_ref().is_some_and(|forms| forms.is_match(text.as_ref()))
+        self.forms.is_in(text)
     }
 
     fn look_for_secrets(&mut self) {
-        let forms: Vec<String> = self.secrets.iter().flat_map(|secret| forms_of(secret.expose())).collect();
-        // Building fails beyond 2^31 states only.
-        let built = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&forms).ok();
-        self.forms = built.filter(|_| !forms.is_empty());
+        self.forms = Forms::of(self.secrets.iter().map(Text::expose));
     }
 
     fn add(&mut self, used: &CredentialUse, material: Material) -> Result<(), Error> {
         let (scheme, value) = match material {
             Material::ApiKey(key) | Material::Bearer(key) => ("Bearer ", key),
             Material::Basic(basic) => {
-                let pair = format!("{}:{}", basic.user.expose(), basic.password.expose());
-                // With a service that takes its key as the user, the password is empty.
-                let is_user = basic.password.is_empty();
-                self.secrets.push(if is_user { basic.user } else { basic.password });
-                self.secrets.push(Text::from(pair.clone()));
-                ("Basic ", Text::from(BASE64.encode(pair)))
+                let (user, password) = (basic.user.expose(), basic.password.expose());
+                self.secrets.extend(::scrub::basic(user, password).into_iter().map(Text::from));
+                ("Basic ", Text::from(BASE64.encode(format!("{user}:{password}"))))
             }
             Material::MutualTls(pair) => {
                 let (certificate, key) = (pair.certificate_pem.expose(), pair.private_key_pem.expose());
@@ -118,10 +107,7 @@ impl Carried {
                     identity: Some((certificate.to_owned(), key.to_owned())),
                     authorities: authorities.map(str::to_owned),
                 };
-                // Any line of the key but its first and last, which are the same in all keys.
-                let lines = key.lines().map(str::trim);
-                let own = lines.filter(|line| line.len() >= 16 && !line.starts_with("-----"));
-                self.secrets.extend(own.map(Text::from));
+                self.secrets.extend(::scrub::private_key(key).into_iter().map(Text::from));
                 return Ok(());
             }
         };
@@ -141,28 +127,6 @@ impl Carried {
 
 fn refuse(is_in: bool) -> Result<(), Error> {
     if is_in { Err(Error::invalid("endpoint", REPEATS)) } else { Ok(()) }
-}
-
-/// A secret as it is, in hexadecimal digits, and in base64 wherever in a longer text it stands.
-fn forms_of(secret: &str) -> Vec<String> {
-    if secret.len() < SHORTEST {
-        return Vec::new();
-    }
-    let mut forms = vec![secret.to_owned(), hex::encode(secret), hex::encode_upper(secret)];
-    for shift in 0..3 {
-        forms
-            .extend([in_base64(&STANDARD_NO_PAD, secret, shift), in_base64(&URL_SAFE_NO_PAD, secret, shift)]);
-    }
-    forms
-}
-
-/// The digits that are the secret's alone where `shift` bytes, modulo 3, stand before it: those that it shares with
-/// its neighbours are left out (RFC 4648, section 4: 3 bytes are 4 digits).
-fn in_base64(engine: &impl Engine, secret: &str, shift: usize) -> String {
-    let padded = [vec![0; shift], secret.as_bytes().to_vec()].concat();
-    let digits = engine.encode(&padded);
-    let (first, last) = ((shift * 8).div_ceil(6), padded.len() * 8 / 6);
-    digits.get(first..last).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

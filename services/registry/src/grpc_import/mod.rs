@@ -20,7 +20,7 @@ use ::grpc::{Connection, Reflected};
 use ::store::Database;
 use http::{HeaderName, HeaderValue};
 use prost_reflect::{MethodDescriptor, ServiceDescriptor};
-use reach::{Guard, Reach};
+use reach::{Authorities, Guard, Reach};
 
 use self::{carried::Carried, comments::Comments};
 use crate::{
@@ -28,6 +28,7 @@ use crate::{
     credentials::Credentials,
     definition::{CredentialUse, Grpc},
     import::{self, Candidate, Defaults, Imported, Room, Turns},
+    normalise::clean,
 };
 
 /// How long connecting to a server, and asking it everything, may take.
@@ -35,6 +36,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REFLECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long making tools of what it said may take.
 const MAKING_TIMEOUT: Duration = Duration::from_mins(2);
+/// Longest reason that is told of a failure, in characters.
+const MAX_REASON: usize = 600;
 /// Names of services or methods that are told where one was asked for that there is not.
 const TOLD_NAMES: usize = 20;
 
@@ -65,7 +68,7 @@ pub(crate) async fn import(
 ) -> Result<Vec<Imported>, Error> {
     source.endpoint = checked(&source)?;
     let carried = Carried::of(credentials, team, &source.credentials).await?;
-    let reflected = reflect(&source, &carried).await?;
+    let reflected = reflect(&source, &carried, credentials.authorities()).await?;
     // Descriptors and schemas of hundreds of methods take a while.
     let turn = turns.next().await;
     let made = tokio::task::spawn_blocking(move || (turn, take(&source, &carried, &reflected)));
@@ -109,8 +112,9 @@ fn checked(source: &Source) -> Result<String, Error> {
     }
 }
 
-async fn reflect(source: &Source, carried: &Carried) -> Result<Reflected, Error> {
-    let guard = Guard::system(if source.allow_private_network { Reach::Any } else { Reach::PUBLIC });
+async fn reflect(source: &Source, carried: &Carried, authorities: &Authorities) -> Result<Reflected, Error> {
+    let reach = if source.allow_private_network { Reach::Any } else { Reach::PUBLIC };
+    let guard = Guard::system(reach).trusting(authorities);
     let mut metadata = carried.metadata.clone();
     for (name, value) in &source.metadata {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
@@ -125,7 +129,7 @@ async fn reflect(source: &Source, carried: &Carried) -> Result<Reflected, Error>
 
 fn failure(endpoint: &str, carried: &Carried, error: &::grpc::Error) -> Error {
     use ::grpc::Error as Failure;
-    let reason = carried.scrub(&error.to_string());
+    let reason = clean(&carried.scrub(&error.whole()), MAX_REASON);
     match error {
         Failure::Refused(_) => {
             Error::invalid("endpoint", format!("{reason}; allow_private_network lets it reach any"))

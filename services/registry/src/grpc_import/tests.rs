@@ -332,6 +332,22 @@ fn no_failure_tells_what_was_carried() {
 }
 
 #[test]
+fn words_are_cut_when_nothing_secret_is_in_them_any_more() {
+    let key = "Qesame_open_42";
+    let carried = carrying(Material::ApiKey(key.into()));
+    // The secret lies over every place at which the words could be cut.
+    for before in 440..640 {
+        let message = format!("{} {key} {}", "x".repeat(before), "y".repeat(800));
+        let (retry_after, is_final) = (None, false);
+        let refusal = ::grpc::Refusal { code: 7, message, retry_after, is_final };
+        let told = failure("http://h", &carried, &::grpc::Error::Status(refusal)).to_string();
+        assert!(!told.contains('Q') && told.ends_with('…') && told.chars().count() < 700, "{told}");
+        let is_whole = "the server answered PERMISSION_DENIED: ".len() + before + " ***".len() <= MAX_REASON;
+        assert_eq!(told.contains("***"), is_whole, "{before}: {told}");
+    }
+}
+
+#[test]
 fn what_a_server_has_too_much_of_is_not_built() {
     let refusal = |source: &Source, pool: &DescriptorPool| {
         candidates(source, &reflected(pool)).unwrap_err().to_string()

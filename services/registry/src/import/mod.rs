@@ -11,12 +11,14 @@ use ::store::Database;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use types::{Category, Sensitivity};
 
+use self::plan::{Catalog, Plan};
 use crate::{
     Error,
     change::Change,
     check::{self, Origin},
     definition::{Binding, Definition, Digests, Proposal},
     normalise::clean,
+    rounds::Rounds,
     store::{self, NewVersion, Write},
 };
 
@@ -218,20 +220,49 @@ pub(crate) async fn keep(
 ) -> Result<Vec<Imported>, Error> {
     // Compiling hundreds of schemas takes seconds.
     let (turn, checked) = tokio::task::spawn_blocking(move || (turn, check_all(candidates))).await?;
-    let checked = checked?;
-    let mut write = Write::begin(database.pool()?).await?;
-    let catalog = plan::read(&mut write, team, &checked).await?;
-    let decided = tokio::task::spawn_blocking(move || (turn, plan::decide(&catalog, checked)));
-    let (_turn, plan) = decided.await?;
-    let plan = plan?;
-    if !validate_only && !plan.versions.is_empty() {
-        for batch in batches(&plan.versions) {
-            store::versions_insert(&mut write, team, batch).await?;
-            store::tool_put(&mut write, team, None, batch).await?;
+    settle(database, team, (turn, checked?), validate_only, plan::decide).await
+}
+
+/// Decides with `decide`, and writes what was decided for the catalog as it is.
+async fn settle<D>(
+    database: &Database,
+    team: &str,
+    (mut turn, mut checked): (Turn, Vec<Checked>),
+    validate_only: bool,
+    decide: D,
+) -> Result<Vec<Imported>, Error>
+where
+    D: Fn(&Catalog, &[Checked]) -> Result<Plan, Error> + Clone + Send + 'static,
+{
+    let (mut planned, mut rounds): (Option<(Catalog, Plan)>, _) = (None, Rounds::default());
+    loop {
+        let mut write = Write::begin(database.pool()?).await?;
+        let catalog = plan::read(&mut write, team, &checked).await?;
+        if let Some((_, plan)) = planned.take_if(|(before, _)| *before == catalog) {
+            return write_all(write, team, plan).await;
         }
-        write.commit().await?;
-        tracing::info!(team, versions = plan.versions.len(), "tools were imported");
+        let kept = rounds.begin(write);
+        let decide = decide.clone();
+        let work = move || decide(&catalog, &checked).map(|plan| (turn, checked, catalog, plan));
+        let (same_turn, same, before, plan) = tokio::task::spawn_blocking(work).await??;
+        if validate_only || plan.versions.is_empty() {
+            return Ok(plan.imported);
+        }
+        if let Some(write) = kept {
+            return write_all(write, team, plan).await;
+        }
+        (turn, checked) = (same_turn, same);
+        planned = Some((before, plan));
     }
+}
+
+async fn write_all(mut write: Write, team: &str, plan: Plan) -> Result<Vec<Imported>, Error> {
+    for batch in batches(&plan.versions) {
+        store::versions_insert(&mut write, team, batch).await?;
+        store::tool_put(&mut write, team, None, batch).await?;
+    }
+    write.commit().await?;
+    tracing::info!(team, versions = plan.versions.len(), "tools were imported");
     Ok(plan.imported)
 }
 
@@ -289,18 +320,4 @@ fn batches(versions: &[NewVersion]) -> Vec<&[NewVersion]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-
-    use super::*;
-
-    #[test]
-    fn imports_take_turns() {
-        let turns = Turns::default();
-        let mut held: Vec<Turn> =
-            (0..AT_ONCE).map(|_| turns.clone().next().now_or_never().expect("there is room")).collect();
-        assert!(turns.next().now_or_never().is_none());
-        held.pop();
-        assert!(turns.next().now_or_never().is_some());
-    }
-}
+mod tests;

@@ -20,6 +20,7 @@ pub(super) struct Plan {
 }
 
 /// What the catalog holds of the tools to import.
+#[derive(PartialEq)]
 pub(super) struct Catalog {
     known: HashMap<String, KnownTool>,
     /// Of those that this import would change, with the definition that stands.
@@ -61,19 +62,23 @@ pub(super) async fn read(write: &mut Write, team: &str, checked: &[Checked]) -> 
 }
 
 /// Decides on every candidate.
-pub(super) fn decide(catalog: &Catalog, checked: Vec<Checked>) -> Result<Plan, Error> {
+pub(super) fn decide(catalog: &Catalog, checked: &[Checked]) -> Result<Plan, Error> {
     let mut plan = Plan::default();
-    for Checked { name, source, mut notes, tool } in checked {
+    for Checked { name, source, notes, tool } in checked {
         let mut imported = Imported {
-            name,
-            source,
+            name: name.clone(),
+            source: source.clone(),
             outcome: Outcome::Refused,
             version: String::new(),
-            note: String::new(),
+            note: note(notes),
             changes: vec![],
         };
-        match tool.map_or_else(|reason| Ok(Decided::Refused(reason)), |tool| decide_one(catalog, tool))? {
-            Decided::Refused(reason) => notes = vec![reason],
+        let decided = match tool {
+            Ok(tool) => decide_one(catalog, tool)?,
+            Err(reason) => Decided::Refused(reason.clone()),
+        };
+        match decided {
+            Decided::Refused(reason) => imported.note = note(&[reason]),
             Decided::Unchanged(version) => {
                 imported.outcome = Outcome::Unchanged;
                 imported.version = version;
@@ -85,7 +90,6 @@ pub(super) fn decide(catalog: &Catalog, checked: Vec<Checked>) -> Result<Plan, E
                 imported.changes = changes.unwrap_or_default();
             }
         }
-        imported.note = note(&notes);
         plan.imported.push(imported);
     }
     Ok(plan)
@@ -104,30 +108,33 @@ enum Decided {
     },
 }
 
-fn decide_one(catalog: &Catalog, (mut definition, digests): (Definition, Digests)) -> Result<Decided, Error> {
-    let Some(known) = catalog.known.get(&definition.name) else {
-        definition.version = register::first();
-        return Ok(Decided::New { definition: Box::new(definition), digests, changes: None });
+fn decide_one(catalog: &Catalog, (definition, digests): &(Definition, Digests)) -> Result<Decided, Error> {
+    let new = |version: String, changes| Decided::New {
+        definition: Box::new(Definition { version, ..definition.clone() }),
+        digests: digests.clone(),
+        changes,
     };
-    if let Some(owner) = owner(catalog, known, &definition) {
+    let Some(known) = catalog.known.get(&definition.name) else {
+        return Ok(new(register::first(), None));
+    };
+    if let Some(owner) = owner(catalog, known, definition) {
         return Ok(Decided::Refused(owner));
     }
     if known.content_digest == digests.content {
         return Ok(Decided::Unchanged(known.version.clone()));
     }
     let current = catalog.settings.get(&definition.name);
-    if let Some(misfits) = misfits(current, &definition)? {
+    if let Some(misfits) = misfits(current, definition)? {
         return Ok(Decided::Refused(misfits));
     }
     let changes = match current {
-        Some(current) => change::compare(&serde_json::from_str(&current.definition)?, &definition)?,
+        Some(current) => change::compare(&serde_json::from_str(&current.definition)?, definition)?,
         None => vec![],
     };
     let past = catalog.past.iter().filter(|past| past.name == definition.name);
     let highest = register::highest(&known.version, past.map(|past| past.version.as_str()));
     let kind = change::greatest(&changes).unwrap_or(Kind::Patch);
-    definition.version = change::next_version(&known.version, &highest, kind);
-    Ok(Decided::New { definition: Box::new(definition), digests, changes: Some(changes) })
+    Ok(new(change::next_version(&known.version, &highest, kind), Some(changes)))
 }
 
 /// Why a tool of this name cannot be changed by this import: it belongs to somebody else.

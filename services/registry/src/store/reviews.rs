@@ -87,7 +87,7 @@ pub(crate) struct ToReview {
     pub review: ReviewState,
 }
 
-/// Every version of the tools with these names.
+/// Every version of the tools with these names, in the order in which they were made.
 pub(crate) async fn versions_past(
     write: &mut Write,
     team: &str,
@@ -105,7 +105,7 @@ pub(crate) async fn versions_past(
     )
     .fetch_all(&mut *write.transaction)
     .await?;
-    let past = rows.into_iter().map(|row| PastVersion {
+    let each = rows.into_iter().map(|row| PastVersion {
         id: row.id,
         name: row.name,
         version: row.version,
@@ -113,7 +113,10 @@ pub(crate) async fn versions_past(
         review: row.review.map(ReviewState::from),
         is_recent: row.is_recent,
     });
-    Ok(past.collect())
+    // What is read twice and did not change must be the same.
+    let mut past: Vec<PastVersion> = each.collect();
+    past.sort_unstable_by_key(|past| past.id);
+    Ok(past)
 }
 
 /// Whether any version of a tool has this content.

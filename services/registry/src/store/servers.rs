@@ -315,6 +315,31 @@ pub(crate) async fn server_is_held(write: &mut Write, key: &ServerKey, owner: Uu
     Ok(row.is_some())
 }
 
+/// How a server is reached, and with which credentials.
+#[derive(Debug)]
+pub(crate) struct ServerPlace {
+    pub transport: Json<mcp::Transport>,
+    pub credentials: Json<Vec<CredentialUse>>,
+}
+
+/// Where the server of this name is; `None`: there is none.
+pub(crate) async fn server_place(
+    write: &mut Write,
+    team: &str,
+    name: &str,
+) -> Result<Option<ServerPlace>, Error> {
+    let place = sqlx::query_as!(
+        ServerPlace,
+        r#"SELECT transport AS "transport: _", credentials AS "credentials: _"
+           FROM registry.server WHERE team_id = $1 AND name = $2"#,
+        team,
+        name,
+    )
+    .fetch_optional(&mut *write.transaction)
+    .await?;
+    Ok(place)
+}
+
 /// Whether there is a server of this name.
 pub(crate) async fn server_exists(write: &mut Write, team: &str, name: &str) -> Result<bool, Error> {
     let exists = sqlx::query_scalar!(

@@ -3,8 +3,10 @@
 mod house;
 mod leaks;
 mod rotations;
+mod times;
 mod token_server;
 mod tokens;
+mod wrapping;
 
 use ::rpc::{ErrorReason, reason_of};
 use chrono::{TimeDelta, Utc};

@@ -228,6 +228,40 @@ async fn a_server_that_moves_serves_from_its_new_place_at_once() {
 }
 
 #[tokio::test]
+async fn what_was_rejected_is_bound_to_where_its_server_is_now_when_it_is_approved_after_all() {
+    let (before, after) = (Program::new(&told("Old.")), Program::new(&json!({"mode": "exit", "tools": []})));
+    let registry = registry(&config(), &database().await);
+    registry.add(before.request("srv")).await;
+    before.write(&told("Bad."));
+    registry.refresh("srv").await;
+    let bad = registry.show().await.pending.unwrap();
+    registry.decide(&bad.digest, true).await.unwrap();
+
+    // It moves to where nobody answers yet: no discovery has brought its tools there.
+    let request = request!(registry, "team", RemoveServerRequest { name: "srv".into() });
+    registry.client.clone().remove_server(request).await.unwrap();
+    let moved = after.request("srv");
+    registry.add(moved.clone()).await;
+    let approved = registry.decide(&bad.digest, false).await.unwrap();
+    assert_eq!(approved.pending.unwrap().id, bad.id);
+    let changed: Vec<&str> = approved.changes.iter().map(|change| change.path.as_str()).collect();
+    assert!(changed.contains(&"/description") && !changed.contains(&"/binding/mcp/server"), "{changed:?}");
+    let tool = registry.get("srv.a").await.unwrap();
+    let definition = tool.definition.clone().unwrap();
+    let Some(Kind::Mcp(binding)) = definition.binding.unwrap().kind else { panic!("not mcp") };
+    assert_eq!((definition.description.as_str(), binding.transport), ("Bad.", moved.transport));
+    assert_eq!((definition.version.as_str(), tool.status()), ("2.0.0", ToolStatus::Disabled));
+    assert_eq!(registry.by_id(&bad.id).await.definition, bad.definition, "a version never changes");
+
+    // Once it answers there, and says the same, nothing is left to decide.
+    after.write(&told("Bad."));
+    registry.refresh("srv").await;
+    assert_eq!(registry.tool("srv.a").await, ("2.0.0".into(), ACTIVE));
+    assert_eq!(registry.get("srv.a").await.unwrap().pending, None);
+    registry.stop().await;
+}
+
+#[tokio::test]
 async fn a_server_that_changed_too_often_is_asked_at_its_new_place_once_it_moved() {
     let (before, after) = (Program::new(&told("Old.")), Program::new(&told("New.")));
     let database = database().await;

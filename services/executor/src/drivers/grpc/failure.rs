@@ -1,8 +1,9 @@
 //! What a failed gRPC call means: the code and words of the failure, whether trying again may help, and whether the
 //! server may have acted. Pure.
 
-use ::grpc::{Error, Refusal};
+use ::grpc::{Error, Refusal, Unreached};
 
+use super::super::classify;
 use crate::outcome::{Reached, ToolError, ToolErrorCode};
 
 pub(super) fn of(error: Error) -> ToolError {
@@ -16,7 +17,10 @@ pub(super) fn of(error: Error) -> ToolError {
         Error::Arguments(_) => {
             ToolError { is_deterministic: true, ..failed(ToolErrorCode::ToolFailed, Reached::No) }
         }
-        Error::Unreachable(_) => failed(ToolErrorCode::Unreachable, Reached::No),
+        Error::Unreachable(Unreached::Certificate(fault)) => {
+            classify::certificate(&fault).having(Reached::No)
+        }
+        Error::Unreachable(Unreached::Connection(_)) => failed(ToolErrorCode::Unreachable, Reached::No),
         Error::NotInTime => failed(ToolErrorCode::Timeout, Reached::No),
         Error::Timeout => failed(ToolErrorCode::Timeout, Reached::Maybe),
         Error::Broken(_) => failed(ToolErrorCode::Unreachable, Reached::Maybe),

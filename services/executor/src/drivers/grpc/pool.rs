@@ -8,7 +8,7 @@ use std::{
 };
 
 use ::grpc::{Connection, Error, Security};
-use reach::{Guard, Reach};
+use reach::{Authorities, Guard, Reach};
 use tokio::sync::Mutex;
 
 /// A connection that is not used for this long ends.
@@ -38,10 +38,16 @@ struct Slot {
 /// The connections.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
+    authorities: Authorities,
     slots: StdMutex<HashMap<Key, Slot>>,
 }
 
 impl Pool {
+    /// Takes certificates of these authorities besides those that the system trusts.
+    pub(super) fn new(authorities: Authorities) -> Self {
+        Self { authorities, ..Self::default() }
+    }
+
     /// The connection for this key, made within a time where there is none.
     pub(super) async fn connection(
         self: &Arc<Self>,
@@ -56,6 +62,7 @@ impl Pool {
                 return Ok(known.clone());
             }
             let guard = Guard::system(if key.may_reach_any { Reach::Any } else { Reach::PUBLIC });
+            let guard = guard.trusting(&self.authorities);
             let made = Connection::open(&key.endpoint, guard, security, within).await?;
             *connection = Some(made.clone());
             Ok(made)

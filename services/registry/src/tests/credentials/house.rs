@@ -93,10 +93,19 @@ impl House {
         self.registry.client.clone().list_credentials(request).await.unwrap().into_inner().credentials
     }
 
-    pub(super) async fn warnings(&self) -> Vec<String> {
+    /// Credentials as another process has them that looks after none.
+    pub(super) fn credentials(&self) -> Credentials {
+        self.credentials_with(&self.config.credentials)
+    }
+
+    /// The same, with settings of its own.
+    pub(super) fn credentials_with(&self, config: &crate::CredentialConfig) -> Credentials {
         let tasks = tokio_util::task::TaskTracker::new();
-        let all = Credentials::new(&self.config.credentials, self.database.clone(), tasks);
-        all.warnings("team").await.unwrap()
+        Credentials::new(config, reach::Authorities::default(), self.database.clone(), tasks)
+    }
+
+    pub(super) async fn warnings(&self) -> Vec<String> {
+        self.credentials().warnings("team").await.unwrap()
     }
 
     pub(super) async fn resolve(
@@ -154,7 +163,8 @@ pub(super) fn rotation_of(name: &str) -> RotateCredentialRequest {
     RotateCredentialRequest { name: name.into(), ..RotateCredentialRequest::default() }
 }
 
-fn write_keys(path: &std::path::Path, ids: &[&str]) {
+/// Keys of these ids, in this order, in a file.
+pub(super) fn write_keys(path: &std::path::Path, ids: &[&str]) {
     let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap()).unwrap();
     for id in ids {
         let digit = id.chars().last().unwrap().to_string();

@@ -90,6 +90,7 @@ async fn an_address_is_asked_by_one_process_and_told_which_version_it_is_to_give
         (Answer::Huge, "more than 65536 bytes"),
         (Answer::Redirect, "HTTP status 307"),
         (Answer::Never, "did not answer within 2 s"),
+        (Answer::Endless, "did not answer within 2 s"),
     ] {
         server.answer(answer);
         house.sql(DUE).await;

@@ -12,6 +12,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use futures_util::StreamExt;
 use serde_json::json;
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -36,6 +37,8 @@ pub(super) enum Answer {
     Redirect,
     /// Nothing at all.
     Never,
+    /// The beginning of an answer, and no end.
+    Endless,
 }
 
 /// One request that arrived.
@@ -131,6 +134,10 @@ async fn answer(State(seen): State<Seen>, headers: HeaderMap, request: Request) 
         Answer::Huge => "x".repeat(1 << 20).into_response(),
         Answer::Redirect => (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, "/again")]).into_response(),
         Answer::Never => std::future::pending().await,
+        Answer::Endless => {
+            let begun = futures_util::stream::once(async { Ok::<_, std::io::Error>("{") });
+            axum::body::Body::from_stream(begun.chain(futures_util::stream::pending())).into_response()
+        }
     }
 }
 

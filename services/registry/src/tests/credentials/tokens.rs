@@ -7,7 +7,7 @@ use super::{
     *,
 };
 
-fn client(server: &TokenServer) -> Kind {
+pub(super) fn client(server: &TokenServer) -> Kind {
     Kind::Oauth2Client(OAuth2ClientSecret {
         token_url: server.url("/token"),
         client_id: "client".into(),
@@ -16,7 +16,7 @@ fn client(server: &TokenServer) -> Kind {
     })
 }
 
-fn refresh(server: &TokenServer, refresh_token: &str) -> Kind {
+pub(super) fn refresh(server: &TokenServer, refresh_token: &str) -> Kind {
     Kind::Oauth2Refresh(OAuth2RefreshSecret {
         token_url: server.url("/token"),
         client_id: "client".into(),
@@ -26,7 +26,7 @@ fn refresh(server: &TokenServer, refresh_token: &str) -> Kind {
 }
 
 impl House {
-    async fn bearer(&self, refused: i32) -> String {
+    pub(super) async fn bearer(&self, refused: i32) -> String {
         match self.resolve("oauth", refused).await.unwrap().kind {
             Some(Given::BearerToken(token)) => token,
             other => panic!("{other:?}"),
@@ -36,7 +36,8 @@ impl House {
 
 /// As if the token had been fetched long ago.
 const OLD: &str = "UPDATE registry.credential_version SET token_time = now() - interval '10 s'";
-const ENDED: &str = "UPDATE registry.credential_version SET token_end_time = now(), next_fetch_time = NULL";
+pub(super) const ENDED: &str =
+    "UPDATE registry.credential_version SET token_end_time = now(), next_fetch_time = NULL";
 
 #[tokio::test]
 async fn a_token_is_fetched_once_for_all_callers_of_all_processes() {
@@ -163,6 +164,7 @@ async fn whatever_a_token_endpoint_does_is_told_in_our_words_and_not_asked_for_a
         (Answer::Huge, Code::Unavailable, "more than 65536 bytes"),
         (Answer::Redirect, Code::Unavailable, "HTTP status 307"),
         (Answer::Never, Code::Unavailable, "did not answer within 2 s"),
+        (Answer::Endless, Code::Unavailable, "did not answer within 2 s"),
         (Answer::Status(429, text(""), Some("120")), Code::Unavailable, "HTTP status 429"),
         (
             Answer::Status(400, text(r#"{"error":"invalid_grant"}"#), None),

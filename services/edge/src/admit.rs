@@ -1,7 +1,7 @@
 //! How often may this key call? One bucket an API key; what is left of it goes with every answer. Must never fail a
 //! call because the limiter's store is away: the limiter sees to that.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use limit::{Bucket, Decision, Limiter, Rate};
@@ -46,13 +46,23 @@ impl Gate {
     /// Counts one call of the caller's key.
     pub(crate) async fn check(&self, caller: &Caller) -> Pass {
         let Some(rate) = self.rate else { return Pass { refusal: None, fields: None } };
-        let key = if caller.key_id.is_empty() { &caller.agent } else { &caller.key_id };
+        let key = counted(caller);
         let bucket = Bucket { name: BUCKET.to_owned(), rate, cost: 1 };
         let decision = self.limiter.check(&format!("{}/{key}", caller.team), &[bucket]).await;
-        let refusal = (!decision.admitted).then(|| rpc::status(&RateLimited::new(key, rate, &decision)));
+        let refusal = (!decision.admitted).then(|| rpc::status(&RateLimited::new(&key, rate, &decision)));
         let (left, policy) = limit::fields(&decision.standings);
         let fields = HeaderValue::try_from(left).ok().zip(HeaderValue::try_from(policy).ok());
         Pass { refusal, fields: fields.map(|(left, policy)| [(RATELIMIT, left), (RATELIMIT_POLICY, policy)]) }
+    }
+}
+
+/// Whose calls are counted together: those of a key; and of tokens, which are new every few minutes, those of an issuer
+/// for an agent.
+fn counted(caller: &Caller) -> Cow<'_, str> {
+    match caller.key_id.split_once(':') {
+        Some((issuer, _)) => format!("{issuer}:{}", caller.agent).into(),
+        None if caller.key_id.is_empty() => (&caller.agent).into(),
+        None => (&caller.key_id).into(),
     }
 }
 

@@ -8,7 +8,11 @@ use tonic::{Status, body::Body, transport::server::TcpConnectInfo};
 use tower::ServiceExt;
 use types::{Caller, Kind};
 
-use crate::{Parts, admit::Gate, authenticate::Authenticator};
+use crate::{
+    Parts,
+    admit::Gate,
+    authenticate::{Authenticator, USER_HEADER},
+};
 
 /// Headers with this prefix are the suite's own; none is taken from outside.
 const OWN_PREFIX: &str = "x-toolcrib-";
@@ -21,6 +25,10 @@ pub(crate) struct Forwarder {
     pub observer: Observer,
     /// One for each call that may be under way.
     pub permits: Semaphore,
+    /// Where clients reach the edge; empty: wherever they say.
+    pub public_url: String,
+    /// Whether they reach it over TLS.
+    pub is_tls: bool,
 }
 
 impl Forwarder {
@@ -77,7 +85,8 @@ impl Forwarder {
     }
 }
 
-/// Takes out what a client may not say, and the key, which goes no further than here.
+/// Takes out what a client may not say, and what goes no further than here: the key, and the user whom the caller token
+/// names.
 fn strip(headers: &mut HeaderMap) {
     let own: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with(OWN_PREFIX)).cloned().collect();
     for name in own {
@@ -85,14 +94,15 @@ fn strip(headers: &mut HeaderMap) {
     }
     headers.remove(AUTHORIZATION);
     headers.remove("x-api-key");
+    headers.remove(USER_HEADER);
 }
 
-fn overloaded() -> Box<Status> {
+pub(crate) fn overloaded() -> Box<Status> {
     let message = "the edge passes on as many calls as it may; try again";
     Box::new(rpc::status_with_reason(Kind::Unavailable, ErrorReason::Overloaded, message))
 }
 
-fn internal() -> Box<Status> {
+pub(crate) fn internal() -> Box<Status> {
     Box::new(rpc::status_with_reason(Kind::Internal, ErrorReason::Internal, "internal error"))
 }
 
@@ -103,7 +113,9 @@ mod tests {
     #[test]
     fn a_forged_caller_and_the_key_do_not_pass() {
         let mut headers = HeaderMap::new();
-        for name in [CALLER_HEADER, "x-toolcrib-anything", "authorization", "x-api-key", "grpc-timeout"] {
+        for name in
+            [CALLER_HEADER, "x-toolcrib-anything", "authorization", "x-api-key", USER_HEADER, "grpc-timeout"]
+        {
             headers.append(name, "x".parse().unwrap());
             headers.append(name, "y".parse().unwrap());
         }

@@ -1,10 +1,12 @@
 //! The edge: the one address that the outside calls.
 //!
 //! `forward.rs` is the story: take a permit, route, authenticate, count, check the size, strip, mint, pass on. It never
-//! decodes a message, so it knows no request or response type but those of authentication.
+//! decodes a message, so it knows no request or response type but those of authentication; `authzen.rs`, which asks for
+//! decisions in another form, knows those of `Explain`.
 
 mod admit;
 mod authenticate;
+mod authzen;
 mod config;
 mod forward;
 mod strangers;
@@ -18,7 +20,7 @@ use limit::Limiter;
 use rpc::{Link, Observer, Outgoing, TokenKey};
 use tokio::sync::Semaphore;
 use tonic::body::Body;
-use tower::{Layer, service_fn};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub use config::Config;
@@ -49,16 +51,29 @@ pub fn start(config: &Config, parts: Parts) -> Link {
     let authenticator = authenticate::Authenticator::new(parts.permissions.clone(), outgoing, strangers);
     let gate = admit::Gate::new(config, parts.limiter.clone());
     let (observer, permits) = (Observer::new(), Semaphore::new(config.max_concurrent_requests));
-    let forwarder = Arc::new(forward::Forwarder { authenticator, gate, parts, observer, permits });
+    let (public_url, is_tls) = (config.public_url.clone(), config.tls.is_set());
+    let forwarder = forward::Forwarder { authenticator, gate, parts, observer, permits, public_url, is_tls };
+    let forwarder = Arc::new(forwarder);
+    let plain = Arc::clone(&forwarder);
     let service = service_fn(move |request: Request<Body>| {
         let forwarder = Arc::clone(&forwarder);
         async move { Ok::<_, Infallible>(forwarder.observe(request).await) }
     });
     let web = tonic_web::GrpcWebLayer::new().layer(service);
+    // What gRPC-Web does not know it refuses: the API that is plain HTTP goes past it.
+    let service = service_fn(move |request: Request<Body>| {
+        let (plain, web) = (Arc::clone(&plain), web.clone());
+        async move {
+            if authzen::is_path(request.uri().path()) {
+                return Ok::<_, Infallible>(plain.observe_authzen(request).await);
+            }
+            Ok(web.oneshot(request).await?.map(Body::new))
+        }
+    });
     rpc::local(
         tower::ServiceBuilder::new()
             .map_response(|r: http::Response<_>| r.map(Body::new))
-            .service(cors(config).layer(web)),
+            .service(cors(config).layer(service)),
     )
 }
 
@@ -67,8 +82,15 @@ fn cors(config: &Config) -> CorsLayer {
     let origins: Vec<HeaderValue> =
         config.cors_origins.iter().filter_map(|origin| origin.parse().ok()).collect();
     let exposed = ["grpc-status", "grpc-message", "grpc-status-details-bin"].map(HeaderName::from_static);
-    let allowed =
-        ["authorization", "content-type", "grpc-timeout", "traceparent", "x-grpc-web", "x-user-agent"];
+    let allowed = [
+        "authorization",
+        "content-type",
+        "grpc-timeout",
+        authenticate::USER_HEADER,
+        "traceparent",
+        "x-grpc-web",
+        "x-user-agent",
+    ];
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::POST])

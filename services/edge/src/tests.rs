@@ -1,13 +1,15 @@
 //! The edge between a client and services that answer bytes: what it refuses, what it passes on, what it adds.
 
+mod authzen;
+
 use std::{
     convert::Infallible,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -24,8 +26,9 @@ use tokio::sync::Notify;
 use tonic::{Code, Status, body::Body, transport::server::TcpConnectInfo};
 use tonic_types::StatusExt;
 use tower::service_fn;
+use types::Caller;
 
-use crate::{Config, Parts, start};
+use crate::{Config, Parts, authenticate::USER_HEADER, start};
 
 /// A gRPC answer: one message, and the status OK behind it.
 fn answer(message: &impl Message) -> Response<Body> {
@@ -48,6 +51,8 @@ struct House {
     edge: Link,
     calls: Arc<AtomicU32>,
     asked: Arc<AtomicU32>,
+    /// Callers that the registry saw, and addresses that the permissions service was told.
+    seen: Arc<Mutex<(Vec<Caller>, Vec<String>)>>,
     /// Lets an answer for `team.held` go.
     go: Arc<Notify>,
 }
@@ -55,10 +60,12 @@ struct House {
 fn config(requests_per_minute: u32, burst: u32) -> Config {
     Config {
         listen: "127.0.0.1:0".parse().unwrap(),
+        public_url: String::new(),
         cors_origins: vec![],
         requests_per_minute,
         burst,
         unauthenticated_per_minute: 3,
+        tls: crate::config::TlsConfig::default(),
         max_concurrent_requests: 100,
     }
 }
@@ -73,8 +80,15 @@ impl House {
         let (counter, questions) = (Arc::clone(&calls), Arc::clone(&asked));
         let go = Arc::new(Notify::new());
         let may_go = Arc::clone(&go);
-        let registry = service(move |_| {
+        let seen = Arc::<Mutex<(Vec<Caller>, Vec<String>)>>::default();
+        let (by_registry, by_permissions) = (Arc::clone(&seen), Arc::clone(&seen));
+        let key = TokenKey::new(&"0123456789abcdef0123456789abcdef".to_owned().into());
+        let tokens = key.clone();
+        let registry = service(move |request| {
             counter.fetch_add(1, Ordering::Relaxed);
+            assert!(!request.headers().contains_key(USER_HEADER));
+            let token = request.headers().get(rpc::CALLER_HEADER).unwrap().to_str().unwrap();
+            by_registry.lock().unwrap().0.push(tokens.verify(token).unwrap());
             async {
                 let mut answer = answer(&GetToolResponse::default());
                 answer.headers_mut().insert("ratelimit", "\"tool\";r=7;t=1".parse().unwrap());
@@ -83,9 +97,10 @@ impl House {
         });
         let permissions = service(move |request| {
             questions.fetch_add(1, Ordering::Relaxed);
-            let may_go = Arc::clone(&may_go);
+            let (may_go, seen) = (Arc::clone(&may_go), Arc::clone(&by_permissions));
             async move {
-                let key = message::<AuthenticateRequest>(request).await.credential;
+                let AuthenticateRequest { credential: key, peer } = message(request).await;
+                seen.lock().unwrap().1.push(peer);
                 let Some((team, key)) = key.split_once('.') else {
                     return rpc::error_response(Status::unauthenticated("unknown"));
                 };
@@ -96,6 +111,8 @@ impl House {
                     team_id: team.to_owned(),
                     agent_id: "a".to_owned(),
                     key_id: key.to_owned(),
+                    user: key.strip_prefix("for-").unwrap_or_default().to_owned(),
+                    expire_time: (key == "ended").then(|| SystemTime::now().into()),
                     role: Role::Agent.into(),
                     ..AuthenticateResponse::default()
                 })
@@ -112,11 +129,21 @@ impl House {
             executor: absent(),
             permissions,
             audit: absent(),
-            key: TokenKey::new(&"0123456789abcdef0123456789abcdef".to_owned().into()),
+            key,
             limiter,
         };
         assert_eq!(config.validate(), Vec::<String>::new());
-        Self { edge: start(config, parts), calls, asked, go }
+        Self { edge: start(config, parts), calls, asked, seen, go }
+    }
+
+    /// A call for an end user.
+    async fn call_for(&self, user: &str, key: &str) -> Result<String, Code> {
+        let mut request = tonic::Request::new(GetToolRequest::default());
+        request.metadata_mut().insert("x-api-key", key.parse().unwrap());
+        request.metadata_mut().insert(USER_HEADER, user.parse().unwrap());
+        let answer = RegistryServiceClient::new(self.edge.clone()).get_tool(request).await;
+        answer.map_err(|status| status.code())?;
+        Ok(self.seen.lock().unwrap().0.last().unwrap().user.clone())
     }
 
     async fn call(&self, key: &str) -> Result<tonic::Response<GetToolResponse>, Status> {
@@ -283,6 +310,40 @@ async fn the_address_of_a_caller_is_that_of_its_socket() {
     server.abort();
     let refused = Code::Unauthenticated;
     assert_eq!(codes, [refused, refused, refused, Code::ResourceExhausted]);
+}
+
+#[tokio::test]
+async fn services_hear_for_whom_an_agent_acts_and_a_token_knows_best() {
+    let house = House::new(0, 0, Limiter::memory());
+    assert_eq!(house.call_for("ann", "team.key").await.as_deref(), Ok("ann"));
+    // What is remembered of a key is not the user of one request.
+    assert_eq!(house.call_for("bob", "team.key").await.as_deref(), Ok("bob"));
+    house.call("team.key").await.unwrap();
+    assert_eq!(house.seen.lock().unwrap().0.last().unwrap().user, "");
+    assert_eq!(house.asked(), 1);
+    assert_eq!(house.call_for("ann", "team.for-ann").await.as_deref(), Ok("ann"));
+    assert_eq!(house.call_for("bob", "team.for-ann").await, Err(Code::PermissionDenied));
+    assert_eq!(house.call_for("a b", "team.key").await, Err(Code::InvalidArgument));
+    assert_eq!(house.calls(), 4);
+}
+
+#[tokio::test]
+async fn a_key_is_not_remembered_beyond_its_end_and_its_address_is_told() {
+    let house = House::new(0, 0, Limiter::memory());
+    for _ in 0..3 {
+        house.call_from(Some("::ffff:192.0.2.1"), "team.ended").await.unwrap();
+        house.call_from(None, "team.key").await.unwrap();
+    }
+    assert_eq!(house.asked(), 4);
+    assert_eq!(house.seen.lock().unwrap().1, ["192.0.2.1", "", "192.0.2.1", "192.0.2.1"]);
+}
+
+#[tokio::test]
+async fn the_tokens_of_an_agent_are_counted_together_however_many() {
+    let house = House::new(1, 1, Limiter::memory());
+    house.call("team.okta:1").await.unwrap();
+    assert_eq!(house.call("team.okta:2").await.unwrap_err().code(), Code::ResourceExhausted);
+    house.call("team.other:2").await.unwrap();
 }
 
 #[tokio::test]

@@ -1,22 +1,35 @@
 //! Decides one call and takes its place in the grant's limit and its cost from the team's budget. A fault
 //! never allows a call, and no call holds two places.
 
-use std::{sync::Arc, time::Duration};
+mod matter;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use ::rpc::ErrorReason;
-use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
+use types::Role;
 use uuid::Uuid;
 
 use crate::{
     Error,
-    decide::{Candidate, Decided, decide},
+    decide::Decided,
     explain,
     ledger::{Ledger, Taken},
-    policies::{AgentFacts, Budget, Policies, ToolFacts},
-    store::{Held, NewReservation},
-    teams::{Standing, Teams},
+    policies::{Budget, Policies, ToolFacts},
+    store::{self, Held, Windows},
+    teams::Teams,
+    usage::{Basis, Usage},
 };
+use matter::limits_of;
+
+pub(crate) use matter::{Matter, quota_of_day, quotas};
 
 /// How often a decision starts again because another request for the same execution came first.
 const ATTEMPTS: usize = 3;
@@ -26,12 +39,43 @@ const ATTEMPTS: usize = 3;
 pub(crate) struct Asked {
     pub team: String,
     pub agent: String,
+    /// The end user that the agent acts for; empty: none.
+    pub user: String,
     pub tool: ToolFacts,
     pub tool_digest: String,
+    pub arguments: ArgumentsText,
     pub arguments_digest: String,
     pub execution_id: Uuid,
     /// What it would cost, in micro USD.
     pub cost_micro_usd: i64,
+    /// Every change up to this revision of the team must be known.
+    pub at_least_revision: i64,
+}
+
+/// Arguments as they came, read when they are first asked for. Never shown.
+#[derive(Clone, Default)]
+pub(crate) struct ArgumentsText {
+    text: String,
+    read: Arc<OnceLock<Option<Value>>>,
+}
+
+impl ArgumentsText {
+    /// The value; `None` where the text is no JSON.
+    pub(crate) fn value(&self) -> Option<&Value> {
+        self.read.get_or_init(|| serde_json::from_str(&self.text).ok()).as_ref()
+    }
+}
+
+impl From<String> for ArgumentsText {
+    fn from(text: String) -> Self {
+        Self { text, read: Arc::default() }
+    }
+}
+
+impl fmt::Debug for ArgumentsText {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} bytes", self.text.len())
+    }
 }
 
 /// The decision.
@@ -42,19 +86,43 @@ pub(crate) struct Decision {
     pub reason: Option<ErrorReason>,
     pub message: String,
     pub grant_id: Option<Uuid>,
+    /// The approval that serves the call: besides its grant, or in place of one.
+    pub approval_id: Option<Uuid>,
     pub policies: Vec<String>,
-    pub quota: Option<Quota>,
+    /// Every limit that the call counts against; of a denial, those that are used up.
+    pub quotas: Vec<Quota>,
     /// In micro USD.
     pub budget: Option<Quota>,
     pub reserved: bool,
+    /// Who may approve the call, if that is what it lacks.
+    pub approver_role: Option<Role>,
+    /// Of the team that was decided upon.
+    pub revision: i64,
+}
+
+impl Decision {
+    /// Of its limits the one with the least left, and of several such the longest.
+    pub(crate) fn quota(&self) -> Option<Quota> {
+        self.quotas.iter().rev().min_by_key(|quota| quota.limit.saturating_sub(quota.used)).copied()
+    }
 }
 
 /// A limit, what is used of it, and when it starts again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Quota {
+    pub period: Period,
     pub limit: i64,
     pub used: i64,
-    pub reset_time: DateTime<Utc>,
+    /// `None`: never.
+    pub reset_time: Option<DateTime<Utc>>,
+}
+
+/// What a limit counts over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Period {
+    Hour,
+    Day,
+    Total,
 }
 
 /// What is needed to decide.
@@ -64,6 +132,8 @@ pub(crate) struct Desk {
     pub teams: Arc<Teams>,
     pub ledger: Ledger,
     pub reservation_ttl: Duration,
+    /// What allowed calls were made under.
+    pub usage: Arc<Usage>,
 }
 
 impl Desk {
@@ -77,121 +147,106 @@ impl Desk {
             attempts += 1;
             match self.attempt(asked, now).await {
                 Err(Error::Store(::store::Error::Conflict { .. })) if attempts < ATTEMPTS => {}
-                decided => return decided,
+                Ok(decision) => {
+                    self.count(asked, &decision, now);
+                    return Ok(decision);
+                }
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    /// A call and where its agent stands; `None` when there is no such agent.
+    pub(crate) async fn matter<'a>(
+        &self,
+        asked: &'a Asked,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Matter<'a>>, Error> {
+        let (tool, at_least) = (asked.tool.name.as_str(), asked.at_least_revision);
+        let standings = self.teams.standings(&asked.team, &asked.agent, &[tool], at_least).await?;
+        let standing = standings.and_then(|mut standings| standings.pop());
+        Ok(standing.map(|standing| {
+            let budget = Budget { limit: standing.daily_micro_usd, used: 0, cost: asked.cost_micro_usd };
+            Matter { asked, standing, used: HashMap::new(), budget, now }
+        }))
+    }
+
+    /// Remembers what allowed the call, for reports.
+    fn count(&self, asked: &Asked, decision: &Decision, now: DateTime<Utc>) {
+        if decision.reason.is_some() {
+            return;
+        }
+        let policy = || decision.policies.iter().find_map(|id| id.strip_prefix("team/"));
+        let basis = match (decision.grant_id, decision.approval_id) {
+            (Some(grant), _) => Basis::Grant(grant),
+            (None, Some(approval)) => Basis::Approval(approval),
+            (None, None) => Basis::Policy(policy().unwrap_or_default()),
+        };
+        self.usage.count((&asked.team, &asked.agent, &asked.tool), basis, asked.execution_id, now);
+    }
+
+    /// What the execution holds with an approval for one call, where the lack of one would deny it: it served this
+    /// execution and serves it again, also when it has ended.
+    async fn held_with_approval(
+        &self,
+        matter: &Matter<'_>,
+        reason: ErrorReason,
+    ) -> Result<Option<Held>, Error> {
+        if !matches!(reason, ErrorReason::ApprovalRequired | ErrorReason::NoGrant) {
+            return Ok(None);
+        }
+        let (asked, until) = (matter.asked, matter.now + self.reservation_ttl);
+        let pool = self.teams.database().pool()?;
+        Ok(store::approved_hold(pool, &asked.team, asked.execution_id, until).await?)
     }
 
     async fn attempt(&self, asked: &Asked, now: DateTime<Utc>) -> Result<Decision, Error> {
-        let standings = self.teams.standings(&asked.team, &asked.agent, &[&asked.tool.name]).await?;
-        let Some(standing) = standings.and_then(|mut standings| standings.pop()) else {
-            return Ok(denial_of_unknown(asked));
-        };
-        let Standing { agent, mut candidates, daily_micro_usd } = standing;
-        let mut budget = Budget { limit: daily_micro_usd, used: 0, cost: asked.cost_micro_usd };
+        let Some(mut matter) = self.matter(asked, now).await? else { return Ok(denial_of_unknown(asked)) };
         loop {
-            let decided = decide(&self.policies, &agent, &asked.tool, &candidates, budget, now);
-            let (index, policies) = match decided {
+            let candidates = matter.candidates();
+            let (index, policies) = match matter.decide(&self.policies, matter.budget, &candidates) {
                 Decided::Allowed { index, policies } => (index, policies),
                 Decided::Denied { reason, index, policies } => {
-                    let nearest = index.map(|index| &candidates[index]);
-                    return Ok(denial(reason, &agent, &asked.tool, nearest, policies, budget, now));
+                    if let Some(held) = self.held_with_approval(&matter, reason).await? {
+                        return matter.repeat(&self.policies, &held);
+                    }
+                    return Ok(matter.denial(reason, index.map(|index| &candidates[index]), policies));
                 }
             };
-            let candidate = &mut candidates[index];
-            if candidate.grant.max_per_hour == 0 && budget.limit == 0 {
-                let id = unreserved_id(asked, candidate.grant.grant_id);
-                return Ok(permission(id, candidate, policies, None, None));
-            }
-            let reservation = self.reservation(asked, candidate, budget, now);
-            let (id, quota_limit) = (reservation.decision_id, reservation.quota_limit);
-            match self.ledger.take(reservation).await? {
+            let candidate = index.map(|index| &candidates[index]);
+            let Some(reservation) = matter.reservation(candidate, self.reservation_ttl) else {
+                let id = unreserved_id(asked, candidate.map_or_else(Uuid::nil, |of| of.grant.grant_id));
+                return Ok(matter.permission(id, candidate, policies, Vec::new(), None));
+            };
+            match self.ledger.take(reservation.clone()).await? {
                 Taken::Granted { used, budget_used } => {
-                    let quota = quota(quota_limit, used, window_start(now));
-                    let budget = quota_of_day(budget.limit, budget_used, now);
-                    return Ok(permission(id, candidate, policies, quota, budget));
+                    let quotas = quotas(limits_of(&reservation), used, Windows::of(now));
+                    let budget = quota_of_day(reservation.budget_limit, budget_used, now);
+                    return Ok(matter.permission(
+                        reservation.decision_id,
+                        candidate,
+                        policies,
+                        quotas,
+                        budget,
+                    ));
                 }
-                Taken::Held(held) => return self.repeat(asked, &agent, candidates, &held, now),
+                Taken::Held(held) => return matter.repeat(&self.policies, &held),
                 // What is left was not known: the policies decide again, knowing it.
-                Taken::NoPlace { used } => candidate.used = used,
-                Taken::NoBudget { used } => budget.used = used,
+                Taken::NoPlace(full) => matter.learn(&reservation, full),
+                Taken::NoBudget { used } => matter.budget.used = used,
             }
         }
-    }
-
-    fn reservation(
-        &self,
-        asked: &Asked,
-        candidate: &Candidate,
-        budget: Budget,
-        now: DateTime<Utc>,
-    ) -> NewReservation {
-        NewReservation {
-            team_id: asked.team.clone(),
-            decision_id: types::new_id(),
-            execution_id: asked.execution_id,
-            grant_id: candidate.grant.grant_id,
-            agent_id: asked.agent.clone(),
-            window_start: window_start(now),
-            tool_name: asked.tool.name.clone(),
-            tool_digest: asked.tool_digest.clone(),
-            arguments_digest: asked.arguments_digest.clone(),
-            quota_limit: candidate.grant.max_per_hour,
-            expire_time: now + self.reservation_ttl,
-            day: (budget.limit > 0).then(|| now.date_naive()),
-            cost_micro_usd: if budget.limit > 0 { budget.cost } else { 0 },
-            budget_limit: budget.limit,
-        }
-    }
-
-    /// The execution holds a place already: the same decision, unless its grant no longer allows the call.
-    fn repeat(
-        &self,
-        asked: &Asked,
-        agent: &AgentFacts,
-        mut candidates: Vec<Candidate>,
-        held: &Held,
-        now: DateTime<Utc>,
-    ) -> Result<Decision, Error> {
-        let same = held.agent_id == asked.agent
-            && held.tool_name == asked.tool.name
-            && held.tool_digest == asked.tool_digest
-            && held.arguments_digest == asked.arguments_digest;
-        if !same {
-            return Err(Error::ExecutionReused { execution: asked.execution_id });
-        }
-        candidates.retain(|candidate| candidate.grant.grant_id == held.grant_id);
-        // Its own place and cost are among those taken, so the limits are not asked again.
-        for candidate in &mut candidates {
-            candidate.used = 0;
-        }
-        let none = Budget::NONE;
-        Ok(match decide(&self.policies, agent, &asked.tool, &candidates, none, now) {
-            Decided::Allowed { index, policies } => {
-                let quota = quota(held.quota_limit, held.used, held.window_start);
-                let budget = held.day.and_then(|day| {
-                    let start = day.and_time(chrono::NaiveTime::MIN).and_utc();
-                    quota_of_day(held.budget_limit, held.budget_used, start)
-                });
-                permission(held.decision_id, &candidates[index], policies, quota, budget)
-            }
-            Decided::Denied { reason, index, policies } => {
-                let nearest = index.map(|index| &candidates[index]);
-                denial(reason, agent, &asked.tool, nearest, policies, none, now)
-            }
-        })
     }
 }
 
 /// Start of the clock hour (UTC) of a time.
 pub(crate) fn window_start(now: DateTime<Utc>) -> DateTime<Utc> {
-    // Fails only for times beyond the year 2262.
-    now.duration_trunc(TimeDelta::hours(1)).unwrap_or(now)
+    Windows::of(now).hour
 }
 
 /// Start of the day (UTC) after a time.
 pub(crate) fn next_day(now: DateTime<Utc>) -> DateTime<Utc> {
-    now.duration_trunc(TimeDelta::days(1)).unwrap_or(now) + TimeDelta::days(1)
+    Windows::of(now).next_day()
 }
 
 /// The id of a decision that is kept nowhere: the same for the same call under the same grant, whichever
@@ -215,68 +270,18 @@ fn unreserved_id(asked: &Asked, grant: Uuid) -> Uuid {
     Uuid::from_bytes(bytes)
 }
 
-/// `None` where there is no limit.
-fn quota(limit: i64, used: i64, window: DateTime<Utc>) -> Option<Quota> {
-    (limit > 0).then(|| Quota { limit, used, reset_time: window + TimeDelta::hours(1) })
-}
-
-fn quota_of_day(limit: i64, used: i64, at: DateTime<Utc>) -> Option<Quota> {
-    (limit > 0).then(|| Quota { limit, used, reset_time: next_day(at) })
-}
-
-fn permission(
-    id: Uuid,
-    candidate: &Candidate,
-    policies: Vec<String>,
-    quota: Option<Quota>,
-    budget: Option<Quota>,
-) -> Decision {
-    Decision {
-        id,
-        reason: None,
-        message: explain::permission(&candidate.grant),
-        grant_id: Some(candidate.grant.grant_id),
-        policies,
-        reserved: quota.is_some() || budget.is_some(),
-        quota,
-        budget,
-    }
-}
-
-fn denial(
-    reason: ErrorReason,
-    agent: &AgentFacts,
-    tool: &ToolFacts,
-    nearest: Option<&Candidate>,
-    policies: Vec<String>,
-    budget: Budget,
-    now: DateTime<Utc>,
-) -> Decision {
-    let (window, grant) = (window_start(now), nearest.map(|candidate| &candidate.grant));
-    let resets = [window + TimeDelta::hours(1), next_day(now)];
-    let exhausted = nearest.filter(|_| reason == ErrorReason::QuotaExhausted);
-    let spent = (reason == ErrorReason::BudgetExhausted).then_some(budget);
-    Decision {
-        id: types::new_id(),
-        reason: Some(reason),
-        message: explain::denial(reason, agent, tool, grant, budget, resets),
-        grant_id: grant.map(|grant| grant.grant_id),
-        policies,
-        quota: exhausted.and_then(|candidate| quota(candidate.grant.max_per_hour, candidate.used, window)),
-        budget: spent.and_then(|budget| quota_of_day(budget.limit, budget.used, now)),
-        reserved: false,
-    }
-}
-
 fn denial_of_unknown(asked: &Asked) -> Decision {
     Decision {
         id: types::new_id(),
         reason: Some(ErrorReason::NoGrant),
         message: explain::unknown_agent(&asked.agent, &asked.team),
         grant_id: None,
+        approval_id: None,
         policies: Vec::new(),
-        quota: None,
+        quotas: Vec::new(),
         budget: None,
         reserved: false,
+        approver_role: None,
+        revision: 0,
     }
 }

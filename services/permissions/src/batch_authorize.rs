@@ -1,16 +1,20 @@
 //! Tells for many tools whether the agent could call them now. Reserves nothing: a later call may still
-//! be denied. What a call would cost is not asked, so the budget is not either.
+//! be denied. What a call would cost is not asked, so the budget is not either; nor are its arguments, so
+//! conditions on them are not, and no approval that is bound to them serves.
+
+use std::collections::HashMap;
 
 use ::rpc::ErrorReason;
 use ::store::Database;
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use crate::{
     Error,
-    authorize::{Desk, window_start},
-    decide::{Decided, decide},
-    policies::{Budget, ToolFacts},
-    store,
+    authorize::Desk,
+    decide::{Arguments, Decided, Particulars, candidates, decide},
+    policies::{Budget, Call, ToolFacts},
+    store::{self, Used, Windows},
     teams::Standing,
 };
 
@@ -23,8 +27,7 @@ const TURN: usize = 100;
 pub(crate) async fn batch_authorize(
     database: &Database,
     desk: &Desk,
-    team: &str,
-    agent: &str,
+    (team, agent, user): (&str, &str, &str),
     tools: &[ToolFacts],
     now: DateTime<Utc>,
 ) -> Result<Vec<Option<ErrorReason>>, Error> {
@@ -33,15 +36,27 @@ pub(crate) async fn batch_authorize(
         return Err(Error::invalid("tools", description));
     }
     let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
-    let Some(mut standings) = desk.teams.standings(team, agent, &names).await? else {
+    let Some(standings) = desk.teams.standings(team, agent, &names, 0).await? else {
         return Ok(vec![Some(ErrorReason::NoGrant); tools.len()]);
     };
-    count(database, team, agent, &mut standings, now).await?;
+    let used = used(database, team, agent, &standings, now).await?;
     let mut answers = Vec::with_capacity(tools.len());
     let asked: Vec<_> = tools.iter().zip(&standings).collect();
     for turn in asked.chunks(TURN) {
-        answers.extend(turn.iter().map(|(tool, Standing { agent, candidates, .. })| {
-            match decide(&desk.policies, agent, tool, candidates, Budget::NONE, now) {
+        answers.extend(turn.iter().map(|(tool, standing)| {
+            let particulars = Particulars {
+                team,
+                agent,
+                tool: &tool.name,
+                tool_digest: "",
+                arguments_digest: "",
+                arguments: Arguments::NotYet,
+                now,
+            };
+            let candidates = candidates(&standing.grants, &standing.approvals, &used, &particulars);
+            let call = Call { user, arguments: None, budget: Budget::NONE, now };
+            match decide(&desk.policies, (&standing.agent, tool), call, Some(&standing.policies), &candidates)
+            {
                 Decided::Allowed { .. } => None,
                 Decided::Denied { reason, .. } => Some(reason),
             }
@@ -51,28 +66,20 @@ pub(crate) async fn batch_authorize(
     Ok(answers)
 }
 
-/// Reads the places taken of the grants that have a limit, if there are any.
-async fn count(
+/// The places taken of the grants that have a limit, if there are any.
+async fn used(
     database: &Database,
     team: &str,
     agent: &str,
-    standings: &mut [Standing],
+    standings: &[Standing],
     now: DateTime<Utc>,
-) -> Result<(), Error> {
-    let mut limited: Vec<_> = standings
-        .iter_mut()
-        .flat_map(|standing| &mut standing.candidates)
-        .filter(|candidate| candidate.grant.max_per_hour > 0)
-        .collect();
+) -> Result<HashMap<Uuid, Used>, Error> {
+    let grants = standings.iter().flat_map(|standing| &standing.grants);
+    let mut limited: Vec<_> = grants.filter(|grant| grant.is_limited()).map(|grant| grant.grant_id).collect();
     if limited.is_empty() {
-        return Ok(());
+        return Ok(HashMap::new());
     }
-    let mut grants: Vec<_> = limited.iter().map(|candidate| candidate.grant.grant_id).collect();
-    grants.sort_unstable();
-    grants.dedup();
-    let used = store::counters_used(database.pool()?, team, agent, &grants, window_start(now)).await?;
-    for candidate in &mut limited {
-        candidate.used = used.get(&candidate.grant.grant_id).copied().unwrap_or(0);
-    }
-    Ok(())
+    limited.sort_unstable();
+    limited.dedup();
+    Ok(store::grants_used(database.pool()?, team, Some(agent), &limited, Windows::of(now)).await?)
 }

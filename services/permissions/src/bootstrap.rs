@@ -4,11 +4,11 @@
 use ::store::Database;
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
-use types::Role;
+use types::{Caller, Role};
 
 use crate::{
     Error, Keys,
-    issue_key::issue_key,
+    issue_key::{WantedKey, issue_key},
     names,
     store::{self, AgentRow, GrantRow},
 };
@@ -62,29 +62,24 @@ pub async fn bootstrap(database: &Database, keys: &Keys, wanted: &Bootstrap) -> 
         grants.push(grant(wanted, (Some(wanted.agent.clone()), None), tool, 0, now));
     }
     store::team_bootstrap(database.pool()?, &wanted.team, &agent, &grants).await?;
-    let issued = issue_key(database, keys, (&wanted.team, &wanted.agent), 0, MADE_BY, now).await?;
+    let by = Caller {
+        team: wanted.team.clone(),
+        agent: MADE_BY.to_owned(),
+        role: Role::Admin,
+        ..Caller::service("permissions")
+    };
+    let key = WantedKey { agent: wanted.agent.clone(), ..WantedKey::default() };
+    let issued = issue_key(database, keys, &by, key, now).await?;
     Ok(issued.key)
 }
 
 fn grant(
     wanted: &Bootstrap,
-    (agent_id, specialization): (Option<String>, Option<String>),
+    holder: (Option<String>, Option<String>),
     tool: &str,
     max_per_hour: i64,
     now: DateTime<Utc>,
 ) -> GrantRow {
-    GrantRow {
-        team_id: wanted.team.clone(),
-        grant_id: types::new_id(),
-        agent_id,
-        specialization,
-        tool_name: tool.to_owned(),
-        max_per_hour,
-        read_only: false,
-        max_sensitivity: None,
-        expire_time: None,
-        created_by: MADE_BY.to_owned(),
-        create_time: now,
-        revoke_time: None,
-    }
+    let plain = GrantRow::plain(&wanted.team, holder, tool, (MADE_BY, now));
+    GrantRow { max_per_hour, ..plain }
 }

@@ -1,63 +1,154 @@
-//! Tells people why a call was denied: what is wrong and what to do. Never decides anything.
+//! Tells people why a call was denied: what is wrong and what to do. Never decides anything, and never shows a value
+//! of an argument.
 
 use ::rpc::ErrorReason;
 use chrono::{DateTime, SecondsFormat, Utc};
+use types::Role;
 
 use crate::{
-    policies::{AgentFacts, Budget, ToolFacts},
-    store::GrantRow,
+    decide::Candidate,
+    policies::{AgentFacts, Budget, ToolFacts, team::TeamPolicies},
+    store::{GrantRow, Windows},
 };
 
-/// The message of a denial.
-pub(crate) fn denial(
-    reason: ErrorReason,
-    agent: &AgentFacts,
-    tool: &ToolFacts,
-    grant: Option<&GrantRow>,
-    budget: Budget,
-    [next_hour, next_day]: [DateTime<Utc>; 2],
-) -> String {
-    let (name, tool_name) = (&agent.name, &tool.name);
-    let add = format!("toolcrib grants add {tool_name} --agent {name}");
-    let holder = grant.map_or_else(|| format!("agent {name:?}"), holder);
-    match reason {
-        ErrorReason::NoGrant => {
-            format!("no grant lets agent {name:?} call {tool_name}; an admin can add one: {add}")
+/// Most conditions that a message tells of.
+const MAX_CONDITIONS: usize = 5;
+
+/// A denial and all that can be told of it.
+pub(crate) struct Denial<'a> {
+    pub reason: ErrorReason,
+    pub agent: &'a AgentFacts,
+    pub tool: &'a ToolFacts,
+    /// The grant that came nearest.
+    pub nearest: Option<&'a Candidate>,
+    pub team: &'a TeamPolicies,
+    /// Ids of the policies that decided.
+    pub policies: &'a [String],
+    pub budget: Budget,
+    pub now: DateTime<Utc>,
+}
+
+impl Denial<'_> {
+    /// The message.
+    pub(crate) fn message(&self) -> String {
+        let (name, tool, team) = (&self.agent.name, &self.tool.name, &self.agent.team);
+        match self.reason {
+            ErrorReason::NoGrant => {
+                format!("no grant lets agent {name:?} call {tool}; an admin can add one: {}", self.add())
+            }
+            ErrorReason::AgentDisabled => {
+                format!("agent {name:?} is disabled and may call no tool; ask an admin of team {team:?}")
+            }
+            ErrorReason::PolicyDenied => self.policy(),
+            ErrorReason::BudgetExhausted => format!(
+                "cost budget of the team is used up: {} of {} USD are spent or reserved and the call costs {} USD; \
+                 the next day begins at {}",
+                usd(self.budget.used),
+                usd(self.budget.limit),
+                usd(self.budget.cost),
+                time(Windows::of(self.now).next_day())
+            ),
+            reason => match self.nearest {
+                Some(nearest) => self.of_grant(reason, nearest),
+                None => unevaluated(),
+            },
         }
-        ErrorReason::AgentDisabled => {
-            format!("agent {name:?} is disabled and may call no tool; ask an admin of team {:?}", agent.team)
-        }
-        ErrorReason::GrantExpired => {
-            let end = grant.and_then(|grant| grant.expire_time).map(|end| format!(" at {}", time(end)));
-            let end = end.unwrap_or_default();
-            format!("the grant of {tool_name} to {holder} expired{end}; an admin can add a new one: {add}")
-        }
-        ErrorReason::ReadOnlyGrant => format!(
-            "the grant of {tool_name} to {holder} is for read-only tools and the tool's effect is {}; \
-             an admin can add one that is not: {add}",
-            tool.effect
-        ),
-        ErrorReason::SensitivityExceeded => format!(
-            "{tool_name} handles {} data and the grant to {holder} ends at {}; an admin can add a wider one: {add}",
-            tool.sensitivity,
-            grant.and_then(|grant| grant.max_sensitivity.as_deref()).unwrap_or("a lower level")
-        ),
-        ErrorReason::QuotaExhausted => format!(
-            "agent {name:?} has used all {} calls of {tool_name} that the grant to {holder} allows in an hour; \
-             the next hour begins at {}",
-            grant.map_or(0, |grant| grant.max_per_hour),
-            time(next_hour)
-        ),
-        ErrorReason::BudgetExhausted => format!(
-            "cost budget of the team is used up: {} of {} USD are spent or reserved and the call costs {} USD; \
-             the next day begins at {}",
-            usd(budget.used),
-            usd(budget.limit),
-            usd(budget.cost),
-            time(next_day)
-        ),
-        _ => "the policies could not be evaluated, so the call is denied; the log has the detail".to_owned(),
     }
+
+    /// What the nearest grant does not allow.
+    fn of_grant(&self, reason: ErrorReason, nearest: &Candidate) -> String {
+        let (tool, grant) = (&self.tool.name, nearest.grant.as_ref());
+        let (add, holder) = (self.add(), holder(grant));
+        match reason {
+            ErrorReason::GrantExpired => {
+                let end = grant.expire_time.map(|end| format!(" at {}", time(end))).unwrap_or_default();
+                format!("the grant of {tool} to {holder} expired{end}; an admin can add a new one: {add}")
+            }
+            ErrorReason::ReadOnlyGrant => format!(
+                "the grant of {tool} to {holder} is for read-only tools and the tool's effect is {}; \
+                 an admin can add one that is not: {add}",
+                self.tool.effect
+            ),
+            ErrorReason::SensitivityExceeded => format!(
+                "{tool} handles {} data and the grant to {holder} ends at {}; an admin can add a wider one: {add}",
+                self.tool.sensitivity,
+                grant.max_sensitivity.as_deref().unwrap_or("a lower level")
+            ),
+            ErrorReason::ArgumentCondition => format!(
+                "the arguments do not meet what the grant of {tool} to {holder} asks: {}",
+                shortened(&nearest.unmet)
+            ),
+            ErrorReason::OutsideHours => self.hours(nearest),
+            ErrorReason::ApprovalRequired => format!(
+                "each call of {tool} under the grant to {holder} needs an approval by {}; ask for it: \
+                 toolcrib access request {tool}",
+                grant.approver_role.map_or("somebody else", with_article)
+            ),
+            ErrorReason::QuotaExhausted => self.quota(nearest),
+            _ => unevaluated(),
+        }
+    }
+
+    fn hours(&self, nearest: &Candidate) -> String {
+        let (tool, holder) = (&self.tool.name, holder(&nearest.grant));
+        let Some(hours) = &nearest.grant.hours else { return unevaluated() };
+        let next = hours.next_start(self.now).map(|next| format!("; they begin next at {}", time(next)));
+        format!(
+            "the grant of {tool} to {holder} allows calls {} only{}",
+            hours.told(),
+            next.unwrap_or_default()
+        )
+    }
+
+    /// The longest limit that is used up: the others open before it.
+    fn quota(&self, nearest: &Candidate) -> String {
+        let (grant, used, windows) = (&nearest.grant, nearest.used, Windows::of(self.now));
+        let is_full = |limit: i64, used: i64| limit > 0 && used >= limit;
+        let (limit, over, next) = if is_full(grant.max_total, used.total) {
+            (grant.max_total, "in all", format!("an admin can add a new one: {}", self.add()))
+        } else if is_full(grant.max_per_day, used.day) {
+            (grant.max_per_day, "on a day", format!("the next day begins at {}", time(windows.next_day())))
+        } else {
+            (
+                grant.max_per_hour,
+                "in an hour",
+                format!("the next hour begins at {}", time(windows.next_hour())),
+            )
+        };
+        format!(
+            "agent {:?} has used all {limit} calls of {} that the grant to {} allows {over}; {next}",
+            self.agent.name,
+            self.tool.name,
+            holder(grant)
+        )
+    }
+
+    /// What the team says to those whom its policies deny.
+    fn policy(&self) -> String {
+        let own = |id: &&String| id.starts_with("team/");
+        let mut told: Vec<String> = Vec::new();
+        for id in self.policies.iter().filter(own) {
+            told.push(match self.team.message(id) {
+                _ if self.team.broken().contains(id) => {
+                    format!(
+                        "policy {id} cannot be read any more, and an admin must write it anew or remove it"
+                    )
+                }
+                Some(message) => format!("{message} (policy {id})"),
+                None => format!("policy {id}"),
+            });
+        }
+        let team = &self.agent.team;
+        format!("denied by the policies of team {team:?}: {}; ask an admin of the team", told.join("; "))
+    }
+
+    fn add(&self) -> String {
+        format!("toolcrib grants add {} --agent {}", self.tool.name, self.agent.name)
+    }
+}
+
+fn unevaluated() -> String {
+    "the policies could not be evaluated, so the call is denied; the log has the detail".to_owned()
 }
 
 /// The message when there is no such agent.
@@ -65,9 +156,18 @@ pub(crate) fn unknown_agent(agent: &str, team: &str) -> String {
     format!("team {team:?} has no agent {agent:?}; an admin can make it: toolcrib agents create {agent}")
 }
 
-/// The message of a permission.
-pub(crate) fn permission(grant: &GrantRow) -> String {
-    format!("granted to {}", holder(grant))
+/// The message of a permission: by a grant, by an approval, or by policies of the team.
+pub(crate) fn permission(candidate: Option<&Candidate>, policies: &[String]) -> String {
+    match candidate {
+        None => format!("permitted by {}", policies.join(", ")),
+        Some(Candidate { is_approval: true, grant, .. }) => {
+            format!("approved by access request {}", grant.grant_id)
+        }
+        Some(Candidate { approval: Some(approval), grant, .. }) => {
+            format!("granted to {}, approved by access request {}", holder(grant), approval.id)
+        }
+        Some(Candidate { grant, .. }) => format!("granted to {}", holder(grant)),
+    }
 }
 
 fn holder(grant: &GrantRow) -> String {
@@ -75,6 +175,23 @@ fn holder(grant: &GrantRow) -> String {
         (Some(agent), _) => format!("agent {agent:?}"),
         (None, Some(specialization)) => format!("specialization {specialization:?}"),
         (None, None) => "no one".to_owned(),
+    }
+}
+
+fn with_article(role: Role) -> &'static str {
+    match role {
+        Role::Agent => "another agent",
+        Role::Auditor => "an auditor or above",
+        Role::Operator => "an operator or above",
+        Role::Admin => "an admin",
+    }
+}
+
+fn shortened(lines: &[String]) -> String {
+    let told = lines.iter().take(MAX_CONDITIONS).cloned().collect::<Vec<_>>().join("; ");
+    match lines.len().saturating_sub(MAX_CONDITIONS) {
+        0 => told,
+        more => format!("{told}; and {more} more"),
     }
 }
 

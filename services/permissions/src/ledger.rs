@@ -7,7 +7,7 @@ use ::store::{Database, Entry, Error, GroupCommit, Kept};
 
 use crate::store::{self, Connection, NewReservation, Settlement};
 
-pub(crate) use allot::Taken;
+pub(crate) use allot::{Full, Taken};
 
 /// The way to write. Cheap to clone; the writers end when every clone is gone.
 #[derive(Debug, Clone)]
@@ -60,7 +60,10 @@ impl Entry for NewReservation {
         batch: &[&Self],
     ) -> Result<Vec<Option<Taken>>, Error> {
         let mut rows = None;
-        if batch.iter().all(|wanted| wanted.day.is_none() && wanted.quota_limit > 0) {
+        // A place of an hour and nothing else: the common case.
+        let is_plain =
+            |wanted: &&Self| wanted.day.is_none() && matches!(wanted.counters(), [Some(_), None, None, None]);
+        if batch.iter().all(is_plain) {
             rows = store::places_take(connection, batch).await?;
         }
         let rows = match rows {

@@ -1,47 +1,77 @@
 //! The permissions service: who an agent is, what it may call, and how often.
 //!
 //! `rpc.rs` parses; `authorize.rs`, `batch_authorize.rs`, `settle.rs`, `grant_permission.rs`, `list_grants.rs`,
-//! `create_agent.rs`, `budget.rs`, `issue_key.rs` and `authenticate.rs` are the use cases; `teams.rs` is what
-//! is known of each team, kept up to date by `follow.rs`; `decide.rs` and `policies.rs` decide with Cedar;
+//! `create_agent.rs`, `update_agent.rs`, `budget.rs`, `issue_key.rs`, `rotate_key.rs` and `authenticate.rs` are
+//! the use cases; `token.rs` reads the tokens of an `issuer.rs` by its `jwks.rs`; `teams.rs` is what is known of each
+//! team, kept up to date by `follow.rs`; `condition.rs`, `hours.rs` and `pattern.rs` are
+//! what grants ask of a call; `decide.rs` and `policies.rs` decide with Cedar;
 //! `ledger.rs` takes and ends reservations, those of many calls at once; `store/` holds the SQL. Nothing
 //! here allows a call that no policy permits.
 
+mod access_requests;
 mod authenticate;
 mod authorize;
 mod batch_authorize;
 mod bootstrap;
 mod budget;
+mod condition;
 mod config;
 mod create_agent;
 mod decide;
+mod dry_run;
 mod error;
 mod explain;
+mod explaining;
+mod failed_authentications;
 mod follow;
 mod grant_permission;
+mod hours;
 mod issue_key;
+mod issuer;
+mod jwks;
 mod key;
+mod known_tools;
 mod ledger;
+mod list_agents;
 mod list_grants;
+mod list_keys;
+mod list_policies;
 mod names;
+mod pattern;
 mod policies;
+mod put_policy;
+mod report_usage;
+mod rotate_key;
 mod rpc;
+mod scopes;
 mod settle;
 mod store;
 mod teams;
+mod token;
+mod trail;
+mod update_agent;
+mod usage;
+mod uses;
+mod webhooks;
 
 use std::sync::Arc;
 
 use ::rpc::{Link, Outgoing, PageKey};
 use ::store::{Database, Schema};
 use proto::permissions::v1::permissions_service_server::{PermissionsServiceServer, SERVICE_NAME};
+use reach::Authorities;
 use secrecy::SecretString;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
+
+use failed_authentications::FailedAuthentications;
+use webhooks::{Courier, Seal};
 
 pub use authenticate::key_is_valid;
 pub use bootstrap::{Bootstrap, bootstrap};
 pub use config::Config;
 pub use error::Error;
+pub use issuer::Issuer;
 pub use key::Keys;
 
 /// Full name of the gRPC service, as health and reflection know it.
@@ -67,6 +97,8 @@ pub struct Parts {
     pub outgoing: Outgoing,
     /// Seals secrets of webhooks; the same in every process.
     pub seal: [u8; 32],
+    /// Whose certificates webhooks may show besides those of the system's.
+    pub authorities: Authorities,
     /// Ends the background tasks.
     pub stop: CancellationToken,
     /// Counts the background tasks.
@@ -81,21 +113,57 @@ pub fn schema() -> Schema {
 /// Checks the platform's policies, starts the background tasks and gives the routes to serve.
 pub fn start(config: &Config, parts: Parts) -> Result<Routes, Error> {
     let teams = Arc::new(teams::Teams::new(&parts.database));
+    let usage = Arc::new(usage::Usage::default());
+    let flushed = usage::keep_flushed(Arc::clone(&usage), parts.database.clone(), parts.stop.clone());
+    parts.tasks.spawn(flushed);
+    let courier = Courier {
+        database: parts.database.clone(),
+        seal: Seal::new(parts.seal),
+        destinations: config.destinations(&parts.authorities),
+        retry: config.webhook_retry(),
+    };
+    parts.tasks.spawn(courier.clone().run(parts.stop.clone()));
+    let (failures, uses) = (Arc::new(FailedAuthentications::new()), Arc::new(uses::Uses::default()));
+    let keys = Keys::new(&parts.api_key_pepper, &parts.environment);
+    let authenticator = authenticate::Authenticator {
+        database: parts.database.clone(),
+        keys: keys.clone(),
+        issuers: token::Issuers::start(&config.issuers, &parts.authorities, &parts.stop, &parts.tasks)?,
+        uses: Arc::clone(&uses),
+        failures: Arc::clone(&failures),
+    };
     let service = rpc::Service {
         desk: authorize::Desk {
             policies: Arc::new(policies::Policies::load()?),
             teams: Arc::clone(&teams),
             ledger: ledger::Ledger::start(&parts.database),
             reservation_ttl: config.reservation_ttl(),
+            usage: Arc::clone(&usage),
         },
-        keys: Keys::new(&parts.api_key_pepper, &parts.environment),
+        keys,
+        authenticator,
         database: parts.database.clone(),
         pages: parts.pages,
         registry: parts.registry,
         audit: parts.audit,
         outgoing: parts.outgoing,
-        seal: parts.seal,
+        courier,
     };
+    let (told, stop) = (parts.database.clone(), parts.stop.clone());
+    parts.tasks.spawn(async move { failures.keep_told(told, stop).await });
+    let (used, stop) = (parts.database.clone(), parts.stop.clone());
+    parts.tasks.spawn(async move { uses.keep_written(used, stop).await });
+    parts.tasks.spawn(trail::relay(
+        parts.database.clone(),
+        service.audit.clone(),
+        service.outgoing.clone(),
+        parts.stop.clone(),
+    ));
+    parts.tasks.spawn(access_requests::keep_swept(
+        parts.database.clone(),
+        Arc::clone(&teams),
+        parts.stop.clone(),
+    ));
     parts.tasks.spawn(follow::follow(teams, parts.database.clone(), parts.stop.clone()));
     parts.tasks.spawn(settle::keep_swept(parts.database, config.sweep_interval(), parts.stop));
     Ok(Routes::new(PermissionsServiceServer::new(service)))

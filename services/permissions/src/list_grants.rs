@@ -8,8 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     Error,
-    authorize::window_start,
-    store::{self, GrantFilter, ListedGrant},
+    store::{self, GrantFilter, ListedGrant, Windows},
 };
 
 /// One page of grants and the token of the next.
@@ -26,7 +25,7 @@ pub(crate) async fn list_grants(
     }
     let page = pages.page(page.0, page.1, format!("{}|{filter:?}", caller.team))?;
     let (pool, before) = (database.pool()?, before(&page)?);
-    let listed = store::grant_list(pool, &caller.team, &filter, window_start(now), before, page.size + 1);
+    let listed = store::grant_list(pool, &caller.team, &filter, Windows::of(now), before, page.size + 1);
     let mut grants = listed.await?;
     let next = pages.next(&page, &mut grants, |listed| listed.grant.grant_id.to_string());
     Ok((grants, next))

@@ -36,6 +36,16 @@ pub(crate) fn specialization(field: &str, text: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Checks a text for people, which may be empty.
+pub(crate) fn text(field: &str, text: &str, most: usize) -> Result<(), Error> {
+    if text.chars().count() > most || text.chars().any(char::is_control) {
+        let description =
+            format!("must have at most {most} characters, and no line breaks or control characters");
+        return Err(Error::invalid(field, description));
+    }
+    Ok(())
+}
+
 /// Checks an amount of money in millionths of a US dollar: what may be added up without end.
 pub(crate) fn cost(field: &str, micro_usd: i64) -> Result<(), Error> {
     if !(0..=MAX_MICRO_USD).contains(&micro_usd) {

@@ -2,6 +2,14 @@
 //! then asked about one call under one grant. Anything that cannot be evaluated denies; nothing here may
 //! turn a fault into a permission.
 
+mod arguments;
+mod bounds;
+pub(crate) mod complaint;
+mod context;
+pub(crate) mod literals;
+pub(crate) mod team;
+pub(crate) mod unknown;
+
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
@@ -9,14 +17,16 @@ use std::{
 
 use ::rpc::ErrorReason;
 use cedar_policy::{
-    Authorizer, Context, Decision, Effect as PolicyEffect, Entities, Entity, EntityId, EntityTypeName,
-    EntityUid, Policy, PolicyId, PolicySet, Request, RestrictedExpression as Value, Schema, ValidationMode,
-    Validator,
+    Authorizer, Decision, Effect as PolicyEffect, Entities, Entity, EntityId, EntityTypeName, EntityUid,
+    Policy, PolicyId, PolicySet, Request, RestrictedExpression as Value, Schema, ValidationMode, Validator,
 };
 use chrono::{DateTime, Utc};
-use types::{Effect, Sensitivity};
+use types::{Effect, Role, Sensitivity};
 
-use crate::{Error, store::GrantRow};
+use crate::{Error, decide::Candidate, pattern};
+use arguments::Arguments;
+use context::context;
+use team::TeamPolicies;
 
 const POLICIES: &str = include_str!("../policies/platform.cedar");
 const SCHEMA: &str = include_str!("../policies/platform.cedarschema");
@@ -30,6 +40,7 @@ pub(crate) struct AgentFacts {
     pub team: String,
     pub name: String,
     pub specialization: String,
+    pub role: Role,
     pub disabled: bool,
 }
 
@@ -57,14 +68,35 @@ impl Budget {
     pub(crate) const NONE: Self = Self { limit: 0, used: 0, cost: 0 };
 }
 
+/// What a call is besides its agent and its tool.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call<'a> {
+    /// The end user that the agent acts for; empty: none.
+    pub user: &'a str,
+    /// For the team's policies.
+    pub arguments: Option<&'a serde_json::Value>,
+    pub budget: Budget,
+    pub now: DateTime<Utc>,
+}
+
 /// What the policies say to one call under one grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub allowed: bool,
     /// Why not, in no order; empty when allowed.
     pub reasons: Vec<ErrorReason>,
-    /// Ids of the policies that decided, sorted.
+    /// Ids of the policies that decided, sorted; those of the team are "team/NAME".
     pub policies: Vec<String>,
+}
+
+/// One call, ready to be asked about under any number of grants.
+pub(crate) struct Asking<'a> {
+    policies: &'a Policies,
+    subject: Arc<Subject>,
+    call: Call<'a>,
+    team: Option<&'a TeamPolicies>,
+    /// With the entities of the arguments, where somebody asks for them.
+    told: Option<(Arguments, Entities)>,
 }
 
 /// The call's two sides, ready to be asked about under any number of grants.
@@ -133,14 +165,44 @@ impl Policies {
     /// Every request has the types that `context` writes, whatever its values are: one that fits the schema
     /// shows that all do, and those of calls need not be checked again.
     fn check_shape(&self) -> Result<(), Error> {
-        let context = context(None, 0, Budget::NONE, DateTime::UNIX_EPOCH).map_err(fault)?;
+        let call = Call { user: "", arguments: None, budget: Budget::NONE, now: DateTime::UNIX_EPOCH };
+        let context = context(None, &call, Some(&Arguments::default())).map_err(fault)?;
         let (agent, tool) = (uid(&self.agent, "t/a"), uid(&self.tool, "x"));
         let request = Request::new(agent, self.call.clone(), tool, context, Some(&self.schema));
         request.map(drop).map_err(fault)
     }
 
+    /// A call that is to be decided, by the platform's policies and those of the team. `None` when it does not fit
+    /// the schema, or its arguments are too many to be told: then it is denied.
+    pub(crate) fn asking<'a>(
+        &'a self,
+        agent: &AgentFacts,
+        tool: &ToolFacts,
+        call: Call<'a>,
+        team: Option<&'a TeamPolicies>,
+    ) -> Option<Asking<'a>> {
+        let subject = self.subject(agent, tool)?;
+        let team = team.filter(|team| !team.is_empty());
+        let told = match team {
+            Some(_) => Some(self.told(&subject, &call)?),
+            None => None,
+        };
+        Some(Asking { policies: self, subject, call, team, told })
+    }
+
+    fn told(&self, subject: &Subject, call: &Call<'_>) -> Option<(Arguments, Entities)> {
+        let Some(arguments) = Arguments::of(call.arguments) else {
+            tracing::error!("arguments are too many for the team's policies; the call is denied");
+            return None;
+        };
+        let entities = arguments.entities().map_err(|error| log(error.as_ref())).ok()?;
+        let schema = cfg!(debug_assertions).then_some(&self.schema);
+        let all = subject.entities.clone().add_entities(entities, schema);
+        Some((arguments, all.map_err(|error| log(&error)).ok()?))
+    }
+
     /// Both sides of a call. `None` when they do not fit the schema: then the call is denied.
-    pub(crate) fn subject(&self, agent: &AgentFacts, tool: &ToolFacts) -> Option<Arc<Subject>> {
+    fn subject(&self, agent: &AgentFacts, tool: &ToolFacts) -> Option<Arc<Subject>> {
         let kept = self.subjects.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(subject) = kept.by_agent.get(agent).and_then(|tools| tools.get(tool)) {
             return Some(Arc::clone(subject));
@@ -163,10 +225,12 @@ impl Policies {
             ("team", text(&agent.team)),
             ("name", text(&agent.name)),
             ("specialization", text(&agent.specialization)),
+            ("role", text(agent.role.as_str())),
             ("disabled", Value::new_bool(agent.disabled)),
         ];
         let tool_attributes = [
             ("name", text(&tool.name)),
+            ("groups", Value::new_set(pattern::groups(&tool.name).map(|group| text(&group)))),
             ("effect", text(tool.effect.as_str())),
             ("sensitivity", Value::new_long(tool.sensitivity as i64)),
         ];
@@ -184,41 +248,13 @@ impl Policies {
         Some(Subject { agent: agent_id, tool: tool_id, entities })
     }
 
-    /// What the policies say when the call is made under this grant, of which `used` places are taken.
-    /// Without a grant nothing permits, but it may still be told what forbids.
-    pub(crate) fn ask(
-        &self,
-        subject: &Subject,
-        grant: Option<&GrantRow>,
-        used: i64,
-        budget: Budget,
-        now: DateTime<Utc>,
-    ) -> Verdict {
-        match context(grant, used, budget, now) {
-            Ok(context) => self.answer(subject, context, cfg!(debug_assertions).then_some(&self.schema)),
-            Err(error) => {
-                log(&error);
-                unevaluated()
-            }
-        }
-    }
-
-    /// What the policies say in this context, which is checked against the schema first if there is one;
-    /// an attribute that is missing then is found when a policy asks for it.
-    fn answer(&self, subject: &Subject, context: Context, schema: Option<&Schema>) -> Verdict {
-        let (agent, tool) = (subject.agent.clone(), subject.tool.clone());
-        let request = match Request::new(agent, self.call.clone(), tool, context, schema) {
-            Ok(request) => request,
-            Err(error) => {
-                log(&error);
-                return unevaluated();
-            }
-        };
-        let response = self.authorizer.is_authorized(&request, &self.set, &subject.entities);
+    /// What the platform's policies say to a request.
+    fn answer(&self, request: &Request, entities: &Entities) -> Verdict {
+        let response = self.authorizer.is_authorized(request, &self.set, entities);
         // Cedar skips a policy that errs, a forbid too; here an error denies.
         if let Some(error) = response.diagnostics().errors().next() {
             log(error);
-            return unevaluated();
+            return Verdict::unevaluated();
         }
         let decisive: Vec<&PolicyId> = response.diagnostics().reason().collect();
         let mut policies: Vec<String> = decisive.iter().map(ToString::to_string).collect();
@@ -230,9 +266,70 @@ impl Policies {
             }
             Decision::Deny => {
                 let reason = |id: &&PolicyId| self.reasons.get(*id).copied().unwrap_or(ErrorReason::Internal);
-                Verdict { allowed: false, reasons: decisive.iter().map(reason).collect(), policies }
+                let mut reasons: Vec<_> = decisive.iter().map(reason).collect();
+                reasons.sort_unstable();
+                reasons.dedup();
+                Verdict { allowed: false, reasons, policies }
             }
         }
+    }
+}
+
+impl Asking<'_> {
+    /// What the policies say when the call is made under this grant. Without a grant nothing of the platform permits,
+    /// but the team's own policies may, and it may still be told what forbids.
+    pub(crate) fn ask(&self, candidate: Option<&Candidate>) -> Verdict {
+        let Some((request, entities)) = self.request(candidate) else { return Verdict::unevaluated() };
+        let mut verdict = self.policies.answer(&request, entities);
+        let Some(team) = self.team else { return verdict };
+        let said = team.ask(&self.policies.authorizer, &request, entities);
+        let against: Vec<String> = said.forbids.into_iter().chain(said.failed).collect();
+        if !against.is_empty() {
+            if verdict.allowed || verdict.reasons == [ErrorReason::NoGrant] {
+                (verdict.reasons, verdict.policies) = (Vec::new(), Vec::new());
+            }
+            verdict.allowed = false;
+            verdict.reasons.push(ErrorReason::PolicyDenied);
+            verdict.policies.extend(against);
+            verdict.policies.sort_unstable();
+        } else if candidate.is_none() && !said.permits.is_empty() && verdict.lacks_only_a_grant() {
+            return Verdict { allowed: true, reasons: Vec::new(), policies: said.permits };
+        }
+        verdict
+    }
+
+    /// Whether a policy of the team cannot be evaluated for this grant.
+    pub(crate) fn errs(&self, candidate: Option<&Candidate>) -> bool {
+        let errs = |team: &TeamPolicies| {
+            self.request(candidate)
+                .is_none_or(|(request, entities)| team.errs(&self.policies.authorizer, &request, entities))
+        };
+        self.team.is_some_and(errs)
+    }
+
+    fn request(&self, candidate: Option<&Candidate>) -> Option<(Request, &Entities)> {
+        let (policies, subject) = (self.policies, &self.subject);
+        let (agent, tool) = (subject.agent.clone(), subject.tool.clone());
+        let none = cfg!(debug_assertions).then(Arguments::default);
+        let arguments = self.told.as_ref().map(|(arguments, _)| arguments).or(none.as_ref());
+        let context = context(candidate, &self.call, arguments).map_err(|error| log(error.as_ref())).ok()?;
+        // Where it is checked against the schema, it must be whole.
+        let schema = cfg!(debug_assertions).then_some(&policies.schema);
+        let request = Request::new(agent, policies.call.clone(), tool, context, schema);
+        let entities = self.told.as_ref().map_or(&subject.entities, |(_, entities)| entities);
+        Some((request.map_err(|error| log(&error)).ok()?, entities))
+    }
+}
+
+impl Verdict {
+    /// What cannot be evaluated denies.
+    pub(crate) fn unevaluated() -> Self {
+        Self { allowed: false, reasons: vec![ErrorReason::Internal], policies: Vec::new() }
+    }
+
+    /// Whether a grant is all that it takes.
+    fn lacks_only_a_grant(&self) -> bool {
+        !self.allowed && self.policies.is_empty() && self.reasons == [ErrorReason::NoGrant]
     }
 }
 
@@ -249,63 +346,13 @@ fn annotated(policy: &Policy) -> Result<(Policy, ErrorReason), Error> {
     Ok((policy.new_id(PolicyId::new(id)), reason))
 }
 
-fn context(
-    grant: Option<&GrantRow>,
-    used: i64,
-    budget: Budget,
-    now: DateTime<Utc>,
-) -> Result<Context, Box<dyn std::error::Error>> {
-    let (kind, holder) = match grant {
-        Some(GrantRow { agent_id: Some(agent), .. }) => ("agent", agent.as_str()),
-        Some(GrantRow { specialization: Some(specialization), .. }) => {
-            ("specialization", specialization.as_str())
-        }
-        Some(_) | None => ("none", ""),
-    };
-    let limit = grant.map_or(0, |grant| grant.max_per_hour);
-    let record = |fields: Vec<(&str, Value)>| {
-        Value::new_record(fields.into_iter().map(|(name, value)| (name.to_owned(), value)))
-    };
-    let expire_time = grant.and_then(|grant| grant.expire_time);
-    let facts = record(vec![
-        ("team", text(grant.map_or("", |grant| &grant.team_id))),
-        ("kind", text(kind)),
-        ("holder", text(holder)),
-        ("tool", text(grant.map_or("", |grant| &grant.tool_name))),
-        ("readOnly", Value::new_bool(grant.is_some_and(|grant| grant.read_only))),
-        ("maxSensitivity", Value::new_long(grant.map_or(i64::MAX, max_sensitivity))),
-        ("expireTime", Value::new_long(expire_time.map_or(i64::MAX, |at| at.timestamp_micros()))),
-    ])?;
-    let quota = record(vec![
-        ("limited", Value::new_bool(limit > 0)),
-        ("limit", Value::new_long(limit)),
-        ("used", Value::new_long(used)),
-    ])?;
-    let budget = record(vec![
-        ("limited", Value::new_bool(budget.limit > 0)),
-        ("limit", Value::new_long(budget.limit)),
-        ("used", Value::new_long(budget.used)),
-        ("cost", Value::new_long(budget.cost)),
-    ])?;
-    let now = Value::new_long(now.timestamp_micros());
-    let pairs = [("now", now), ("grant", facts), ("quota", quota), ("budget", budget)];
-    Ok(Context::from_pairs(pairs.map(|(name, value)| (name.to_owned(), value)))?)
-}
-
-/// The highest level that a grant admits; a word that is not known admits nothing.
-fn max_sensitivity(grant: &GrantRow) -> i64 {
-    match &grant.max_sensitivity {
-        None => i64::MAX,
-        Some(word) => word.parse().map_or(-1, |level: Sensitivity| level as i64),
-    }
-}
-
 fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
     EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
 }
 
-fn unevaluated() -> Verdict {
-    Verdict { allowed: false, reasons: vec![ErrorReason::Internal], policies: Vec::new() }
+/// An entity of a type that is named in the schema.
+fn uid_of(kind: &str, id: &str) -> Option<EntityUid> {
+    Some(uid(&kind.parse().ok()?, id))
 }
 
 fn text(value: &str) -> Value {

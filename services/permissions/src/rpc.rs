@@ -2,66 +2,66 @@
 //! a decision and an agent. An API key is read and written here and never formatted.
 
 mod access_requests;
+mod decisions;
 mod explain;
+mod grants;
 mod identities;
 mod policies;
 mod webhooks;
 
-use ::rpc::{Call, ErrorReason, Link, Outgoing, PageKey, status};
+use ::rpc::{Call, Link, Outgoing, PageKey, status};
 use ::store::Database;
 use chrono::{DateTime, SubsecRound, Utc};
-use proto::{
-    permissions::v1::{
-        self as wire, AuthenticateRequest, AuthenticateResponse, AuthorizeRequest, AuthorizeResponse,
-        BatchAuthorizeRequest, BatchAuthorizeResponse, BatchSettleReservationsRequest,
-        BatchSettleReservationsResponse, CreateAgentRequest, CreateAgentResponse, DecideAccessRequestRequest,
-        DecideAccessRequestResponse, DryRunPolicyRequest, DryRunPolicyResponse, ExplainRequest,
-        ExplainResponse, GetAccessRequestRequest, GetAccessRequestResponse, GetBudgetRequest,
-        GetBudgetResponse, GetUsageReportRequest, GetUsageReportResponse, GrantPermissionRequest,
-        GrantPermissionResponse, IssueApiKeyRequest, IssueApiKeyResponse, ListAccessRequestsRequest,
-        ListAccessRequestsResponse, ListAgentsRequest, ListAgentsResponse, ListApiKeysRequest,
-        ListApiKeysResponse, ListGrantsRequest, ListGrantsResponse, ListPoliciesRequest,
-        ListPoliciesResponse, ListWebhooksRequest, ListWebhooksResponse, PutPolicyRequest, PutPolicyResponse,
-        PutWebhookRequest, PutWebhookResponse, RemovePolicyRequest, RemovePolicyResponse,
-        RemoveWebhookRequest, RemoveWebhookResponse, RequestAccessRequest, RequestAccessResponse,
-        RevokeApiKeyRequest, RevokeApiKeyResponse, RevokePermissionRequest, RevokePermissionResponse,
-        RotateApiKeyRequest, RotateApiKeyResponse, SetBudgetRequest, SetBudgetResponse,
-        SettleReservationRequest, SettleReservationResponse, SettlementResult, ToolDecision,
-        UpdateAgentRequest, UpdateAgentResponse, WhoAmIRequest, WhoAmIResponse, grant,
-        permissions_service_server::PermissionsService,
-    },
-    types::v1::{Effect, Sensitivity},
+use proto::permissions::v1::{
+    AuthenticateRequest, AuthenticateResponse, AuthorizeRequest, AuthorizeResponse, BatchAuthorizeRequest,
+    BatchAuthorizeResponse, BatchSettleReservationsRequest, BatchSettleReservationsResponse,
+    CreateAgentRequest, CreateAgentResponse, DecideAccessRequestRequest, DecideAccessRequestResponse,
+    DryRunPolicyRequest, DryRunPolicyResponse, ExplainRequest, ExplainResponse, GetAccessRequestRequest,
+    GetAccessRequestResponse, GetBudgetRequest, GetBudgetResponse, GetUsageReportRequest,
+    GetUsageReportResponse, GrantPermissionRequest, GrantPermissionResponse, IssueApiKeyRequest,
+    IssueApiKeyResponse, ListAccessRequestsRequest, ListAccessRequestsResponse, ListAgentsRequest,
+    ListAgentsResponse, ListApiKeysRequest, ListApiKeysResponse, ListGrantsRequest, ListGrantsResponse,
+    ListPoliciesRequest, ListPoliciesResponse, ListWebhooksRequest, ListWebhooksResponse, PutPolicyRequest,
+    PutPolicyResponse, PutWebhookRequest, PutWebhookResponse, RemovePolicyRequest, RemovePolicyResponse,
+    RemoveWebhookRequest, RemoveWebhookResponse, RequestAccessRequest, RequestAccessResponse,
+    RevokeApiKeyRequest, RevokeApiKeyResponse, RevokePermissionRequest, RevokePermissionResponse,
+    RotateApiKeyRequest, RotateApiKeyResponse, SetBudgetRequest, SetBudgetResponse, SettleReservationRequest,
+    SettleReservationResponse, SettlementResult, ToolDecision, UpdateAgentRequest, UpdateAgentResponse,
+    WhoAmIRequest, WhoAmIResponse, permissions_service_server::PermissionsService,
 };
-use secrecy::{ExposeSecret, SecretString};
 use tonic::{Request, Response, Status};
-use types::{Caller, Role};
+use types::Caller;
 use uuid::Uuid;
 
 use crate::{
     Error, Keys,
-    authenticate::authenticate,
-    authorize::{Asked, Decision, Desk, Quota, next_day},
+    access_requests::Registry,
+    authenticate::Authenticator,
+    authorize::Desk,
     batch_authorize::batch_authorize,
     budget::{get_budget, set_budget},
-    create_agent::create_agent,
-    grant_permission::{Grantee, NewGrant, grant_permission, revoke_permission},
-    issue_key::{issue_key, revoke_key},
+    grant_permission::{grant_permission, revoke_permission},
     list_grants::list_grants,
-    names,
     policies::ToolFacts,
     settle::{settle, settle_all},
-    store::{AgentRow, Budget, GrantFilter, ListedGrant, Settlement},
+    store::Settlement,
+    webhooks::Courier,
 };
+use decisions::{asked, authorize_response, budget, quota, reason_name, settlement, tool_facts};
+use grants::{grant, grant_filter, new_grant};
 
 pub(crate) struct Service {
     pub database: Database,
     pub desk: Desk,
     pub keys: Keys,
+    /// Knows who presents them.
+    pub authenticator: Authenticator,
     pub pages: PageKey,
     pub registry: Link,
     pub audit: Link,
     pub outgoing: Outgoing,
-    pub seal: [u8; 32],
+    /// Tells webhooks.
+    pub courier: Courier,
 }
 
 #[tonic::async_trait]
@@ -82,7 +82,8 @@ impl PermissionsService for Service {
     ) -> Result<Response<BatchAuthorizeResponse>, Status> {
         let caller = caller_of(&request)?;
         let tools: Vec<ToolFacts> = request.into_inner().tools.into_iter().map(tool_facts).collect();
-        let answers = batch_authorize(&self.database, &self.desk, &caller.team, &caller.agent, &tools, now())
+        let who = (caller.team.as_str(), caller.agent.as_str(), caller.user.as_str());
+        let answers = batch_authorize(&self.database, &self.desk, who, &tools, now())
             .await
             .map_err(|error| status(&error))?;
         let decisions =
@@ -123,7 +124,8 @@ impl PermissionsService for Service {
     ) -> Result<Response<GrantPermissionResponse>, Status> {
         let caller = caller_of(&request)?;
         let new = new_grant(request.into_inner()).map_err(|error| status(&error))?;
-        let made = grant_permission(&self.database, &self.desk.teams, &caller, new, now())
+        let registry = Registry { link: &self.registry, outgoing: &self.outgoing };
+        let made = grant_permission(&self.database, &self.desk.teams, &registry, &caller, new, now())
             .await
             .map_err(|error| status(&error))?;
         let revision = made.revision;
@@ -136,7 +138,7 @@ impl PermissionsService for Service {
     ) -> Result<Response<RevokePermissionResponse>, Status> {
         let caller = caller_of(&request)?;
         let named = id("grant_id", &request.into_inner().grant_id).map_err(|error| status(&error))?;
-        let revoked = revoke_permission(&self.database, &self.desk.teams, &caller.team, named, now())
+        let revoked = revoke_permission(&self.database, &self.desk.teams, &caller, named, now())
             .await
             .map_err(|error| status(&error))?;
         let revision = revoked.revision;
@@ -162,7 +164,7 @@ impl PermissionsService for Service {
     ) -> Result<Response<SetBudgetResponse>, Status> {
         let caller = caller_of(&request)?;
         let (daily, at) = (request.into_inner().daily_micro_usd, now());
-        let set = set_budget(&self.database, &self.desk.teams, &caller.team, daily, at).await;
+        let set = set_budget(&self.database, &self.desk.teams, &caller, daily, at).await;
         let set = set.map_err(|error| status(&error))?;
         Ok(Response::new(SetBudgetResponse { budget: Some(budget(set, at)) }))
     }
@@ -180,40 +182,24 @@ impl PermissionsService for Service {
         &self,
         request: Request<CreateAgentRequest>,
     ) -> Result<Response<CreateAgentResponse>, Status> {
-        let caller = caller_of(&request)?;
-        let asked = request.into_inner().agent.unwrap_or_default();
-        let role = Option::<Role>::from(asked.role()).unwrap_or(Role::Agent);
-        let wanted = (asked.id.as_str(), asked.specialization.as_str(), role);
-        let made = create_agent(&self.database, &self.desk.teams, &caller.team, wanted, now())
-            .await
-            .map_err(|error| status(&error))?;
-        Ok(Response::new(CreateAgentResponse { agent: Some(agent(made)) }))
+        let call = call_of(&request)?;
+        answer(identities::create_agent(self, &call, request.into_inner()).await)
     }
 
     async fn issue_api_key(
         &self,
         request: Request<IssueApiKeyRequest>,
     ) -> Result<Response<IssueApiKeyResponse>, Status> {
-        let caller = caller_of(&request)?;
-        let request = request.into_inner();
-        let owner = (caller.team.as_str(), request.agent_id.as_str());
-        let issued = issue_key(&self.database, &self.keys, owner, request.ttl_s, &caller.agent, now()).await;
-        let issued = issued.map_err(|error| status(&error))?;
-        Ok(Response::new(IssueApiKeyResponse {
-            api_key: issued.key.expose_secret().to_owned(),
-            key_id: issued.key_id,
-            expire_time: issued.expire_time.map(timestamp),
-        }))
+        let call = call_of(&request)?;
+        answer(identities::issue_key(self, &call, request.into_inner()).await)
     }
 
     async fn revoke_api_key(
         &self,
         request: Request<RevokeApiKeyRequest>,
     ) -> Result<Response<RevokeApiKeyResponse>, Status> {
-        let caller = caller_of(&request)?;
-        let key_id = request.into_inner().key_id;
-        revoke_key(&self.database, &caller.team, &key_id, now()).await.map_err(|error| status(&error))?;
-        Ok(Response::new(RevokeApiKeyResponse {}))
+        let call = call_of(&request)?;
+        answer(identities::revoke_key(self, &call, request.into_inner()).await)
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
@@ -353,31 +339,11 @@ impl PermissionsService for Service {
         &self,
         request: Request<AuthenticateRequest>,
     ) -> Result<Response<AuthenticateResponse>, Status> {
-        let key = SecretString::from(request.into_inner().credential);
-        let owner =
-            authenticate(&self.database, &self.keys, &key, now()).await.map_err(|error| status(&error))?;
-        Ok(Response::new(AuthenticateResponse {
-            team_id: owner.team,
-            agent_id: owner.agent,
-            specialization: owner.specialization,
-            role: wire::Role::from(owner.role).into(),
-            key_id: owner.key_id,
-            scopes: owner.scopes.into_iter().map(|scope| wire::Scope::from(scope).into()).collect(),
-            user: owner.user,
-            expire_time: None,
-        }))
+        answer(identities::authenticate(self, request.into_inner()).await)
     }
 
     async fn who_am_i(&self, request: Request<WhoAmIRequest>) -> Result<Response<WhoAmIResponse>, Status> {
-        let caller = caller_of(&request)?;
-        Ok(Response::new(WhoAmIResponse {
-            team_id: caller.team,
-            agent_id: caller.agent,
-            specialization: caller.specialization,
-            role: wire::Role::from(caller.role).into(),
-            user: caller.user,
-            scopes: caller.scopes.into_iter().map(|scope| wire::Scope::from(scope).into()).collect(),
-        }))
+        Ok(Response::new(identities::who_am_i(caller_of(&request)?)))
     }
 }
 
@@ -391,144 +357,6 @@ fn answer<T>(result: Result<T, Error>) -> Result<Response<T>, Status> {
 
 fn caller_of<T>(request: &Request<T>) -> Result<Caller, Status> {
     Call::of(request).map(|call| call.caller).map_err(|status| *status)
-}
-
-fn asked(caller: Caller, request: AuthorizeRequest) -> Result<Asked, Error> {
-    names::tool("tool_name", &request.tool_name)?;
-    names::digest("tool_digest", &request.tool_digest)?;
-    names::digest("arguments_digest", &request.arguments_digest)?;
-    names::cost("cost_micro_usd", request.cost_micro_usd)?;
-    let (effect, sensitivity) = (request.effect(), request.sensitivity());
-    Ok(Asked {
-        team: caller.team,
-        agent: caller.agent,
-        execution_id: id("execution_id", &request.execution_id)?,
-        tool: tool(request.tool_name, effect, sensitivity),
-        tool_digest: request.tool_digest,
-        arguments_digest: request.arguments_digest,
-        cost_micro_usd: request.cost_micro_usd,
-    })
-}
-
-fn settlement(settlement: wire::Settlement) -> Result<Settlement, Error> {
-    names::name("team_id", &settlement.team_id)?;
-    names::name("agent_id", &settlement.agent_id)?;
-    Ok(Settlement {
-        team_id: settlement.team_id,
-        decision_id: id("decision_id", &settlement.decision_id)?,
-        committed: settlement.committed,
-        cost_micro_usd: settlement.cost_micro_usd,
-    })
-}
-
-fn tool_facts(facts: wire::ToolFacts) -> ToolFacts {
-    let (effect, sensitivity) = (facts.effect(), facts.sensitivity());
-    tool(facts.tool_name, effect, sensitivity)
-}
-
-/// What is not said of a tool is taken as `types.proto` says.
-fn tool(name: String, effect: Effect, sensitivity: Sensitivity) -> ToolFacts {
-    ToolFacts {
-        name,
-        effect: Option::<types::Effect>::from(effect).unwrap_or(types::Effect::SideEffect),
-        sensitivity: Option::<types::Sensitivity>::from(sensitivity).unwrap_or(types::Sensitivity::Internal),
-    }
-}
-
-fn authorize_response(decision: Decision) -> AuthorizeResponse {
-    AuthorizeResponse {
-        allowed: decision.reason.is_none(),
-        reason: reason_name(decision.reason),
-        message: decision.message,
-        decision_id: decision.id.to_string(),
-        grant_id: decision.grant_id.map(|id| id.to_string()).unwrap_or_default(),
-        policy_ids: decision.policies,
-        quota: decision.quota.map(quota),
-        reserved: decision.reserved,
-        budget: decision.budget.map(quota),
-        ..AuthorizeResponse::default()
-    }
-}
-
-fn quota(quota: Quota) -> wire::Quota {
-    wire::Quota {
-        limit: quota.limit,
-        used: quota.used,
-        reset_time: Some(timestamp(quota.reset_time)),
-        period: 0,
-    }
-}
-
-fn budget(row: Budget, now: DateTime<Utc>) -> wire::Budget {
-    wire::Budget {
-        daily_micro_usd: row.daily,
-        spent_micro_usd: row.spent,
-        reserved_micro_usd: row.reserved,
-        reset_time: Some(timestamp(next_day(now))),
-    }
-}
-
-/// `ERROR_REASON_NO_GRANT` is told as `NO_GRANT`.
-fn reason_name(reason: Option<ErrorReason>) -> String {
-    reason.map_or("", |reason| reason.as_str_name().trim_start_matches("ERROR_REASON_")).to_owned()
-}
-
-fn new_grant(request: GrantPermissionRequest) -> Result<NewGrant, Error> {
-    let asked = request.grant.unwrap_or_default();
-    let max_sensitivity = Option::<types::Sensitivity>::from(asked.max_sensitivity());
-    let expire_time = asked.expire_time.map(|at| time("grant.expire_time", at)).transpose()?;
-    Ok(NewGrant {
-        grantee: asked.grantee.map(|grantee| match grantee {
-            grant::Grantee::AgentId(agent) => Grantee::Agent(agent),
-            grant::Grantee::Specialization(specialization) => Grantee::Specialization(specialization),
-        }),
-        tool_name: asked.tool_name,
-        max_per_hour: asked.max_per_hour,
-        read_only: asked.read_only,
-        max_sensitivity,
-        expire_time,
-    })
-}
-
-fn grant_filter(request: &ListGrantsRequest) -> GrantFilter {
-    let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
-    GrantFilter {
-        agent_id: text(&request.agent_id),
-        specialization: text(&request.specialization),
-        tool_name: text(&request.tool_name),
-        include_revoked: request.include_revoked,
-        ..GrantFilter::default()
-    }
-}
-
-fn grant(listed: ListedGrant) -> wire::Grant {
-    let row = listed.grant;
-    let level = row.max_sensitivity.and_then(|word| word.parse::<types::Sensitivity>().ok());
-    let specialization = row.specialization.map(grant::Grantee::Specialization);
-    wire::Grant {
-        id: row.grant_id.to_string(),
-        grantee: row.agent_id.map(grant::Grantee::AgentId).or(specialization),
-        tool_name: row.tool_name,
-        max_per_hour: row.max_per_hour,
-        read_only: row.read_only,
-        max_sensitivity: level.map(Sensitivity::from).unwrap_or_default().into(),
-        expire_time: row.expire_time.map(timestamp),
-        create_time: Some(timestamp(row.create_time)),
-        created_by: row.created_by,
-        revoke_time: row.revoke_time.map(timestamp),
-        used_this_hour: listed.used,
-        ..wire::Grant::default()
-    }
-}
-
-fn agent(row: AgentRow) -> wire::Agent {
-    wire::Agent {
-        id: row.agent_id,
-        specialization: row.specialization,
-        role: row.role.parse::<Role>().map(wire::Role::from).unwrap_or_default().into(),
-        create_time: Some(timestamp(row.create_time)),
-        disabled: row.disabled,
-    }
 }
 
 fn id(field: &str, text: &str) -> Result<Uuid, Error> {

@@ -2,30 +2,60 @@
 //! function that reads or writes team data, and leads every condition; what a group commit writes names
 //! its team row by row.
 
+mod access_request;
 mod agent;
 mod budget;
 mod changes;
 mod grant;
 mod key;
 mod listen;
+mod outbox;
+mod policy;
 mod reservation;
 mod settlement;
 mod take;
+mod tally;
+mod usage;
+mod webhook;
 
 pub(crate) use sqlx::PgConnection as Connection;
 
-pub(crate) use agent::{AgentRow, agent_get, agent_insert, team_bootstrap};
+pub(crate) use access_request::{
+    AccessRequestFilter, AccessRequestRow, Conditions, DecisionRow, access_request_complete,
+    access_request_decide, access_request_end, access_request_find, access_request_get,
+    access_request_insert, access_request_list, access_requests_count, access_requests_due,
+    access_requests_expire, access_requests_use,
+};
+pub(crate) use agent::{
+    AgentRow, agent_add, agent_get, agent_hold, agent_list, agent_update, other_admin_exists, revision_next,
+    team_bootstrap, team_hold,
+};
 pub(crate) use budget::{Budget, budget_get, budget_set};
-pub(crate) use changes::{Changes, changes_get, counters_used};
-pub(crate) use grant::{GrantFilter, GrantRow, ListedGrant, grant_insert, grant_list, grant_revoke};
-pub(crate) use key::{NewKeyRow, key_insert, key_owner_get, key_revoke};
+pub(crate) use changes::{Changes, changes_get};
+pub(crate) use grant::{GrantFilter, GrantRow, ListedGrant, grant_add, grant_end, grant_hold, grant_list};
+pub(crate) use key::{
+    HeldKey, KeyFilter, KeyOwner, KeyRow, NewKeyRow, key_hold, key_insert, key_is_live, key_list,
+    key_owner_get, key_replace, key_revoke, key_uses_write,
+};
 pub(crate) use listen::{Listener, News};
-pub(crate) use reservation::{Held, NewReservation, TakeRow, counters_make, reservations_insert};
+pub(crate) use outbox::outbox_insert;
+pub(crate) use policy::{
+    PolicyRow, policies_count, policy_end, policy_insert, policy_list, policy_newest, policy_versions,
+};
+pub(crate) use reservation::{
+    Counter, Held, NewReservation, TakeRow, approved_hold, counters_make, reservations_insert,
+};
 pub(crate) use settlement::{Settlement, past_delete, reservations_expire, reservations_settle};
 pub(crate) use take::places_take;
+pub(crate) use tally::{Used, Windows, grants_used};
+pub(crate) use usage::{
+    GrantUse, ToolUse, UseKey, UseRow, use_add, use_by_grant, use_by_tool, use_delete, use_since,
+};
+pub(crate) use webhook::{
+    Claimed, NewWebhook, WebhookKey, WebhookRow, deliveries_claim, deliveries_insert, delivery_failed,
+    delivery_taken, webhook_disable, webhook_list, webhook_put, webhook_remove,
+};
 
-#[cfg(test)]
-pub(crate) use agent::agent_disable;
 #[cfg(test)]
 pub(crate) use budget::spend_get;
 #[cfg(test)]

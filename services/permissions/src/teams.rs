@@ -3,6 +3,7 @@
 //! the database is asked, and without an answer nothing is decided.
 
 mod index;
+mod policies;
 
 use std::{
     collections::HashMap,
@@ -16,7 +17,12 @@ use std::{
 use ::store::Database;
 use tokio::sync::Semaphore;
 
-use crate::{Error, decide::Candidate, policies::AgentFacts, store};
+use crate::{
+    Error,
+    access_requests::Approval,
+    policies::{AgentFacts, team::TeamPolicies},
+    store::{self, GrantRow},
+};
 use index::Index;
 
 /// How long after everything was known to be read it is decided upon: less than the second in which a
@@ -27,11 +33,16 @@ const TRUST: Duration = Duration::from_millis(900);
 #[derive(Debug, Clone)]
 pub(crate) struct Standing {
     pub agent: AgentFacts,
-    /// The agent's own grants first, then those of its specialization, each oldest first; of the places
-    /// taken nothing is known here.
-    pub candidates: Vec<Candidate>,
+    /// The agent's own grants first, then those of its specialization, each oldest first.
+    pub grants: Vec<Arc<GrantRow>>,
+    /// The agent's approvals for the tool.
+    pub approvals: Vec<Approval>,
     /// The team's daily budget in micro USD; 0: none.
     pub daily_micro_usd: i64,
+    /// The team's own policies that are in force.
+    pub policies: TeamPolicies,
+    /// What is known is as of this revision.
+    pub revision: i64,
 }
 
 /// The teams that were asked for.
@@ -60,16 +71,30 @@ impl Teams {
         Self { database: database.clone(), known: RwLock::default(), verified: Mutex::new(None) }
     }
 
-    /// Where an agent stands with each of some tools, in their order. `None` when there is no such agent.
+    /// Where it all is read.
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Where an agent stands with each of some tools, in their order, as of this revision or a later one. `None` when
+    /// there is no such agent.
     pub(crate) async fn standings(
         &self,
         team: &str,
         agent: &str,
         tools: &[&str],
+        at_least: i64,
     ) -> Result<Option<Vec<Standing>>, Error> {
-        let Some(team) = self.current(team).await? else { return Ok(None) };
+        let Some(team) = self.current(team, at_least).await? else { return Ok(None) };
         let index = team.index.read().unwrap_or_else(PoisonError::into_inner);
         Ok(tools.iter().map(|tool| index.standing(agent, tool)).collect())
+    }
+
+    /// The team's own policies that are in force.
+    pub(crate) async fn policies(&self, team: &str) -> Result<TeamPolicies, Error> {
+        let Some(team) = self.current(team, 0).await? else { return Ok(TeamPolicies::default()) };
+        let index = team.index.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(index.policies().clone())
     }
 
     /// Hears that a team has this revision: nothing older is decided upon from now on.
@@ -97,11 +122,11 @@ impl Teams {
         lock(&self.verified).is_some_and(|at| at.elapsed() < TRUST)
     }
 
-    /// The team as it stands, read anew unless what is known is trusted.
-    async fn current(&self, name: &str) -> Result<Option<Arc<Team>>, Error> {
+    /// The team as it stands, read anew unless what is known is trusted and as new as is asked.
+    async fn current(&self, name: &str, at_least: i64) -> Result<Option<Arc<Team>>, Error> {
         let asked_at = Instant::now();
         let team = self.entry(name);
-        if self.is_trusted() && team.is_current() {
+        if self.is_trusted() && team.is_current() && team.revision() >= at_least {
             return Ok(Some(team));
         }
         let permit = team.reader.acquire().await;
@@ -109,6 +134,9 @@ impl Teams {
         let is_read = lock(&team.read_at).is_some_and(|at| at >= asked_at);
         let exists = (is_read && team.is_current()) || team.read(&self.database).await?;
         drop(permit);
+        if exists && team.revision() < at_least {
+            return Err(Error::Behind { asked: at_least, known: team.revision() });
+        }
         if !exists {
             self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         }

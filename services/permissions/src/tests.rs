@@ -1,14 +1,27 @@
 //! The service against a real PostgreSQL: limits under concurrency, reservations, keys and grants.
 
+mod access_requests;
 mod authorize;
 mod budget;
+mod dry_run;
+mod explaining;
 mod follow;
 mod grants;
+mod identities;
 mod keys;
+mod limits;
+mod matrix;
 mod measure;
+mod model;
+mod policies;
+mod registry;
 mod repeat;
 mod service;
 mod settle;
+mod tokens;
+mod trail;
+mod usage;
+mod webhooks;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -23,13 +36,15 @@ use uuid::Uuid;
 
 use crate::{
     Error,
-    authorize::{Asked, Decision, Desk},
+    access_requests::Registry,
+    authorize::{ArgumentsText, Asked, Decision, Desk},
     create_agent::create_agent,
     grant_permission::{Grantee, NewGrant},
     ledger::Ledger,
     policies::{Policies, ToolFacts},
     store::{self, ListedGrant, Settlement},
     teams::Teams,
+    update_agent::{AgentChange, update_agent},
 };
 
 const TTL: Duration = Duration::from_mins(15);
@@ -59,9 +74,10 @@ async fn people(database: &Database, team: &str) {
         create_time: noon(),
     };
     store::team_bootstrap(database.pool().unwrap(), team, &root, &[]).await.unwrap();
+    let by = Caller { team: team.into(), ..caller("root", Role::Admin) };
     for (name, specialization) in [("scout", "Researcher"), ("second", "Researcher"), ("writer", "")] {
         let agent = (name, specialization, Role::Agent);
-        create_agent(database, &Teams::new(database), team, agent, noon()).await.unwrap();
+        create_agent(database, &Teams::new(database), &by, agent, noon()).await.unwrap();
     }
 }
 
@@ -70,9 +86,15 @@ fn new_grant(grantee: Grantee, max_per_hour: i64) -> NewGrant {
         grantee: Some(grantee),
         tool_name: "python_sandbox".into(),
         max_per_hour,
+        max_per_day: 0,
+        max_total: 0,
         read_only: false,
         max_sensitivity: None,
         expire_time: None,
+        hours: None,
+        conditions: Vec::new(),
+        approver_role: None,
+        note: String::new(),
     }
 }
 
@@ -99,9 +121,12 @@ fn asked(agent: &str) -> Asked {
             sensitivity: Sensitivity::Internal,
         },
         tool_digest: "d".into(),
+        user: String::new(),
+        arguments: ArgumentsText::default(),
         arguments_digest: "a".into(),
         execution_id: types::new_id(),
         cost_micro_usd: 0,
+        at_least_revision: 0,
     }
 }
 
@@ -118,6 +143,7 @@ fn desk(database: &Database) -> Desk {
         teams: Arc::new(Teams::new(database)),
         ledger: Ledger::start(database),
         reservation_ttl: TTL,
+        usage: Arc::default(),
     }
 }
 
@@ -127,7 +153,20 @@ async fn grant_permission(
     new: NewGrant,
     now: DateTime<Utc>,
 ) -> Result<ListedGrant, Error> {
-    crate::grant_permission::grant_permission(database, &Teams::new(database), caller, new, now).await
+    grant_with(database, &Teams::new(database), caller, new, now).await
+}
+
+/// The same by a process that knows these teams.
+async fn grant_with(
+    database: &Database,
+    teams: &Teams,
+    caller: &Caller,
+    new: NewGrant,
+    now: DateTime<Utc>,
+) -> Result<ListedGrant, Error> {
+    let (link, outgoing) = (registry::link(), registry::outgoing());
+    let registry = Registry { link: &link, outgoing: &outgoing };
+    crate::grant_permission::grant_permission(database, teams, &registry, caller, new, now).await
 }
 
 async fn revoke_permission(
@@ -136,7 +175,15 @@ async fn revoke_permission(
     grant: Uuid,
     now: DateTime<Utc>,
 ) -> Result<ListedGrant, Error> {
-    crate::grant_permission::revoke_permission(database, &Teams::new(database), team, grant, now).await
+    let by = Caller { team: team.into(), ..caller("root", Role::Admin) };
+    crate::grant_permission::revoke_permission(database, &Teams::new(database), &by, grant, now).await
+}
+
+/// Disables an agent of team `t`.
+async fn disable(database: &Database, agent: &str) {
+    let (root, teams) = (caller("root", Role::Admin), Teams::new(database));
+    let change = AgentChange { disabled: Some(true), ..AgentChange::default() };
+    update_agent(database, &teams, &root, agent, change, noon()).await.unwrap();
 }
 
 async fn settle(database: &Database, team: &str, decision: Uuid, committed: bool) -> Result<(), Error> {

@@ -3,32 +3,55 @@
 use ::rpc::Call;
 use proto::permissions::v1::{
     ListWebhooksRequest, ListWebhooksResponse, PutWebhookRequest, PutWebhookResponse, RemoveWebhookRequest,
-    RemoveWebhookResponse,
+    RemoveWebhookResponse, Webhook,
+};
+use secrecy::ExposeSecret;
+
+use super::{Service, now, timestamp};
+use crate::{
+    Error,
+    store::WebhookRow,
+    webhooks::{list_webhooks, put_webhook, remove_webhook},
 };
 
-use super::Service;
-use crate::Error;
-
 pub(super) async fn put(
-    _service: &Service,
-    _call: &Call,
-    _request: PutWebhookRequest,
+    service: &Service,
+    call: &Call,
+    request: PutWebhookRequest,
 ) -> Result<PutWebhookResponse, Error> {
-    Err(Error::NotBuilt)
+    let (seal, destinations) = (&service.courier.seal, &service.courier.destinations);
+    let named = (request.name.as_str(), request.url.as_str());
+    let (webhook, secret) =
+        put_webhook(&service.database, seal, destinations, &call.caller, named, now()).await?;
+    Ok(PutWebhookResponse { webhook: Some(message(webhook)), secret: secret.expose_secret().to_owned() })
 }
 
 pub(super) async fn list(
-    _service: &Service,
-    _call: &Call,
+    service: &Service,
+    call: &Call,
     _request: ListWebhooksRequest,
 ) -> Result<ListWebhooksResponse, Error> {
-    Err(Error::NotBuilt)
+    let webhooks = list_webhooks(&service.database, &call.caller.team).await?;
+    Ok(ListWebhooksResponse { webhooks: webhooks.into_iter().map(message).collect() })
 }
 
 pub(super) async fn remove(
-    _service: &Service,
-    _call: &Call,
-    _request: RemoveWebhookRequest,
+    service: &Service,
+    call: &Call,
+    request: RemoveWebhookRequest,
 ) -> Result<RemoveWebhookResponse, Error> {
-    Err(Error::NotBuilt)
+    remove_webhook(&service.database, &call.caller, &request.name).await?;
+    Ok(RemoveWebhookResponse {})
+}
+
+fn message(webhook: WebhookRow) -> Webhook {
+    Webhook {
+        name: webhook.name,
+        url: webhook.url,
+        create_time: Some(timestamp(webhook.create_time)),
+        last_success_time: webhook.last_success_time.map(timestamp),
+        last_error: webhook.last_error,
+        waiting: webhook.waiting,
+        given_up: webhook.given_up,
+    }
 }

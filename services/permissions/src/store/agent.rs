@@ -33,13 +33,104 @@ pub(crate) async fn agent_get(pool: &PgPool, team: &str, agent: &str) -> Result<
     Ok(row)
 }
 
-/// Adds an agent unless one of its name is there, and gives the revision from which it stands.
-pub(crate) async fn agent_insert(pool: &PgPool, team: &str, agent: &AgentRow) -> Result<i64, Error> {
-    let mut transaction = pool.begin().await?;
-    let revision = revision_next(&mut transaction, team, agent.create_time).await?;
-    agent_add(&mut transaction, team, agent, revision).await?;
-    transaction.commit().await?;
-    Ok(revision)
+/// The agent of this name and the revision of its last change, locked until the transaction ends. Whoever changes
+/// agents holds the team by `team_hold` first.
+pub(crate) async fn agent_hold(
+    connection: &mut PgConnection,
+    team: &str,
+    agent: &str,
+) -> Result<Option<(AgentRow, i64)>, Error> {
+    let row = sqlx::query!(
+        "SELECT agent_id, specialization, role, disabled, create_time, revision
+         FROM permissions.agent WHERE team_id = $1 AND agent_id = $2 FOR UPDATE",
+        team,
+        agent,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| {
+        let agent = AgentRow {
+            agent_id: row.agent_id,
+            specialization: row.specialization,
+            role: row.role,
+            disabled: row.disabled,
+            create_time: row.create_time,
+        };
+        (agent, row.revision)
+    }))
+}
+
+/// Locks a team until the transaction ends: its agents and grants change one after the other.
+pub(crate) async fn team_hold(connection: &mut PgConnection, team: &str) -> Result<(), Error> {
+    sqlx::query!("SELECT revision FROM permissions.team WHERE team_id = $1 FOR UPDATE", team)
+        .fetch_optional(connection)
+        .await?;
+    Ok(())
+}
+
+/// Whether the team has an admin that is enabled, besides this agent.
+pub(crate) async fn other_admin_exists(
+    connection: &mut PgConnection,
+    team: &str,
+    agent: &str,
+) -> Result<bool, Error> {
+    let exists = sqlx::query_scalar!(
+        "SELECT EXISTS (
+             SELECT FROM permissions.agent
+             WHERE team_id = $1 AND agent_id <> $2 AND role = 'admin' AND NOT disabled
+         ) AS \"exists!\"",
+        team,
+        agent,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(exists)
+}
+
+/// Changes an agent to what is given, as of a revision.
+pub(crate) async fn agent_update(
+    connection: &mut PgConnection,
+    team: &str,
+    agent: &AgentRow,
+    revision: i64,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE permissions.agent SET specialization = $3, role = $4, disabled = $5, revision = $6
+         WHERE team_id = $1 AND agent_id = $2",
+        team,
+        agent.agent_id,
+        agent.specialization,
+        agent.role,
+        agent.disabled,
+        revision,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Agents of a team by name, from behind this one.
+pub(crate) async fn agent_list(
+    pool: &PgPool,
+    team: &str,
+    specialization: Option<&str>,
+    behind: Option<&str>,
+    limit: i64,
+) -> Result<Vec<AgentRow>, Error> {
+    let rows = sqlx::query_as!(
+        AgentRow,
+        "SELECT agent_id, specialization, role, disabled, create_time FROM permissions.agent
+         WHERE team_id = $1 AND ($2::text IS NULL OR specialization = $2)
+           AND ($3::text IS NULL OR agent_id > $3)
+         ORDER BY agent_id LIMIT $4",
+        team,
+        specialization,
+        behind,
+        limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows)
 }
 
 /// Makes a team with an agent and grants, in one transaction: what is there already stays as it is, and
@@ -78,7 +169,7 @@ pub(crate) async fn team_bootstrap(
 
 /// The team's next revision, told to every process with the commit; makes the team if it is not there.
 /// Locks the team's row, so that revisions become visible in their order.
-pub(super) async fn revision_next(
+pub(crate) async fn revision_next(
     connection: &mut PgConnection,
     team: &str,
     now: DateTime<Utc>,
@@ -99,13 +190,14 @@ pub(super) async fn revision_next(
     Ok(revision)
 }
 
-async fn agent_add(
+/// Adds an agent as of a revision, and tells whether it is new: one of its name stays as it is.
+pub(crate) async fn agent_add(
     connection: &mut PgConnection,
     team: &str,
     agent: &AgentRow,
     revision: i64,
-) -> Result<(), Error> {
-    sqlx::query!(
+) -> Result<bool, Error> {
+    let done = sqlx::query!(
         "INSERT INTO permissions.agent
              (team_id, agent_id, specialization, role, disabled, create_time, revision)
          VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
@@ -119,22 +211,5 @@ async fn agent_add(
     )
     .execute(connection)
     .await?;
-    Ok(())
-}
-
-/// Disables an agent, as no RPC does yet.
-#[cfg(test)]
-pub(crate) async fn agent_disable(pool: &PgPool, team: &str, agent: &str) {
-    let mut transaction = pool.begin().await.unwrap();
-    let revision = revision_next(&mut transaction, team, DateTime::UNIX_EPOCH).await.unwrap();
-    sqlx::query(
-        "UPDATE permissions.agent SET disabled = true, revision = $3 WHERE team_id = $1 AND agent_id = $2",
-    )
-    .bind(team)
-    .bind(agent)
-    .bind(revision)
-    .execute(&mut *transaction)
-    .await
-    .unwrap();
-    transaction.commit().await.unwrap();
+    Ok(done.rows_affected() > 0)
 }

@@ -2,7 +2,7 @@
 
 use ::store::Error;
 use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use super::agent::revision_next;
 
@@ -15,24 +15,22 @@ pub(crate) struct Budget {
     pub reserved: i64,
 }
 
-/// Sets a team's budget and gives the revision from which it holds.
+/// Sets a team's budget, in the transaction of what is told of it, and gives the revision from which it holds.
 pub(crate) async fn budget_set(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     team: &str,
     daily_micro_usd: i64,
     now: DateTime<Utc>,
 ) -> Result<i64, Error> {
-    let mut transaction = pool.begin().await?;
-    let revision = revision_next(&mut transaction, team, now).await?;
+    let revision = revision_next(&mut *connection, team, now).await?;
     sqlx::query!(
         "INSERT INTO permissions.budget (team_id, daily_micro_usd) VALUES ($1, $2)
          ON CONFLICT (team_id) DO UPDATE SET daily_micro_usd = $2",
         team,
         daily_micro_usd,
     )
-    .execute(&mut *transaction)
+    .execute(connection)
     .await?;
-    transaction.commit().await?;
     Ok(revision)
 }
 

@@ -6,8 +6,10 @@
 use ::store::Error;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
-use sqlx::{PgConnection, types::Json};
+use sqlx::{PgConnection, PgPool, types::Json};
 use uuid::Uuid;
+
+use super::Used;
 
 /// A place to take in a counter, a cost to reserve in a budget, or both.
 #[derive(Debug, Clone, Serialize)]
@@ -21,8 +23,16 @@ pub(crate) struct NewReservation {
     pub tool_name: String,
     pub tool_digest: String,
     pub arguments_digest: String,
-    /// Places of the counter; 0: no counter.
+    /// Places of the counter of the hour; 0: no counter.
     pub quota_limit: i64,
+    /// Start of the day in which the hour lies.
+    pub day_start: DateTime<Utc>,
+    /// Places on the day; 0: no counter.
+    pub day_limit: i64,
+    /// Places in all; 0: no counter.
+    pub total_limit: i64,
+    /// The approval for one call that it takes; it has one place.
+    pub approval_id: Option<Uuid>,
     pub expire_time: DateTime<Utc>,
     /// Day of the budget; `None`: no budget.
     pub day: Option<NaiveDate>,
@@ -30,6 +40,26 @@ pub(crate) struct NewReservation {
     /// Of the whole day, in micro USD.
     pub budget_limit: i64,
 }
+
+impl NewReservation {
+    /// The counters of which it takes a place, each with the places that it has: of the hour, of the day, in all, and
+    /// of an approval.
+    pub(crate) fn counters(&self) -> [Option<(Counter<'_>, i64)>; 4] {
+        let of = |id: Uuid, window_start, most: i64| {
+            (most > 0).then_some(((self.team_id.as_str(), id, self.agent_id.as_str(), window_start), most))
+        };
+        let (grant, always) = (self.grant_id, DateTime::UNIX_EPOCH);
+        [
+            of(grant, self.window_start, self.quota_limit),
+            of(grant, self.day_start, self.day_limit),
+            of(grant, always, self.total_limit),
+            self.approval_id.and_then(|approval| of(approval, always, 1)),
+        ]
+    }
+}
+
+/// Team, grant or approval, agent and window of a counter; of two kinds, two counters may have the same.
+pub(crate) type Counter<'a> = (&'a str, Uuid, &'a str, DateTime<Utc>);
 
 /// What an execution holds, or what it just took.
 #[derive(Debug, Clone)]
@@ -42,8 +72,11 @@ pub(crate) struct Held {
     pub tool_digest: String,
     pub arguments_digest: String,
     /// Places taken when this one was, itself included.
-    pub used: i64,
+    pub used: Used,
     pub quota_limit: i64,
+    pub day_limit: i64,
+    pub total_limit: i64,
+    pub approval_id: Option<Uuid>,
     pub day: Option<NaiveDate>,
     pub budget_limit: i64,
     /// Micro USD spent or reserved when this was, itself included.
@@ -57,10 +90,10 @@ pub(crate) struct TakeRow {
     pub held: Option<Held>,
     /// Whether it got all it asked for.
     pub granted: bool,
-    /// Places taken before the batch; `None` when the counter is not there yet.
-    pub counter_used: Option<i64>,
+    /// Places taken before the batch of each of `NewReservation::counters`; `None` when it is not there yet.
+    pub before: [Option<i64>; 4],
     /// Places taken, this one included, when granted.
-    pub used: i64,
+    pub used: Used,
     /// Micro USD spent or reserved before the batch; `None` when the day is not there yet.
     pub budget_before: Option<i64>,
     /// Micro USD spent or reserved, this cost included, when granted.
@@ -88,8 +121,11 @@ pub(crate) async fn reservations_insert(
                 tool_name: row.held_tool?,
                 tool_digest: row.held_tool_digest?,
                 arguments_digest: row.held_arguments_digest?,
-                used: row.held_used?,
+                used: Used { hour: row.held_used?, day: row.held_day_used?, total: row.held_total_used? },
                 quota_limit: row.held_limit?,
+                day_limit: row.held_day_limit?,
+                total_limit: row.held_total_limit?,
+                approval_id: row.held_approval,
                 day: row.held_day,
                 budget_limit: row.held_budget_limit?,
                 budget_used: row.held_budget_used?,
@@ -97,14 +133,59 @@ pub(crate) async fn reservations_insert(
         };
         TakeRow {
             granted: row.granted,
-            counter_used: row.counter_used,
-            used: row.used.unwrap_or(0),
+            before: [row.counter_used, row.day_before, row.total_before, row.approval_before],
+            used: Used {
+                hour: row.used.unwrap_or(0),
+                day: row.day_used.unwrap_or(0),
+                total: row.total_used.unwrap_or(0),
+            },
             budget_before: row.budget_before,
             budget_used: row.budget_used.unwrap_or(0),
             held: held(),
         }
     });
     Ok(answers.collect())
+}
+
+/// What an execution holds with an approval for one call, if it does. A place that is not settled yet is kept until
+/// this time at least.
+pub(crate) async fn approved_hold(
+    pool: &PgPool,
+    team: &str,
+    execution: Uuid,
+    until: DateTime<Utc>,
+) -> Result<Option<Held>, Error> {
+    let row = sqlx::query!(
+        "UPDATE permissions.reservation
+         SET expire_time = CASE WHEN state = 'reserved' THEN greatest(expire_time, $3) ELSE expire_time END
+         WHERE team_id = $1 AND execution_id = $2 AND state IN ('reserved', 'committed')
+           AND approval_id IS NOT NULL
+         RETURNING decision_id, grant_id, agent_id, window_start, tool_name, tool_digest, arguments_digest, used,
+                   quota_limit, day_used, day_limit, total_used, total_limit, approval_id, day, budget_limit,
+                   budget_used",
+        team,
+        execution,
+        until,
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(|row| Held {
+        decision_id: row.decision_id,
+        grant_id: row.grant_id,
+        agent_id: row.agent_id,
+        window_start: row.window_start,
+        tool_name: row.tool_name,
+        tool_digest: row.tool_digest,
+        arguments_digest: row.arguments_digest,
+        used: Used { hour: row.used, day: row.day_used, total: row.total_used },
+        quota_limit: row.quota_limit,
+        day_limit: row.day_limit,
+        total_limit: row.total_limit,
+        approval_id: row.approval_id,
+        day: row.day,
+        budget_limit: row.budget_limit,
+        budget_used: row.budget_used,
+    }))
 }
 
 /// Makes the counters and days that calls ask for and that are not there yet.
@@ -116,10 +197,22 @@ pub(crate) async fn counters_make(
         "WITH asked AS (
              SELECT * FROM jsonb_to_recordset($1::jsonb) AS a(
                  team_id text, grant_id uuid, agent_id text, window_start timestamptz, quota_limit bigint,
-                 day date)
+                 day_start timestamptz, day_limit bigint, total_limit bigint, approval_id uuid, day date)
          ), counters AS (
              INSERT INTO permissions.counter (team_id, grant_id, agent_id, window_start, used)
              SELECT DISTINCT team_id, grant_id, agent_id, window_start, 0 FROM asked WHERE quota_limit > 0
+             ORDER BY 1, 2, 3, 4
+             ON CONFLICT DO NOTHING
+         ), tallies AS (
+             INSERT INTO permissions.tally (team_id, counter_id, agent_id, window_start, used)
+             SELECT DISTINCT a.team_id, w.counter_id, a.agent_id, w.window_start, 0
+             FROM asked a
+             CROSS JOIN LATERAL (VALUES
+                 (a.grant_id, a.day_start, a.day_limit > 0),
+                 (a.grant_id, 'epoch'::timestamptz, a.total_limit > 0),
+                 (a.approval_id, 'epoch'::timestamptz, a.approval_id IS NOT NULL)
+             ) AS w(counter_id, window_start, is_there)
+             WHERE w.is_there
              ORDER BY 1, 2, 3, 4
              ON CONFLICT DO NOTHING
          )
@@ -135,7 +228,7 @@ pub(crate) async fn counters_make(
 
 /// Places taken in a window.
 #[cfg(test)]
-pub(crate) async fn counter_get(pool: &sqlx::PgPool, team: &str, grant: Uuid, window: DateTime<Utc>) -> i64 {
+pub(crate) async fn counter_get(pool: &PgPool, team: &str, grant: Uuid, window: DateTime<Utc>) -> i64 {
     sqlx::query_scalar(
         "SELECT coalesce(sum(used), 0)::bigint FROM permissions.counter
          WHERE team_id = $1 AND grant_id = $2 AND window_start = $3",

@@ -9,7 +9,8 @@ WITH asked AS (
     FROM (SELECT * FROM asked ORDER BY team_id, decision_id) a
     CROSS JOIN LATERAL (
         SELECT l.team_id, l.decision_id, l.execution_id, l.state, l.grant_id, l.agent_id,
-               l.window_start, l.quota_limit, l.day, l.cost_micro_usd AS reserved
+               l.window_start, l.quota_limit, l.day_limit, l.total_limit, l.approval_id, l.day,
+               l.cost_micro_usd AS reserved
         FROM permissions.reservation l
         WHERE l.team_id = a.team_id AND l.decision_id = a.decision_id
         FOR UPDATE
@@ -48,12 +49,37 @@ WITH asked AS (
     INSERT INTO permissions.counter (team_id, grant_id, agent_id, window_start, used)
     SELECT team_id, grant_id, agent_id, window_start, used FROM counters
     ON CONFLICT (team_id, grant_id, agent_id, window_start) DO UPDATE SET used = EXCLUDED.used
+), tallies AS (
+    SELECT k.team_id, k.counter_id, k.agent_id, k.window_start,
+           greatest(t.used + k.places, 0)::bigint AS used
+    FROM (
+        SELECT e.team_id, w.counter_id, e.agent_id, w.window_start, sum(e.places) AS places
+        FROM ending e
+        CROSS JOIN LATERAL (VALUES
+            (e.grant_id, date_trunc('day', e.window_start, 'UTC'), e.day_limit > 0),
+            (e.grant_id, 'epoch'::timestamptz, e.total_limit > 0),
+            (e.approval_id, 'epoch'::timestamptz, e.approval_id IS NOT NULL)
+        ) AS w(counter_id, window_start, is_there)
+        WHERE w.is_there AND (SELECT count(*) FROM counters) >= 0
+        GROUP BY 1, 2, 3, 4 HAVING sum(e.places) <> 0
+        ORDER BY 1, 2, 3, 4
+    ) k
+    CROSS JOIN LATERAL (
+        SELECT l.used FROM permissions.tally l
+        WHERE l.team_id = k.team_id AND l.counter_id = k.counter_id AND l.agent_id = k.agent_id
+          AND l.window_start = k.window_start
+        FOR UPDATE
+    ) t
+), tallied AS (
+    INSERT INTO permissions.tally (team_id, counter_id, agent_id, window_start, used)
+    SELECT team_id, counter_id, agent_id, window_start, used FROM tallies
+    ON CONFLICT (team_id, counter_id, agent_id, window_start) DO UPDATE SET used = EXCLUDED.used
 ), spends AS (
     SELECT k.team_id, k.day, greatest(s.reserved_micro_usd - k.given_back, 0) AS reserved_micro_usd,
            s.spent_micro_usd + k.charged AS spent_micro_usd
     FROM (
         SELECT team_id, day, sum(given_back)::bigint AS given_back, sum(charged)::bigint AS charged
-        FROM ending WHERE day IS NOT NULL AND (SELECT count(*) FROM counters) >= 0 GROUP BY 1, 2
+        FROM ending WHERE day IS NOT NULL AND (SELECT count(*) FROM tallies) >= 0 GROUP BY 1, 2
         HAVING sum(given_back) > 0 OR sum(charged) > 0
         ORDER BY 1, 2
     ) k

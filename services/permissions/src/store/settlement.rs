@@ -44,53 +44,9 @@ pub(crate) async fn reservations_expire(pool: &PgPool, now: DateTime<Utc>, limit
     if !alone {
         return Ok(0);
     }
-    let expired = sqlx::query_scalar!(
-        "WITH late AS (
-             SELECT team_id, decision_id FROM permissions.reservation
-             WHERE state = 'reserved' AND expire_time <= $1
-             LIMIT $2 FOR UPDATE SKIP LOCKED
-         ), expired AS (
-             UPDATE permissions.reservation r SET state = 'expired' FROM late l
-             WHERE r.team_id = l.team_id AND r.decision_id = l.decision_id
-             RETURNING r.team_id, r.grant_id, r.agent_id, r.window_start, r.quota_limit, r.day,
-                       r.cost_micro_usd
-         ), counters AS (
-             SELECT k.*
-             FROM (
-                 SELECT team_id, grant_id, agent_id, window_start, count(*) AS places
-                 FROM expired WHERE quota_limit > 0 GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
-             ) k
-             CROSS JOIN LATERAL (
-                 SELECT 1 FROM permissions.counter l
-                 WHERE l.team_id = k.team_id AND l.grant_id = k.grant_id AND l.agent_id = k.agent_id
-                   AND l.window_start = k.window_start
-                 FOR UPDATE
-             ) c
-         ), counted AS (
-             UPDATE permissions.counter c SET used = greatest(c.used - k.places, 0) FROM counters k
-             WHERE c.team_id = k.team_id AND c.grant_id = k.grant_id AND c.agent_id = k.agent_id
-               AND c.window_start = k.window_start
-         ), spends AS (
-             SELECT k.*
-             FROM (
-                 SELECT team_id, day, sum(cost_micro_usd)::bigint AS given_back
-                 FROM expired WHERE day IS NOT NULL AND (SELECT count(*) FROM counters) >= 0
-                 GROUP BY 1, 2 ORDER BY 1, 2
-             ) k
-             CROSS JOIN LATERAL (
-                 SELECT 1 FROM permissions.spend l WHERE l.team_id = k.team_id AND l.day = k.day FOR UPDATE
-             ) s
-         ), given_back AS (
-             UPDATE permissions.spend s
-             SET reserved_micro_usd = greatest(s.reserved_micro_usd - k.given_back, 0)
-             FROM spends k WHERE s.team_id = k.team_id AND s.day = k.day
-         )
-         SELECT count(*) AS \"expired!\" FROM expired",
-        now,
-        limit,
-    )
-    .fetch_one(&mut *transaction)
-    .await?;
+    let expired = sqlx::query_file_scalar!("src/store/reservations_expire.sql", now, limit)
+        .fetch_one(&mut *transaction)
+        .await?;
     transaction.commit().await?;
     Ok(expired)
 }
@@ -105,6 +61,10 @@ pub(crate) async fn past_delete(pool: &PgPool, before: DateTime<Utc>) -> Result<
     .execute(pool)
     .await?;
     sqlx::query!("DELETE FROM permissions.counter WHERE window_start < $1", before).execute(pool).await?;
+    // What counts for all time has the window of 1970, and stays.
+    sqlx::query!("DELETE FROM permissions.tally WHERE window_start < $1 AND window_start > 'epoch'", before)
+        .execute(pool)
+        .await?;
     sqlx::query!("DELETE FROM permissions.spend WHERE day < $1", before.date_naive()).execute(pool).await?;
     Ok(())
 }

@@ -8,9 +8,9 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{NewReservation, TakeRow};
+use super::{NewReservation, TakeRow, Used};
 
-/// Takes places for calls of different executions that have no budget, and answers in the order of the
+/// Takes places for calls of different executions that ask for a place of an hour and nothing else, and answers in the order of the
 /// batch, as `reservations_insert` does. `None` when one of the executions holds a place already: then
 /// nothing was taken, and `reservations_insert` is to be asked.
 pub(crate) async fn places_take(
@@ -40,8 +40,8 @@ pub(crate) async fn places_take(
     let answers = rows.into_iter().map(|row| TakeRow {
         held: None,
         granted: row.granted,
-        counter_used: row.counter_used,
-        used: row.used,
+        before: [row.counter_used, None, None, None],
+        used: Used { hour: row.used, ..Used::default() },
         budget_before: None,
         budget_used: 0,
     });

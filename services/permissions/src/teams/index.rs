@@ -1,16 +1,17 @@
 //! One team's agents and grants, arranged for the question of a call. Pure.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use super::Standing;
+use super::{Standing, policies::Policies};
 use crate::{
-    decide::Candidate,
-    policies::AgentFacts,
-    store::{Changes, GrantRow},
+    access_requests::Approval,
+    pattern,
+    policies::{AgentFacts, team::TeamPolicies},
+    store::{AccessRequestRow, Changes, GrantRow},
 };
 
-/// Grants of one holder by tool, each oldest first.
-type ByTool = HashMap<String, Vec<GrantRow>>;
+/// Grants of one holder by the tool or the pattern that they name, each oldest first.
+type ByTool = HashMap<String, Vec<Arc<GrantRow>>>;
 
 /// A team as of a revision.
 #[derive(Debug)]
@@ -20,6 +21,9 @@ pub(super) struct Index {
     agents: HashMap<String, AgentFacts>,
     of_agents: HashMap<String, ByTool>,
     of_specializations: HashMap<String, ByTool>,
+    /// Approvals that may serve, by agent, each oldest first.
+    approvals: HashMap<String, Vec<Approval>>,
+    policies: Policies,
 }
 
 impl Default for Index {
@@ -30,6 +34,8 @@ impl Default for Index {
             agents: HashMap::new(),
             of_agents: HashMap::new(),
             of_specializations: HashMap::new(),
+            approvals: HashMap::new(),
+            policies: Policies::default(),
         }
     }
 }
@@ -38,6 +44,11 @@ impl Index {
     /// Everything up to this revision is known; -1: nothing is.
     pub(super) fn revision(&self) -> i64 {
         self.revision
+    }
+
+    /// The team's own policies that are in force.
+    pub(super) fn policies(&self) -> &TeamPolicies {
+        self.policies.current()
     }
 
     /// Takes changes in. They must follow on a revision that was known; older news is dropped.
@@ -53,6 +64,19 @@ impl Index {
         for grant in changes.grants {
             self.apply_grant(grant);
         }
+        self.policies.apply(changes.policies);
+        for row in changes.approvals {
+            self.apply_approval(row);
+        }
+    }
+
+    fn apply_approval(&mut self, row: AccessRequestRow) {
+        let approvals = self.approvals.entry(row.agent_id.clone()).or_default();
+        approvals.retain(|there| there.id != row.request_id);
+        if let Some(approval) = Approval::of(row) {
+            let at = approvals.partition_point(|there| there.id < approval.id);
+            approvals.insert(at, approval);
+        }
     }
 
     fn apply_grant(&mut self, grant: GrantRow) {
@@ -66,7 +90,7 @@ impl Index {
         // Ids are ordered by the time they were made.
         match grants.binary_search_by_key(&grant.grant_id, |there| there.grant_id) {
             Ok(at) if grant.revoke_time.is_some() => drop(grants.remove(at)),
-            Err(at) if grant.revoke_time.is_none() => grants.insert(at, grant),
+            Err(at) if grant.revoke_time.is_none() => grants.insert(at, Arc::new(grant)),
             Ok(_) | Err(_) => {}
         }
     }
@@ -74,12 +98,24 @@ impl Index {
     /// Where an agent stands with a tool; `None` when there is no such agent.
     pub(super) fn standing(&self, agent: &str, tool: &str) -> Option<Standing> {
         let agent = self.agents.get(agent)?;
-        let of = |by_holder: &HashMap<String, ByTool>, holder: &str| -> Vec<Candidate> {
-            let grants = by_holder.get(holder).and_then(|by_tool| by_tool.get(tool));
-            grants.into_iter().flatten().map(|grant| Candidate { grant: grant.clone(), used: 0 }).collect()
+        let names: Vec<String> = pattern::groups(tool).chain([tool.to_owned()]).collect();
+        let of = |by_holder: &HashMap<String, ByTool>, holder: &str| -> Vec<Arc<GrantRow>> {
+            let Some(by_tool) = by_holder.get(holder) else { return Vec::new() };
+            let mut grants: Vec<_> =
+                names.iter().filter_map(|name| by_tool.get(name)).flatten().cloned().collect();
+            grants.sort_unstable_by_key(|grant| grant.grant_id);
+            grants
         };
-        let mut candidates = of(&self.of_agents, &agent.name);
-        candidates.extend(of(&self.of_specializations, &agent.specialization));
-        Some(Standing { agent: agent.clone(), candidates, daily_micro_usd: self.daily_micro_usd })
+        let mut grants = of(&self.of_agents, &agent.name);
+        grants.extend(of(&self.of_specializations, &agent.specialization));
+        let approvals = self.approvals.get(&agent.name).into_iter().flatten();
+        Some(Standing {
+            agent: agent.clone(),
+            grants,
+            approvals: approvals.filter(|approval| approval.tool_name == tool).cloned().collect(),
+            daily_micro_usd: self.daily_micro_usd,
+            policies: self.policies.current().clone(),
+            revision: self.revision,
+        })
     }
 }

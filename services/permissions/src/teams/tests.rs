@@ -7,33 +7,39 @@ use super::*;
 use crate::store::{Changes, GrantRow};
 
 fn agent() -> AgentFacts {
-    AgentFacts { team: "t".into(), name: "a".into(), specialization: "S".into(), disabled: false }
-}
-
-fn grant(id: u128, to_agent: bool, revoked: bool) -> GrantRow {
-    GrantRow {
-        team_id: "t".into(),
-        grant_id: Uuid::from_u128(id),
-        agent_id: to_agent.then(|| "a".into()),
-        specialization: (!to_agent).then(|| "S".into()),
-        tool_name: "x".into(),
-        max_per_hour: 0,
-        read_only: false,
-        max_sensitivity: None,
-        expire_time: None,
-        created_by: "root".into(),
-        create_time: DateTime::UNIX_EPOCH,
-        revoke_time: revoked.then(Utc::now),
+    AgentFacts {
+        team: "t".into(),
+        name: "a".into(),
+        specialization: "S".into(),
+        role: types::Role::Agent,
+        disabled: false,
     }
 }
 
+fn grant(id: u128, to_agent: bool, revoked: bool) -> GrantRow {
+    grant_of("x", id, to_agent, revoked)
+}
+
+fn grant_of(tool: &str, id: u128, to_agent: bool, revoked: bool) -> GrantRow {
+    let holder = (to_agent.then(|| "a".into()), (!to_agent).then(|| "S".into()));
+    let plain = GrantRow::plain("t", holder, tool, ("root", DateTime::UNIX_EPOCH));
+    GrantRow { grant_id: Uuid::from_u128(id), revoke_time: revoked.then(Utc::now), ..plain }
+}
+
 fn changes(revision: i64, grants: Vec<GrantRow>) -> Changes {
-    Changes { revision, daily_micro_usd: revision, agents: vec![agent()], grants }
+    Changes {
+        revision,
+        daily_micro_usd: revision,
+        agents: vec![agent()],
+        grants,
+        approvals: Vec::new(),
+        policies: Vec::new(),
+    }
 }
 
 fn ids(index: &Index) -> Vec<u128> {
     let standing = index.standing("a", "x").unwrap();
-    standing.candidates.iter().map(|candidate| candidate.grant.grant_id.as_u128()).collect()
+    standing.grants.iter().map(|grant| grant.grant_id.as_u128()).collect()
 }
 
 #[test]
@@ -48,7 +54,7 @@ fn grants_come_in_their_order_and_go_when_revoked() {
     index.apply(changes(5, vec![grant(2, false, false)]));
     assert_eq!((ids(&index), index.revision()), (vec![1, 3, 4], 6));
     assert_eq!(index.standing("a", "x").unwrap().daily_micro_usd, 6);
-    assert!(index.standing("a", "y").unwrap().candidates.is_empty());
+    assert!(index.standing("a", "y").unwrap().grants.is_empty());
     assert!(index.standing("b", "x").is_none());
 }
 
@@ -57,9 +63,14 @@ fn an_agent_is_known_as_it_last_was() {
     let mut index = Index::default();
     index.apply(changes(1, vec![grant(1, false, false)]));
     let moved = AgentFacts { specialization: "T".into(), disabled: true, ..agent() };
-    index.apply(Changes { revision: 2, daily_micro_usd: 0, agents: vec![moved.clone()], grants: Vec::new() });
+    index.apply(Changes {
+        revision: 2,
+        daily_micro_usd: 0,
+        agents: vec![moved.clone()],
+        ..changes(2, Vec::new())
+    });
     let standing = index.standing("a", "x").unwrap();
-    assert_eq!((standing.agent, standing.candidates.len()), (moved, 0));
+    assert_eq!((standing.agent, standing.grants.len()), (moved, 0));
 }
 
 #[tokio::test]
@@ -71,7 +82,7 @@ async fn what_was_not_confirmed_lately_is_not_trusted() {
     assert!(teams.is_trusted());
     teams.verified(Instant::now().checked_sub(TRUST).unwrap());
     assert!(!teams.is_trusted());
-    let refused = teams.standings("t", "a", &["x"]).await;
+    let refused = teams.standings("t", "a", &["x"], 0).await;
     assert!(matches!(refused, Err(Error::Store(_))), "{refused:?}");
 }
 
@@ -91,4 +102,27 @@ async fn every_team_that_is_asked_for_is_followed_from_then_on() {
     team.index.write().unwrap().apply(changes(8, Vec::new()));
     assert!(team.is_current());
     assert_eq!(teams.revisions(), (vec!["t".to_owned()], vec![8]));
+}
+
+#[test]
+fn a_grant_of_a_pattern_stands_among_those_of_the_tool_itself() {
+    let mut index = Index::default();
+    let grants = vec![
+        grant_of("a.b.c", 5, true, false),
+        grant_of("a.*", 4, true, false),
+        grant_of("*", 6, true, false),
+        grant_of("a.b.*", 3, true, false),
+        grant_of("a.c.*", 2, true, false),
+        grant_of("a.b", 1, true, false),
+        grant_of("a.*", 0, false, false),
+    ];
+    index.apply(changes(1, grants));
+    let of = |tool: &str| -> Vec<u128> {
+        let standing = index.standing("a", tool).unwrap();
+        standing.grants.iter().map(|grant| grant.grant_id.as_u128()).collect()
+    };
+    assert_eq!(of("a.b.c"), [3, 4, 5, 6, 0]);
+    assert_eq!(of("a.b"), [1, 4, 6, 0]);
+    assert_eq!(of("a"), [6]);
+    assert_eq!(of("ab.c"), [6]);
 }

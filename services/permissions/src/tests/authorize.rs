@@ -25,14 +25,14 @@ async fn fifty_at_once_over_two_processes_get_exactly_the_ten_places_there_are()
         let decision = call.await.unwrap();
         if decision.reason.is_none() {
             assert!(decision.reserved);
-            places.push(decision.quota.unwrap().used);
+            places.push(decision.quota().unwrap().used);
             continue;
         }
         denied += 1;
         assert_eq!(decision.reason, Some(ErrorReason::QuotaExhausted));
         assert_eq!(decision.policies, ["quota-exhausted"]);
-        let quota = decision.quota.unwrap();
-        assert_eq!((quota.limit, quota.used, quota.reset_time), (10, 10, noon() + hour() / 2));
+        let quota = decision.quota().unwrap();
+        assert_eq!((quota.limit, quota.used, quota.reset_time), (10, 10, Some(noon() + hour() / 2)));
     }
     places.sort_unstable();
     assert_eq!((places, denied), ((1..=10).collect::<Vec<i64>>(), 40));
@@ -68,7 +68,7 @@ async fn no_grant_no_agent_and_no_team_are_denied() {
     let tool = ToolFacts { name: "file_operations".into(), ..asked("scout").tool };
     let other_tool = Asked { tool, ..asked("scout") };
     assert_eq!(reason(&database, &other_tool, noon()).await, Some(ErrorReason::NoGrant));
-    store::agent_disable(database.pool().unwrap(), "t", "scout").await;
+    disable(&database, "scout").await;
     assert_eq!(reason(&database, &asked("scout"), noon()).await, Some(ErrorReason::AgentDisabled));
 }
 
@@ -79,10 +79,10 @@ async fn the_agents_own_grant_comes_first_and_the_specializations_after_it() {
     let own = grant(&database, to_agent("scout"), 1).await;
     let first = authorize(&database, &asked("scout"), noon()).await.unwrap();
     assert_eq!(first.grant_id, Some(own.grant.grant_id));
-    assert_eq!((first.reserved, first.quota.map(|quota| quota.used)), (true, Some(1)));
+    assert_eq!((first.reserved, first.quota().map(|quota| quota.used)), (true, Some(1)));
     let second = authorize(&database, &asked("scout"), noon()).await.unwrap();
     assert_eq!(second.grant_id, Some(shared.grant.grant_id));
-    assert_eq!((second.reserved, second.quota), (false, None));
+    assert_eq!((second.reserved, second.quota()), (false, None));
 }
 
 #[tokio::test]
@@ -190,7 +190,7 @@ async fn a_new_hour_begins_a_new_window_and_a_place_goes_back_to_its_own() {
     let last_moment: DateTime<Utc> = "2026-11-22T12:59:59.999999Z".parse().unwrap();
     let next_hour: DateTime<Utc> = "2026-11-22T13:00:00Z".parse().unwrap();
     let old = authorize(&database, &asked("scout"), last_moment).await.unwrap();
-    assert_eq!(old.quota.unwrap().reset_time, next_hour);
+    assert_eq!(old.quota().unwrap().reset_time, Some(next_hour));
     let denied = authorize(&database, &asked("scout"), last_moment).await.unwrap();
     assert_eq!(
         denied.message,
@@ -232,17 +232,17 @@ async fn a_batch_says_what_single_decisions_would_and_reserves_nothing() {
     let tools = [unknown.clone(), allowed.clone(), unknown, allowed.clone()];
     let no_grant = Some(ErrorReason::NoGrant);
     for _ in 0..2 {
-        let answers = batch_authorize(&database, &desk, "t", "scout", &tools, noon()).await.unwrap();
+        let answers = batch_authorize(&database, &desk, ("t", "scout", ""), &tools, noon()).await.unwrap();
         assert_eq!(answers, [no_grant, None, no_grant, None]);
     }
     assert_eq!(used(&database, &granted, noon()).await, 0);
     authorize(&database, &asked("scout"), noon()).await.unwrap();
     let exhausted = Some(ErrorReason::QuotaExhausted);
-    let answers = batch_authorize(&database, &desk, "t", "scout", &tools, noon()).await.unwrap();
+    let answers = batch_authorize(&database, &desk, ("t", "scout", ""), &tools, noon()).await.unwrap();
     assert_eq!(answers, [no_grant, exhausted, no_grant, exhausted]);
-    let answers = batch_authorize(&database, &desk, "t", "nobody", &tools, noon()).await.unwrap();
+    let answers = batch_authorize(&database, &desk, ("t", "nobody", ""), &tools, noon()).await.unwrap();
     assert_eq!(answers, [no_grant; 4]);
     let too_many = vec![allowed; 10_001];
-    let refused = batch_authorize(&database, &desk, "t", "scout", &too_many, noon()).await;
+    let refused = batch_authorize(&database, &desk, ("t", "scout", ""), &too_many, noon()).await;
     assert!(matches!(refused, Err(Error::Invalid { .. })));
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    authorize::Quota,
+    authorize::{Period, Quota},
     budget::{get_budget, set_budget},
     settle::{purge, sweep},
 };
@@ -15,7 +15,7 @@ async fn team_with(daily: i64) -> Database {
 }
 
 async fn set_daily(database: &Database, daily: i64) {
-    set_budget(database, &Teams::new(database), "t", daily, noon()).await.unwrap();
+    set_budget(database, &Teams::new(database), &caller("root", Role::Admin), daily, noon()).await.unwrap();
 }
 
 fn costing(cost_micro_usd: i64) -> Asked {
@@ -37,8 +37,8 @@ async fn a_call_reserves_its_cost_and_is_charged_what_it_did_cost_once() {
     grant(&database, to_agent("scout"), 0).await;
     let call = costing(300);
     let decision = authorize(&database, &call, noon()).await.unwrap();
-    let expected = Quota { limit: 1_000, used: 300, reset_time: midnight() };
-    assert_eq!((decision.reserved, decision.budget, decision.quota), (true, Some(expected), None));
+    let expected = Quota { period: Period::Day, limit: 1_000, used: 300, reset_time: Some(midnight()) };
+    assert_eq!((decision.reserved, decision.budget, decision.quota()), (true, Some(expected), None));
     assert_eq!(authorize(&database, &call, noon() + hour()).await.unwrap(), decision);
     assert_eq!(spend(&database).await, (300, 0));
     for cost in [250, 999] {
@@ -61,7 +61,10 @@ async fn a_cost_that_does_not_fit_is_denied_and_says_why() {
     let denied = authorize(&database, &costing(101), noon()).await.unwrap();
     assert_eq!((denied.reason, denied.reserved), (Some(ErrorReason::BudgetExhausted), false));
     assert_eq!(denied.policies, ["budget-exhausted"]);
-    assert_eq!(denied.budget, Some(Quota { limit: 1_000, used: 900, reset_time: midnight() }));
+    assert_eq!(
+        denied.budget,
+        Some(Quota { period: Period::Day, limit: 1_000, used: 900, reset_time: Some(midnight()) })
+    );
     assert_eq!(
         denied.message,
         "cost budget of the team is used up: 0.0009 of 0.001 USD are spent or reserved and the call costs \
@@ -186,7 +189,8 @@ async fn budgets_are_of_one_team_and_one_day() {
 async fn amounts_that_make_no_sense_are_refused() {
     let database = team_with(100).await;
     for wrong in [-1, i64::MAX] {
-        let refused = set_budget(&database, &Teams::new(&database), "t", wrong, noon()).await;
+        let refused =
+            set_budget(&database, &Teams::new(&database), &caller("root", Role::Admin), wrong, noon()).await;
         assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");
         let refused = settle_at(&database, "t", random(), true, wrong).await;
         assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");

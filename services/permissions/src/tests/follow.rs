@@ -39,7 +39,7 @@ async fn what_another_process_grants_revokes_or_disables_is_soon_known() {
     until(|| async { reason_of(&desk, &scout).await == Some(ErrorReason::NoGrant) }).await;
     grant(&database, to_researchers(), 0).await;
     until(|| async { reason_of(&desk, &second).await.is_none() }).await;
-    store::agent_disable(database.pool().unwrap(), "t", "second").await;
+    disable(&database, "second").await;
     until(|| async { reason_of(&desk, &second).await == Some(ErrorReason::AgentDisabled) }).await;
     assert_eq!(reason_of(&desk, &scout).await, None);
     stop.cancel();
@@ -68,18 +68,17 @@ async fn its_own_changes_a_process_knows_at_once() {
     let (root, call) = (caller("root", Role::Admin), asked("scout"));
     for _ in 0..20 {
         let new = new_grant(to_agent("scout"), 0);
-        let made =
-            crate::grant_permission::grant_permission(&database, &desk.teams, &root, new, noon()).await;
+        let made = grant_with(&database, &desk.teams, &root, new, noon()).await;
         assert_eq!(reason_of(&desk, &call).await, None);
         let id = made.unwrap().grant.grant_id;
         let revoked =
-            crate::grant_permission::revoke_permission(&database, &desk.teams, "t", id, noon()).await;
+            crate::grant_permission::revoke_permission(&database, &desk.teams, &root, id, noon()).await;
         assert_eq!(reason_of(&desk, &call).await, Some(ErrorReason::NoGrant));
         revoked.unwrap();
     }
     let late = ("late", "Researcher", Role::Agent);
     grant(&database, to_researchers(), 0).await;
-    create_agent(&database, &desk.teams, "t", late, noon()).await.unwrap();
+    create_agent(&database, &desk.teams, &root, late, noon()).await.unwrap();
     assert_eq!(reason_of(&desk, &asked("late")).await, None);
     stop.cancel();
 }
@@ -136,7 +135,7 @@ async fn a_call_without_limits_writes_nothing() {
     let call = asked("scout");
     let decision = desk.authorize(&call, noon()).await.unwrap();
     assert_eq!((decision.reason, decision.reserved), (None, false));
-    assert_eq!((decision.quota, decision.budget), (None::<Quota>, None));
+    assert_eq!((decision.quota(), decision.budget), (None::<Quota>, None));
     let rows: i64 = sqlx::query_scalar(
         "SELECT (SELECT count(*) FROM permissions.reservation) + (SELECT count(*) FROM permissions.counter)
               + (SELECT count(*) FROM permissions.spend)",

@@ -1,6 +1,7 @@
 //! Agents, grants and their listing.
 
 use ::rpc::PageKey;
+use proto::permissions::v1::{AllowedHours, ArgumentCondition};
 use secrecy::SecretString;
 
 use super::*;
@@ -12,7 +13,8 @@ async fn create_agent(
     agent: (&str, &str, Role),
     now: DateTime<Utc>,
 ) -> Result<store::AgentRow, Error> {
-    crate::create_agent::create_agent(database, &Teams::new(database), team, agent, now).await
+    let by = Caller { team: team.into(), ..caller("root", Role::Admin) };
+    crate::create_agent::create_agent(database, &Teams::new(database), &by, agent, now).await
 }
 
 async fn list(database: &Database, caller: &Caller, filter: GrantFilter) -> Vec<Uuid> {
@@ -35,7 +37,17 @@ async fn a_grant_that_makes_no_sense_is_refused() {
         ),
         (NewGrant { tool_name: "Not A Tool".into(), ..good.clone() }, "grant.tool_name"),
         (NewGrant { max_per_hour: -1, ..good.clone() }, "grant.max_per_hour"),
+        (NewGrant { max_per_day: -1, ..good.clone() }, "grant.max_per_day"),
+        (NewGrant { max_total: -1, ..good.clone() }, "grant.max_total"),
+        (NewGrant { tool_name: "*.a".into(), ..good.clone() }, "grant.tool_name"),
         (NewGrant { expire_time: past, ..good.clone() }, "grant.expire_time"),
+        (NewGrant { approver_role: Some(Role::Agent), ..good.clone() }, "grant.approver_role"),
+        (NewGrant { note: "x".repeat(501), ..good.clone() }, "grant.note"),
+        (
+            NewGrant { conditions: vec![ArgumentCondition::default()], ..good.clone() },
+            "grant.conditions[0].pointer",
+        ),
+        (NewGrant { hours: Some(AllowedHours::default()), ..good.clone() }, "grant.hours.time_zone"),
     ];
     for (new, expected) in wrong {
         match grant_permission(&database, &root, new, noon()).await {
@@ -43,8 +55,30 @@ async fn a_grant_that_makes_no_sense_is_refused() {
             other => panic!("{expected}: {other:?}"),
         }
     }
-    let nobody = grant_permission(&database, &root, new_grant(to_agent("nobody"), 1), noon()).await;
-    assert!(matches!(nobody, Err(Error::NotFound { .. })), "{nobody:?}");
+    let unknown = [
+        (new_grant(to_agent("nobody"), 1), "agent", "nobody"),
+        (new_grant(Grantee::Specialization("Nobody".into()), 1), "specialization", "Nobody"),
+        (NewGrant { tool_name: "missing".into(), ..good.clone() }, "tool", "missing"),
+        (NewGrant { tool_name: "missing.*".into(), ..good.clone() }, "tool", "missing.*"),
+        (NewGrant { tool_name: "les.*".into(), ..good.clone() }, "tool", "les.*"),
+    ];
+    for (new, expected, named) in unknown {
+        match grant_permission(&database, &root, new, noon()).await {
+            Err(Error::NotFound { what, name, .. }) => assert_eq!((what, name.as_str()), (expected, named)),
+            other => panic!("{expected}: {other:?}"),
+        }
+    }
+    // What the registry cannot say is not taken for granted.
+    let (away, outgoing) = (::rpc::later("registry").1, registry::outgoing());
+    let (teams, registry) = (Teams::new(&database), Registry { link: &away, outgoing: &outgoing });
+    let refused =
+        crate::grant_permission::grant_permission(&database, &teams, &registry, &root, good.clone(), noon())
+            .await;
+    assert!(matches!(refused, Err(Error::Peer { service: "registry", .. })), "{refused:?}");
+    for pattern in ["files.*", "data.files.*", "*"] {
+        let new = NewGrant { tool_name: pattern.into(), ..good.clone() };
+        grant_permission(&database, &root, new, noon()).await.unwrap();
+    }
     let ends_later = NewGrant { expire_time: Some(noon() + TimeDelta::microseconds(1)), ..good };
     grant_permission(&database, &root, ends_later, noon()).await.unwrap();
 }
@@ -99,7 +133,7 @@ async fn a_listing_is_narrowed_paged_and_tells_what_is_used() {
     loop {
         let listed = list_grants(&database, &pages, &root, all.clone(), (1, &token), noon()).await;
         let (grants, next) = listed.unwrap();
-        page.extend(grants.iter().map(|listed| (listed.grant.grant_id, listed.used)));
+        page.extend(grants.iter().map(|listed| (listed.grant.grant_id, listed.used.hour)));
         token = next;
         if token.is_empty() {
             break;

@@ -6,16 +6,53 @@ use secrecy::{ExposeSecret, SecretString};
 use super::*;
 use crate::{
     Bootstrap, Keys,
-    authenticate::authenticate,
+    authenticate::Authenticator,
     bootstrap,
-    issue_key::{issue_key, revoke_key},
+    issue_key::{Issued, WantedKey},
     key_is_valid,
     list_grants::list_grants,
     store::GrantFilter,
+    token::Issuers,
 };
 
-fn keys() -> Keys {
+pub(super) fn keys() -> Keys {
     Keys::new(&SecretString::from("p".repeat(32)), "dev")
+}
+
+pub(super) fn authenticator(database: &Database, keys: &Keys, issuers: Issuers) -> Authenticator {
+    Authenticator {
+        database: database.clone(),
+        keys: keys.clone(),
+        issuers,
+        uses: Arc::default(),
+        failures: Arc::new(crate::failed_authentications::FailedAuthentications::new()),
+    }
+}
+
+async fn authenticate(
+    database: &Database,
+    keys: &Keys,
+    key: &SecretString,
+    now: DateTime<Utc>,
+) -> Result<Caller, Error> {
+    let authenticator = authenticator(database, keys, Issuers::default());
+    authenticator.authenticate(key, "192.0.2.1", now).await.map(|identity| identity.caller)
+}
+
+async fn issue_key(
+    database: &Database,
+    (team, agent): (&str, &str),
+    ttl_s: i64,
+    now: DateTime<Utc>,
+) -> Result<Issued, Error> {
+    let by = Caller { team: team.into(), ..caller("root", Role::Admin) };
+    let wanted = WantedKey { agent: agent.into(), ttl_s, ..WantedKey::default() };
+    crate::issue_key::issue_key(database, &keys(), &by, wanted, now).await
+}
+
+async fn revoke_key(database: &Database, team: &str, key_id: &str, now: DateTime<Utc>) -> Result<(), Error> {
+    let by = Caller { team: team.into(), ..caller("root", Role::Admin) };
+    crate::issue_key::revoke_key(database, &by, key_id, now).await
 }
 
 async fn failure(database: &Database, keys: &Keys, key: &str, now: DateTime<Utc>) -> String {
@@ -26,7 +63,7 @@ async fn failure(database: &Database, keys: &Keys, key: &str, now: DateTime<Utc>
 #[tokio::test]
 async fn a_key_tells_who_calls_until_it_ends() {
     let database = team().await;
-    let issued = issue_key(&database, &keys(), ("t", "scout"), 60, "root", noon()).await.unwrap();
+    let issued = issue_key(&database, ("t", "scout"), 60, noon()).await.unwrap();
     assert_eq!(issued.expire_time, Some(noon() + TimeDelta::seconds(60)));
     let last_moment = noon() + TimeDelta::seconds(60) - TimeDelta::microseconds(1);
     let owner = authenticate(&database, &keys(), &issued.key, last_moment).await.unwrap();
@@ -34,18 +71,17 @@ async fn a_key_tells_who_calls_until_it_ends() {
     assert_eq!((owner.specialization.as_str(), owner.role), ("Researcher", Role::Agent));
     assert_eq!((owner.key_id, owner.service), (issued.key_id, None));
     for (agent, ttl) in [("nobody", 0), ("scout", -1), ("scout", i64::MAX)] {
-        assert!(issue_key(&database, &keys(), ("t", agent), ttl, "root", noon()).await.is_err());
+        assert!(issue_key(&database, ("t", agent), ttl, noon()).await.is_err());
     }
 }
 
 #[tokio::test]
 async fn every_failure_looks_the_same() {
     let database = team().await;
-    let issue =
-        async |agent, ttl| issue_key(&database, &keys(), ("t", agent), ttl, "root", noon()).await.unwrap();
+    let issue = async |agent, ttl| issue_key(&database, ("t", agent), ttl, noon()).await.unwrap();
     let (good, ends, revoked) = (issue("scout", 0).await, issue("scout", 60).await, issue("scout", 0).await);
     let of_disabled = issue("second", 0).await;
-    store::agent_disable(database.pool().unwrap(), "t", "second").await;
+    disable(&database, "second").await;
     revoke_key(&database, "t", &revoked.key_id, noon()).await.unwrap();
     let text = |key: &SecretString| key.expose_secret().to_owned();
     let unknown = text(&keys().make().key);
@@ -59,7 +95,7 @@ async fn every_failure_looks_the_same() {
     };
     let typo = text(&good.key).replace("tc_dev", "tc_dex");
     let later = noon() + TimeDelta::seconds(60);
-    let same = "Unauthenticated Unauthenticated the API key is missing or not valid";
+    let same = "Unauthenticated Unauthenticated the API key or token is missing or not valid";
     for wrong in ["", "tc", &typo, &unknown, &swapped, &text(&revoked.key), &text(&of_disabled.key)] {
         assert_eq!(failure(&database, &keys(), wrong, noon()).await, same, "{wrong}");
     }
@@ -71,7 +107,7 @@ async fn every_failure_looks_the_same() {
 #[tokio::test]
 async fn a_revocation_bites_at_once_and_only_in_its_own_team() {
     let database = team().await;
-    let issued = issue_key(&database, &keys(), ("t", "scout"), 0, "root", noon()).await.unwrap();
+    let issued = issue_key(&database, ("t", "scout"), 0, noon()).await.unwrap();
     let stranger = revoke_key(&database, "other", &issued.key_id, noon()).await;
     assert!(matches!(stranger, Err(Error::NotFound { .. })), "{stranger:?}");
     assert!(key_is_valid(&database, &keys(), &issued.key).await.unwrap());
@@ -84,7 +120,7 @@ async fn a_revocation_bites_at_once_and_only_in_its_own_team() {
 #[tokio::test]
 async fn the_key_is_nowhere_in_the_database() {
     let database = team().await;
-    let issued = issue_key(&database, &keys(), ("t", "scout"), 0, "root", noon()).await.unwrap();
+    let issued = issue_key(&database, ("t", "scout"), 0, noon()).await.unwrap();
     let row: String = sqlx::query_scalar("SELECT k::text FROM permissions.api_key k")
         .fetch_one(database.pool().unwrap())
         .await

@@ -26,6 +26,11 @@ pub(super) struct Suite {
 
 impl Suite {
     pub(super) fn start(database: Database) -> Self {
+        Self::start_with(database, |_| ())
+    }
+
+    /// The same with settings that are changed.
+    pub(super) fn start_with(database: Database, change: impl FnOnce(&mut Config)) -> Self {
         let secret = SecretString::from("s".repeat(32));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let parts = Parts {
@@ -33,15 +38,24 @@ impl Suite {
             pages: PageKey::new(&secret),
             api_key_pepper: secret.clone(),
             environment: "dev".into(),
-            registry: ::rpc::later("registry").1,
+            registry: registry::link(),
             audit: ::rpc::later("audit").1,
             outgoing: ::rpc::Outgoing::new("permissions", TokenKey::new(&secret)),
             seal: [7; 32],
+            authorities: reach::Authorities::default(),
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
-        let config =
-            Config { listen: ([127, 0, 0, 1], 0).into(), reservation_ttl_s: 900, sweep_interval_s: 30 };
+        let mut config = Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            reservation_ttl_s: 900,
+            sweep_interval_s: 30,
+            issuers: Vec::new(),
+            webhook_retry_s: vec![1],
+            webhook_timeout_s: 2,
+            webhook_private_hosts: Vec::new(),
+        };
+        change(&mut config);
         let routes = crate::start(&config, parts).unwrap();
         let key = TokenKey::new(&secret);
         let link = stack(routes, StackOptions { key: key.clone(), max_concurrent_requests: 256 });
@@ -49,7 +63,7 @@ impl Suite {
     }
 
     /// A request of an agent itself.
-    fn as_agent<T>(&self, caller: &Caller, message: T) -> Request<T> {
+    pub(super) fn as_agent<T>(&self, caller: &Caller, message: T) -> Request<T> {
         let mut request = Request::new(message);
         let token = self.key.mint(caller).unwrap().parse().unwrap();
         request.metadata_mut().insert(::rpc::CALLER_HEADER, token);
@@ -57,7 +71,7 @@ impl Suite {
     }
 
     /// A request of the executor on an agent's behalf.
-    fn on_behalf<T>(&self, caller: &Caller, message: T) -> Request<T> {
+    pub(super) fn on_behalf<T>(&self, caller: &Caller, message: T) -> Request<T> {
         self.outgoing().request(caller, Duration::from_secs(10), message)
     }
 

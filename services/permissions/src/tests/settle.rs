@@ -26,7 +26,7 @@ async fn taken(desk: &Desk, calls: usize) -> Vec<Uuid> {
 async fn each_of_a_batch_ends_as_it_would_alone_and_the_unknown_are_told() {
     let database = team().await;
     let granted = grant(&database, to_agent("scout"), 10).await;
-    set_budget(&database, &Teams::new(&database), "t", 1_000, noon()).await.unwrap();
+    set_budget(&database, &Teams::new(&database), &caller("root", Role::Admin), 1_000, noon()).await.unwrap();
     let desk = desk(&database);
     let mut ids = Vec::new();
     for _ in 0..5 {
@@ -110,7 +110,7 @@ async fn calls_of_many_counters_at_once_get_the_places_of_their_own() {
         call.tool.name = format!("tool{}", 1 + n / 2 % 6);
         tokio::spawn(async move {
             let decision = desk.authorize(&call, noon()).await.unwrap();
-            let used = decision.quota.unwrap().used;
+            let used = decision.quota().unwrap().used;
             (call.agent, call.tool.name, decision.reason.is_none().then_some(used))
         })
     });
@@ -143,6 +143,10 @@ fn reservation(grant_id: Uuid, execution_id: Uuid) -> NewReservation {
         tool_digest: "d".into(),
         arguments_digest: "a".into(),
         quota_limit: 1_000_000,
+        day_start: noon(),
+        day_limit: 0,
+        total_limit: 0,
+        approval_id: None,
         expire_time: noon() + TTL,
         day: None,
         cost_micro_usd: 0,
@@ -168,7 +172,7 @@ async fn a_batch_in_which_one_holds_a_place_takes_nothing_by_the_short_way() {
     assert!(rows.is_none());
     assert_eq!(used(&database, &granted, noon()).await, 1);
     let rows = store::places_take(&mut connection, &[&batch[0]]).await.unwrap().unwrap();
-    assert_eq!((rows[0].granted, rows[0].counter_used, rows[0].used), (true, Some(1), 2));
+    assert_eq!((rows[0].granted, rows[0].before[0], rows[0].used.hour), (true, Some(1), 2));
     assert_eq!(used(&database, &granted, noon()).await, 2);
 }
 

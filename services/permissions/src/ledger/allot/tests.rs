@@ -1,5 +1,8 @@
 //! Refusals of a batch are those that would be told one call at a time, and some call is always answered.
 
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
 use super::*;
 
 fn wanted(limit: i64, cost: i64, budget: i64) -> NewReservation {
@@ -15,6 +18,10 @@ fn wanted(limit: i64, cost: i64, budget: i64) -> NewReservation {
         tool_digest: String::new(),
         arguments_digest: String::new(),
         quota_limit: limit,
+        day_start: now,
+        day_limit: 0,
+        total_limit: 0,
+        approval_id: None,
         expire_time: now,
         day: (budget > 0).then(|| now.date_naive()),
         cost_micro_usd: cost,
@@ -23,7 +30,9 @@ fn wanted(limit: i64, cost: i64, budget: i64) -> NewReservation {
 }
 
 fn row(granted: bool, counter_used: Option<i64>, budget_before: Option<i64>) -> TakeRow {
-    TakeRow { held: None, granted, counter_used, used: 1, budget_before, budget_used: 1 }
+    let used = Used { hour: 1, ..Used::default() };
+    let before = [counter_used, None, None, None];
+    TakeRow { held: None, granted, before, used, budget_before, budget_used: 1 }
 }
 
 fn told(batch: &[NewReservation], rows: Vec<TakeRow>) -> Vec<&'static str> {
@@ -32,7 +41,7 @@ fn told(batch: &[NewReservation], rows: Vec<TakeRow>) -> Vec<&'static str> {
         None => "again",
         Some(Taken::Granted { .. }) => "granted",
         Some(Taken::Held(_)) => "held",
-        Some(Taken::NoPlace { .. }) => "no place",
+        Some(Taken::NoPlace(_)) => "no place",
         Some(Taken::NoBudget { .. }) => "no budget",
     };
     answers(&batch, rows).into_iter().map(word).collect()
@@ -79,4 +88,38 @@ fn the_first_of_a_batch_that_granted_nothing_is_always_answered() {
 #[test]
 fn a_call_that_costs_nothing_is_never_refused_for_the_budget() {
     assert_eq!(told(&[wanted(0, 0, 10)], vec![row(false, None, Some(99))]), ["again"]);
+}
+
+#[test]
+fn every_counter_that_is_full_is_told_and_none_that_is_not() {
+    let limits = |approval: Option<Uuid>| NewReservation {
+        day_limit: 5,
+        total_limit: 9,
+        approval_id: approval,
+        ..wanted(2, 0, 0)
+    };
+    let told = |before: [i64; 4], approval: Option<Uuid>| {
+        let wanted = limits(approval);
+        let before = before.map(Some);
+        let row = TakeRow { before, ..row(false, None, None) };
+        match answers(&[&wanted], vec![row]).pop().flatten() {
+            Some(Taken::NoPlace(full)) => Some(full),
+            None => None,
+            other => panic!("{other:?}"),
+        }
+    };
+    let none = Full::default();
+    assert_eq!(told([1, 4, 8, 0], Some(Uuid::nil())), None);
+    assert_eq!(told([2, 4, 8, 0], None), Some(Full { hour: Some(2), ..none }));
+    assert_eq!(told([1, 5, 8, 0], None), Some(Full { day: Some(5), ..none }));
+    assert_eq!(told([1, 4, 9, 0], None), Some(Full { total: Some(9), ..none }));
+    assert_eq!(told([1, 4, 8, 1], Some(Uuid::nil())), Some(Full { approval: true, ..none }));
+    assert_eq!(told([1, 4, 8, 1], None), None);
+    let all = Full { hour: Some(3), day: Some(6), total: Some(9), approval: true };
+    assert_eq!(told([3, 6, 9, 1], Some(Uuid::nil())), Some(all));
+    // A day's counter that is not there yet is made, and asked for again.
+    let (wanted, before) = (limits(None), [Some(0), None, Some(0), None]);
+    let row = TakeRow { before, ..row(false, None, None) };
+    assert_eq!(missing(&[&wanted], std::slice::from_ref(&row)).len(), 1);
+    assert!(answers(&[&wanted], vec![row]).pop().unwrap().is_none());
 }

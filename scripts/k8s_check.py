@@ -23,15 +23,15 @@ CALLS = {
     "registry": ["permissions"],
     "selector": ["registry", "permissions"],
     "executor": ["registry", "selector", "permissions", "audit"],
-    "permissions": [],
+    "permissions": ["registry", "audit"],
     "audit": [],
 }
 USES_DATABASE = ["registry", "selector", "executor", "permissions", "audit", "migrate"]
-USES_INTERNET = ["registry", "executor"]
+USES_INTERNET = ["registry", "executor", "permissions"]
 # Only where there is one: see components/redis.
 USES_REDIS = ["edge", "executor"]
 SECRETS = {"database.url", "redis.urls", "security.caller_token_key", "security.api_key_pepper"}
-SECRET_KEYS = {"database-url", "redis-url", "redis-password", "caller-token-key", "api-key-pepper", "credential-keys"}
+SECRET_KEYS = {"tls.crt", "tls.key", "ca.crt", "database-url", "redis-url", "redis-password", "caller-token-key", "api-key-pepper", "credential-keys"}
 # What a program of the sandbox may keep on disk, and what the executor needs beside its programs, in bytes.
 SANDBOX_DISK, EXECUTOR_MEMORY = 256 << 20, 512 << 20
 
@@ -68,8 +68,11 @@ def probes_fit(m: Manifests):
     for d in m.role_deployments():
         for name in ("startupProbe", "livenessProbe", "readinessProbe"):
             probe = pod_spec(d)["containers"][0].get(name) or {}
-            if (port := (probe.get("grpc") or {}).get("port")) != grpc_port(d) or port is None:
-                yield f"{title(d)}: {name} asks port {port}, the role listens on {grpc_port(d)}"
+            # A probe can show no certificate: then health has a port of its own.
+            health = env_of(d).get("TOOLCRIB__TLS__HEALTH_LISTEN", "").rpartition(":")[2]
+            wanted = int(health) if health else grpc_port(d)
+            if (port := (probe.get("grpc") or {}).get("port")) != wanted or port is None:
+                yield f"{title(d)}: {name} asks port {port}, health is told on {wanted}"
         role = label_of(d, COMPONENT)
         service = (pod_spec(d)["containers"][0].get("readinessProbe", {}).get("grpc") or {}).get("service")
         wanted = None if role == "edge" else f"toolcrib.{role}.v1.{str(role).capitalize()}Service"
@@ -174,9 +177,15 @@ def config_fits_the_manifests(m: Manifests):
             port, volumes = grpc_port(d), pod_spec(d).get("volumes", [])
             if (listen := config.get(f"{role}.listen")) != f"0.0.0.0:{port}":
                 yield f"{title(d)}: containerPort {port}, but {role}.listen is {listen}"
-            peer, service = config.get(f"peers.{role}"), (m.role("Service", role) or [d])[0]["metadata"]["name"]
-            if role != "edge" and peer != f"http://{service}:{port}":
-                yield f"{title(d)}: reached at {service}:{port}, but peers.{role} is {peer}"
+            service = (m.role("Service", role) or [d])[0]["metadata"]["name"]
+            for caller in m.role_deployments() if role != "edge" else []:
+                env = env_of(caller)
+                scheme = "https" if "TOOLCRIB__TLS__CERTIFICATE_FILE" in env else "http"
+                peer = env.get(f"TOOLCRIB__PEERS__{role.upper()}", config.get(f"peers.{role}"))
+                if peer != f"{scheme}://{service}:{port}":
+                    yield f"{title(d)}: reached at {scheme}://{service}:{port}, but peers.{role} of {title(caller)} is {peer}"
+            if role != "edge" and "TOOLCRIB__TLS__CERTIFICATE_FILE" in env_of(d) and "TOOLCRIB__TLS__HEALTH_LISTEN" not in env_of(d):
+                yield f"{title(d)}: asks for certificates, and its probes have no port without"
             for missing in [v for v in volumes if "configMap" in v and v["configMap"]["name"] not in names]:
                 yield f"{title(d)}: there is no ConfigMap {missing['configMap']['name']}"
             writable = {v["name"] for v in volumes if "emptyDir" in v or "persistentVolumeClaim" in v}
@@ -302,7 +311,7 @@ def network_is_the_call_graph(m: Manifests):
 
 
 def internet_is_public_only(m: Manifests):
-    """only the executor and the registry reach the internet, and never a private address"""
+    """only executor, registry and permissions reach the internet, and never a private address"""
     policies = m.of("NetworkPolicy")
     for pod in pods_of(m):
         for address in PUBLIC + PRIVATE:

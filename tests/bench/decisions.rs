@@ -1,10 +1,14 @@
 //! Decisions of the permissions service, asked for in process among very many grants.
 
 use proto::{
-    permissions::v1::{AuthorizeRequest, permissions_service_client::PermissionsServiceClient},
+    permissions::v1::{
+        AllowedHours, ArgumentCondition, AuthorizeRequest, Grant, HoursWindow, TextSet,
+        argument_condition::Test, permissions_service_client::PermissionsServiceClient,
+    },
     types::v1::{Effect, Sensitivity},
 };
 use rpc::{Link, Outgoing};
+use serde_json::json;
 use types::Caller;
 
 use crate::{
@@ -23,12 +27,31 @@ const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 /// database besides, and is in the table.
 pub async fn among_many(suite: &mut Suite, plan: Loop) -> Measured {
     let pool = suite.database.pool().expect("the database is up").clone();
+    // Of every kind: one in ten a pattern, and limits, hours, conditions and approvals in turn.
     let many = "INSERT INTO permissions.tool_grant (team_id, grant_id, specialization, tool_name, max_per_hour,
-                    read_only, created_by, create_time, revision)
-                SELECT team_id, gen_random_uuid(), 'role ' || n % 100, 'bench.idle_' || n / 100, 0, false, 'bench',
-                    now(), revision
+                    max_per_day, max_total, hours, conditions, approver_role, read_only, created_by, create_time,
+                    revision)
+                SELECT team_id, gen_random_uuid(), 'role ' || n % 100,
+                    'bench.idle_' || n / 100 || CASE WHEN n % 10 = 0 THEN '.*' ELSE '' END, 0,
+                    CASE WHEN n % 5 = 1 THEN 100 ELSE 0 END, CASE WHEN n % 5 = 2 THEN 1000 ELSE 0 END,
+                    CASE WHEN n % 5 = 3 THEN $2::jsonb END, CASE WHEN n % 5 = 4 THEN $3::jsonb ELSE '[]' END,
+                    CASE WHEN n % 7 = 0 THEN 'operator' END, false, 'bench', now(), revision
                 FROM permissions.team, generate_series(1, $1) n";
-    sqlx::query(many).bind(GRANTS).execute(&pool).await.expect("grants");
+    sqlx::query(many)
+        .bind(GRANTS)
+        .bind(json!({"zone": "Europe/Berlin", "windows": [{"days": [0, 1, 2, 3, 4], "start": 540, "end": 1_020}]}))
+        .bind(json!([{"pointer": "/path", "test": {"within": ["/reports"]}}]))
+        .execute(&pool)
+        .await
+        .expect("grants");
+    // Two that the agent meets, before the one that allows the call.
+    let kinds = [
+        Grant { max_per_day: 1_000_000_000, conditions: vec![conditioned()], ..Grant::default() },
+        Grant { hours: Some(hours()), max_sensitivity: Sensitivity::Public.into(), ..Grant::default() },
+    ];
+    for limits in kinds {
+        suite.admin.grant(AGENT, "*", limits).await;
+    }
     // A change of the team makes its snapshot new, with all of them in it.
     suite.grant(UNLIMITED).await;
     let process = suite.executor();
@@ -39,6 +62,17 @@ pub async fn among_many(suite: &mut Suite, plan: Loop) -> Measured {
     rounds[ROUNDS / 2]
 }
 
+/// What the arguments of the calls do not meet.
+fn conditioned() -> ArgumentCondition {
+    let folders = TextSet { values: vec!["/reports".to_owned()] };
+    ArgumentCondition { pointer: "/path".to_owned(), test: Some(Test::Within(folders)) }
+}
+
+fn hours() -> AllowedHours {
+    let window = HoursWindow { days: Vec::new(), start: "00:00".to_owned(), end: "24:00".to_owned() };
+    AllowedHours { time_zone: "Europe/Berlin".to_owned(), windows: vec![window] }
+}
+
 /// Decisions in turn, each for another execution.
 pub async fn measure(
     link: &Link,
@@ -46,18 +80,15 @@ pub async fn measure(
     (team, agent, tool): (&str, &str, &str),
     plan: Loop,
 ) -> Measured {
-    let caller = Caller {
-        team: team.to_owned(),
-        agent: agent.to_owned(),
-        service: None,
-        ..Caller::service("")
-    };
+    let caller =
+        Caller { team: team.to_owned(), agent: agent.to_owned(), service: None, ..Caller::service("") };
     let asked = AuthorizeRequest {
         tool_name: tool.to_owned(),
         tool_digest: "0".repeat(64),
         effect: Effect::ReadOnly.into(),
         sensitivity: Sensitivity::Internal.into(),
         arguments_digest: "0".repeat(64),
+        arguments_json: r#"{"path": "/etc/hosts", "lines": [1, 2, 3]}"#.to_owned(),
         ..AuthorizeRequest::default()
     };
     let asker = |_| {

@@ -3,13 +3,18 @@
 #![allow(clippy::print_stdout, reason = "what is measured is told, and never asserted")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod approvals;
 mod async_calls;
+mod authzen;
 mod batches;
+mod certificates;
 mod chaos;
 mod credentials;
 mod failures;
 mod find;
+mod grants;
 mod grpc_tools;
+mod identities;
 mod imports;
 mod job;
 mod limits;
@@ -18,10 +23,13 @@ mod organisation;
 mod outages;
 mod pages;
 mod permissions;
+mod policies;
 mod programs;
 mod protocol;
+mod quotas;
 mod refusals;
 mod requests;
+mod secured;
 mod servers;
 mod settings;
 mod stops;
@@ -29,3 +37,4 @@ mod tools;
 mod traces;
 mod trust;
 mod up;
+mod webhooks;

@@ -69,7 +69,11 @@ impl Client {
     /// A client without a key, for `http://ADDRESS`. Connects when first used.
     pub fn new(address: std::net::SocketAddr) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-        let channel = endpoint.connect_lazy();
+        Self::over(endpoint.connect_lazy())
+    }
+
+    /// The same over connections that the test makes.
+    pub fn over(channel: Channel) -> Self {
         Self { agent: String::new(), key: String::new(), channel, headers: Headers::default() }
     }
 
@@ -157,7 +161,9 @@ impl Client {
     pub async fn ended(&self, id: &str) -> Execution {
         eventually("the execution ends", async || {
             let execution = self.execution(id).await;
-            let goes_on = [ExecutionStatus::Queued, ExecutionStatus::Running].contains(&execution.status());
+            let open =
+                [ExecutionStatus::WaitingForApproval, ExecutionStatus::Queued, ExecutionStatus::Running];
+            let goes_on = open.contains(&execution.status());
             (!goes_on).then_some(execution)
         })
         .await

@@ -169,7 +169,9 @@ pub fn command() -> Command {
     let binary = places.find(|binary| binary.exists());
     let binary = binary.expect("the binary is built: run `cargo build -p node`");
     let mut command = Command::new(binary);
-    command.env_remove("TOOLCRIB_ADDRESS").env_remove("TOOLCRIB_API_KEY");
+    for name in ["TOOLCRIB_ADDRESS", "TOOLCRIB_API_KEY", "TOOLCRIB_ON_BEHALF_OF"] {
+        command.env_remove(name);
+    }
     command
 }
 

@@ -24,7 +24,7 @@ use store::Database;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::{Client, eventually};
+use crate::{Client, chaos, eventually};
 
 /// How long a stop may take; calls that are still under way then are cut off.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
@@ -78,7 +78,18 @@ impl Suite {
         Self::start_set(mode, testkit::database_url().await, edit).await
     }
 
+    /// The same, before it is known to serve: its edge may not speak to clients without TLS.
+    pub async fn start_unwatched(mode: Mode, edit: impl FnOnce(&mut Settings)) -> Self {
+        Self::start_nodes(mode, testkit::database_url().await, edit).await
+    }
+
     async fn start_set(mode: Mode, url: SecretString, edit: impl FnOnce(&mut Settings)) -> Self {
+        let suite = Self::start_nodes(mode, url, edit).await;
+        suite.wait_until_serving().await;
+        suite
+    }
+
+    async fn start_nodes(mode: Mode, url: SecretString, edit: impl FnOnce(&mut Settings)) -> Self {
         let folder = folder();
         let mut settings = settings(&folder, url);
         edit(&mut settings);
@@ -94,19 +105,8 @@ impl Suite {
         let addresses: Vec<_> = nodes.iter().flat_map(|(_, node)| node.addresses.clone()).collect();
         let edge = addresses.iter().find(|(role, _)| *role == Role::Edge).unwrap().1;
         let admin = Client::new(edge).with_key(ADMIN, key.expose_secret());
-        let suite = Self {
-            mode,
-            settings,
-            admin,
-            edge,
-            addresses,
-            nodes,
-            database,
-            folder,
-            agents: AtomicUsize::new(0),
-        };
-        suite.wait_until_serving().await;
-        suite
+        let agents = AtomicUsize::new(0);
+        Self { mode, settings, admin, edge, addresses, nodes, database, folder, agents }
     }
 
     /// Stops every node, the edge first, and fails when one does not end in time.
@@ -240,10 +240,11 @@ impl Suite {
         self.trail(QueryTrailRequest { agent_id: agent.agent.clone(), ..QueryTrailRequest::default() }).await
     }
 
-    /// Waits until the outbox is empty: an event is in it before the call that it tells of is answered.
+    /// Waits until no outbox holds anything: an event is there before the call that it tells of is answered.
     pub async fn wait_until_delivered(&self) {
         eventually("the outbox is empty", async || {
-            (self.count("executor.outbox", "true").await == 0).then_some(())
+            let waiting = self.count("executor.outbox", "true").await;
+            (waiting + self.count("permissions.outbox", "true").await == 0).then_some(())
         })
         .await;
     }
@@ -342,10 +343,23 @@ fn settings(folder: &TempDir, url: SecretString) -> Settings {
 /// A node for each role, in an order in which each finds those that it calls.
 async fn start_split(settings: &mut Settings) -> Vec<(Role, Node)> {
     let order = [Role::Audit, Role::Permissions, Role::Registry, Role::Selector, Role::Executor, Role::Edge];
+    let is_secured = !settings.tls.certificate_file.as_os_str().is_empty();
+    let scheme = if is_secured { "https" } else { "http" };
+    if is_secured {
+        for role in order {
+            // None is there yet, and each must go with the certificates.
+            if let Some(peer) = peer(&mut settings.peers, role) {
+                *peer = peer.replace("http://", "https://");
+            }
+        }
+    }
+    // Permissions calls the registry, which starts after it.
+    settings.registry.listen = chaos::free_addresses(1).into_iter().next().unwrap();
+    settings.peers.registry = format!("{scheme}://{}", settings.registry.listen);
     let mut nodes = Vec::new();
     for role in order {
         let node = wire::start(settings, &Roles([role].into())).await.unwrap();
-        let address = format!("http://{}", node.addresses[&role]);
+        let address = format!("{scheme}://{}", node.addresses[&role]);
         match peer(&mut settings.peers, role) {
             Some(peer) => *peer = address,
             None => assert_eq!(role, Role::Edge),

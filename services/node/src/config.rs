@@ -1,119 +1,23 @@
 //! The settings of a process: `default.toml`, then a file, then the environment. The only place that reads
 //! environment variables.
 
-use std::{collections::BTreeSet, path::PathBuf, str::FromStr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
 use config::{Environment, File, FileFormat};
+use reach::Authorities;
+use rpc::Tls;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
-use crate::cli::ConfigArgs;
+pub use crate::roles::{Role, Roles};
+
+use crate::{cli::ConfigArgs, roles::Names};
 
 /// The settings that stand under all others.
 const DEFAULTS: &str = include_str!("default.toml");
 /// Shortest secret that is accepted, in bytes: the output length of SHA-256 (RFC 2104, section 3).
 const MIN_SECRET_BYTES: usize = 32;
-
-/// One of the parts that a process can be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// The address that the outside calls.
-    Edge,
-    /// The catalog.
-    Registry,
-    /// The ranking.
-    Selector,
-    /// The calls.
-    Executor,
-    /// The decisions.
-    Permissions,
-    /// The trail.
-    Audit,
-}
-
-impl Role {
-    /// Every role.
-    pub const ALL: [Self; 6] =
-        [Self::Edge, Self::Registry, Self::Selector, Self::Executor, Self::Permissions, Self::Audit];
-
-    /// Its name in settings and on the command line.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Edge => "edge",
-            Self::Registry => "registry",
-            Self::Selector => "selector",
-            Self::Executor => "executor",
-            Self::Permissions => "permissions",
-            Self::Audit => "audit",
-        }
-    }
-}
-
-/// The roles of one process.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Roles(pub BTreeSet<Role>);
-
-impl Roles {
-    /// Every role in one process.
-    pub fn all() -> Self {
-        Self(Role::ALL.into())
-    }
-
-    /// Whether the process is this.
-    pub fn has(&self, role: Role) -> bool {
-        self.0.contains(&role)
-    }
-
-    /// Whether the process is everything, so that only the edge needs a port.
-    pub fn is_all(&self) -> bool {
-        self.0.len() == Role::ALL.len()
-    }
-
-    /// Reads names, `all` among them.
-    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> anyhow::Result<Self> {
-        let mut roles = BTreeSet::new();
-        for name in names.into_iter().map(str::trim).filter(|name| !name.is_empty()) {
-            match Role::ALL.into_iter().find(|role| role.as_str() == name) {
-                Some(role) => drop(roles.insert(role)),
-                None if name == "all" => roles.extend(Role::ALL),
-                None => bail!(
-                    "role {name:?} is not one of all, edge, registry, selector, executor, permissions, audit"
-                ),
-            }
-        }
-        if roles.is_empty() {
-            bail!("no role is given");
-        }
-        Ok(Self(roles))
-    }
-}
-
-impl FromStr for Roles {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> anyhow::Result<Self> {
-        Self::parse(text.split(','))
-    }
-}
-
-/// Names, or one text of names joined by commas, as an environment variable gives them.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Names {
-    List(Vec<String>),
-    Text(String),
-}
-
-impl<'de> Deserialize<'de> for Roles {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let roles = match Names::deserialize(deserializer)? {
-            Names::List(names) => Self::parse(names.iter().map(String::as_str)),
-            Names::Text(text) => text.parse(),
-        };
-        roles.map_err(serde::de::Error::custom)
-    }
-}
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -137,6 +41,8 @@ pub struct Settings {
     pub catalog: CatalogSettings,
     /// What holds wherever MCP servers are reached.
     pub mcp: McpSettings,
+    /// What holds wherever servers of tools, of imports and of tokens are reached.
+    pub tls: TlsSettings,
     /// The edge's own.
     pub edge: edge::Config,
     /// The registry's own.
@@ -244,6 +150,57 @@ fn commands<'de, D: Deserializer<'de>>(deserializer: D) -> Result<mcp::Commands,
     Ok(mcp::Commands::only(names))
 }
 
+/// `[tls]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSettings {
+    /// A file of certificates in PEM form: authorities that are trusted besides the system's. Empty: none.
+    pub extra_ca_file: PathBuf,
+    /// This process's certificate for the other processes, in PEM form, those of intermediate authorities after it.
+    /// With the next two, or none of them.
+    pub certificate_file: PathBuf,
+    /// Its key, in PEM form.
+    pub key_file: PathBuf,
+    /// The authorities that every process of the suite has a certificate of, in PEM form.
+    pub ca_file: PathBuf,
+    /// The name in the certificates of the other processes; empty: the host under which each is called.
+    pub server_name: String,
+    /// Where health is told without TLS, and nothing else, for probes that cannot show a certificate; empty: nowhere.
+    pub health_listen: String,
+}
+
+impl TlsSettings {
+    /// The authorities of the file; the error names the setting and what is wrong with the file.
+    pub fn authorities(&self) -> Result<Authorities, String> {
+        let file = &self.extra_ca_file;
+        Authorities::read(file).map_err(|wrong| format!("tls.extra_ca_file {}: {wrong}", file.display()))
+    }
+
+    /// Where health is told apart, if it is.
+    pub fn health_address(&self) -> Result<Option<SocketAddr>, String> {
+        if self.health_listen.is_empty() {
+            return Ok(None);
+        }
+        let wrong = |_| "tls.health_listen is no address, such as 0.0.0.0:7709".to_owned();
+        self.health_listen.parse().map(Some).map_err(wrong)
+    }
+
+    /// What processes show each other, where they are to; the error names the setting or the file.
+    pub fn mutual(&self) -> Result<Option<Tls>, String> {
+        let files = [&self.certificate_file, &self.key_file, &self.ca_file];
+        if files.iter().all(|file| file.as_os_str().is_empty()) {
+            return Ok(None);
+        }
+        if files.iter().any(|file| file.as_os_str().is_empty()) {
+            return Err(
+                "tls.certificate_file, tls.key_file and tls.ca_file go together: set all or none".to_owned()
+            );
+        }
+        let tls = Tls::mutual(&self.certificate_file, &self.key_file, &self.ca_file, &self.server_name);
+        tls.map(Some).map_err(|wrong| format!("tls: {wrong}"))
+    }
+}
+
 /// `[security]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -289,6 +246,29 @@ pub struct Peers {
     pub permissions: String,
     /// The audit service's.
     pub audit: String,
+}
+
+impl Peers {
+    /// The address of a role; empty for the edge, which nobody of the suite calls.
+    pub fn of(&self, role: Role) -> &str {
+        match role {
+            Role::Edge => "",
+            Role::Registry => &self.registry,
+            Role::Selector => &self.selector,
+            Role::Executor => &self.executor,
+            Role::Permissions => &self.permissions,
+            Role::Audit => &self.audit,
+        }
+    }
+
+    /// Whether the addresses go with what `[tls]` says: a caller token must not go over an open connection by mistake.
+    fn validate(&self, roles: &Roles, is_secured: bool) -> Vec<String> {
+        let scheme = if is_secured { "https://" } else { "http://" };
+        let why = if is_secured { "tls.certificate_file is set" } else { "tls.certificate_file is not set" };
+        let wrong = |role: &&Role| !roles.has(**role) && !self.of(**role).starts_with(scheme);
+        let others = Role::ALL.iter().filter(|role| **role != Role::Edge).filter(wrong);
+        others.map(|role| format!("peers.{} must begin with {scheme}, since {why}", role.as_str())).collect()
+    }
 }
 
 impl Settings {
@@ -338,6 +318,12 @@ impl Settings {
             faults.push("catalog.tool_cache_ttl_s must be 10 to 86400".to_owned());
         }
         faults.extend(self.mcp.stdio_commands.validate());
+        faults.extend(self.tls.authorities().err());
+        faults.extend(self.tls.health_address().err());
+        match self.tls.mutual() {
+            Ok(tls) => faults.extend(self.peers.validate(roles, tls.is_some())),
+            Err(fault) => faults.push(fault),
+        }
         if self.executor.cache.variant == executor::CacheVariant::Redis && self.redis.urls.is_empty() {
             faults.push("executor.cache.variant is redis, and redis.urls is empty".to_owned());
         }
@@ -441,9 +427,46 @@ mod tests {
     }
 
     #[test]
-    fn roles_are_names_and_all_is_every_one() {
-        assert!("all".parse::<Roles>().unwrap().is_all());
-        assert!("edge,cook".parse::<Roles>().is_err());
-        assert!("".parse::<Roles>().is_err());
+    fn a_file_of_authorities_that_holds_none_is_a_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let mut settings = Settings::load(None).unwrap();
+        let faults = |settings: &Settings| settings.validate(&Roles::all()).join("\n");
+        assert!(!faults(&settings).contains("tls."));
+        settings.tls.extra_ca_file.clone_from(&file);
+        let missing = faults(&settings);
+        assert!(missing.contains("tls.extra_ca_file") && missing.contains("cannot be read"), "{missing}");
+        std::fs::write(&file, "no certificate").unwrap();
+        let empty = faults(&settings);
+        assert!(empty.contains(&format!("{}: holds no certificate", file.display())), "{empty}");
+    }
+
+    #[test]
+    fn certificates_between_processes_are_all_there_and_so_are_addresses_that_need_them() {
+        let authority = testkit::Authority::new();
+        let (folder, pair) = (tempfile::tempdir().unwrap(), authority.issue("executor"));
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let mut settings = Settings::load(None).unwrap();
+        let executor: Roles = "executor".parse().unwrap();
+        let faults = |settings: &Settings| settings.validate(&executor).join("\n");
+        assert!(!faults(&settings).contains("tls") && !faults(&settings).contains("peers"));
+        settings.peers.audit = "https://audit:7705".into();
+        assert!(faults(&settings).contains("peers.audit must begin with http://"), "{}", faults(&settings));
+        settings.tls.certificate_file = file("tls.crt", &pair.certificate_pem);
+        assert!(faults(&settings).contains("go together"), "{}", faults(&settings));
+        settings.tls.key_file = file("tls.key", &pair.key_pem);
+        settings.tls.ca_file = file("ca.pem", authority.pem());
+        let told = faults(&settings);
+        assert!(told.contains("peers.registry must begin with https://"), "{told}");
+        assert!(!told.contains("peers.audit") && !told.contains("peers.executor"), "{told}");
+        settings.tls.key_file = file("other.key", &authority.issue("executor").key_pem);
+        assert!(faults(&settings).contains("other.key: does not go with"), "{}", faults(&settings));
+        settings.edge.tls.certificate_file = folder.path().join("tls.crt");
+        let all = settings.validate(&Roles::all()).join("\n");
+        assert!(all.contains("edge.tls.certificate_file and edge.tls.key_file go together"), "{all}");
     }
 }

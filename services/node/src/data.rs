@@ -113,8 +113,8 @@ impl Data {
     }
 
     /// Says where the edge listens; the command line reads it.
-    pub fn publish_address(&self, address: std::net::SocketAddr) -> anyhow::Result<()> {
-        self.write_private("edge.address", &address.to_string())
+    pub fn publish_address(&self, address: &str) -> anyhow::Result<()> {
+        self.write_private("edge.address", address)
     }
 
     /// Takes the address back when the edge is gone.

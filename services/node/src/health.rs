@@ -5,11 +5,13 @@ use std::time::Duration;
 use rpc::Readiness;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic_health::{
     ServingStatus,
     pb::{HealthCheckRequest, health_client::HealthClient},
 };
+
+use crate::config::Role;
 
 /// How often a peer is asked.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -38,11 +40,10 @@ pub(crate) async fn follow_database(
 pub(crate) async fn follow_peer(
     readiness: Readiness,
     service: &'static str,
-    peer: String,
+    peer: Channel,
     stop: CancellationToken,
 ) {
-    let Ok(endpoint) = Endpoint::from_shared(peer) else { return };
-    let mut client = HealthClient::new(endpoint.connect_timeout(TIMEOUT).timeout(TIMEOUT).connect_lazy());
+    let mut client = HealthClient::new(peer);
     loop {
         let serves = is_serving(&mut client, service).await;
         readiness.set(service, serves).await;
@@ -55,6 +56,19 @@ pub(crate) async fn follow_peer(
 
 async fn is_serving(client: &mut HealthClient<Channel>, service: &str) -> bool {
     let request = HealthCheckRequest { service: service.to_owned() };
-    let answer = client.check(request).await;
-    answer.is_ok_and(|answer| answer.into_inner().status == ServingStatus::Serving as i32)
+    let answer = tokio::time::timeout(TIMEOUT, client.check(request)).await;
+    answer.is_ok_and(|answer| {
+        answer.is_ok_and(|answer| answer.into_inner().status == ServingStatus::Serving as i32)
+    })
+}
+
+/// The services, under the names by which health is asked.
+pub(crate) fn services() -> [(Role, &'static str); 5] {
+    [
+        (Role::Registry, registry::SERVICE),
+        (Role::Selector, selector::SERVICE),
+        (Role::Executor, executor::SERVICE),
+        (Role::Permissions, permissions::SERVICE),
+        (Role::Audit, audit::SERVICE),
+    ]
 }

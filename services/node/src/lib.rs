@@ -6,6 +6,8 @@ pub mod config;
 pub mod data;
 mod health;
 mod redis;
+mod roles;
+mod secured;
 pub mod serve;
 pub mod up;
 pub mod wire;

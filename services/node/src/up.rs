@@ -43,9 +43,10 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     });
     let node = node.await?;
     let address = node.addresses.values().next().copied().context("the edge has no address")?;
-    data.publish_address(address)?;
+    let address = if settings.edge.tls.is_set() { format!("https://{address}") } else { address.to_string() };
+    data.publish_address(&address)?;
     steps.done();
-    cli::say(&welcome(&data, address));
+    cli::say(&welcome(&data, &address));
     let stop = CancellationToken::new();
     let supervisor = tokio::spawn(supervise(cluster, data.clone(), stop.clone()));
     let end = serve::until_told_to_stop(node, settings.server.drain_timeout()).await;
@@ -174,13 +175,13 @@ impl Steps {
 }
 
 /// What to try next; every line works when pasted.
-fn welcome(data: &Data, address: std::net::SocketAddr) -> String {
+fn welcome(data: &Data, address: &str) -> String {
     let program =
         std::env::current_exe().map_or_else(|_| "toolcrib".to_owned(), |path| path.display().to_string());
     let at = if data.folder() == data::locate() {
         String::new()
     } else {
-        format!(" --address http://{address} --api-key-file {}", data.path("dev.key").display())
+        format!(" --address {address} --api-key-file {}", data.path("dev.key").display())
     };
     format!(
         "

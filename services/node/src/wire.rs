@@ -18,6 +18,7 @@ use tonic::service::Routes;
 use crate::{
     config::{Role, Roles, Settings},
     health, redis,
+    secured::Secured,
 };
 
 /// How long a start waits for the database.
@@ -50,8 +51,13 @@ pub async fn start_with(
     roles: &Roles,
     executor: impl FnOnce(&executor::Config, executor::Parts) -> Result<Routes, executor::Error>,
 ) -> anyhow::Result<Node> {
-    let mut bound = bind(settings, roles).await?;
-    let parts = Parts::new(settings, roles).await?;
+    let secured = Secured::read(settings, roles)?;
+    let mut bound = bind(settings, roles, &secured).await?;
+    let health = match settings.tls.health_address().map_err(anyhow::Error::msg)? {
+        Some(address) => Some(rpc::bind(address).await?),
+        None => None,
+    };
+    let parts = Parts::new(settings, roles, secured).await?;
     let links = parts.links(settings, roles, executor).await?;
     let mut node = Node {
         addresses: bound.iter().map(|(role, bound)| (*role, bound.address)).collect(),
@@ -68,6 +74,14 @@ pub async fn start_with(
         };
         let (readiness, server) = rpc::serve(bound, link, &options, parts.stop.clone().cancelled_owned())?;
         report_health(settings, roles, role, readiness, &parts).await?;
+        node.servers.spawn(server);
+    }
+    if let Some(bound) = health {
+        let (readiness, server) = rpc::serve_health(bound, parts.stop.clone().cancelled_owned());
+        readiness.set("", true).await;
+        for (_, service) in health::services().into_iter().filter(|(role, _)| roles.has(*role)) {
+            report_own_health(service, readiness.clone(), &parts)?;
+        }
         node.servers.spawn(server);
     }
     Ok(node)
@@ -105,7 +119,11 @@ impl Node {
 }
 
 /// A port for every role that needs one: all in one process, only the edge does.
-async fn bind(settings: &Settings, roles: &Roles) -> anyhow::Result<BTreeMap<Role, Bound>> {
+async fn bind(
+    settings: &Settings,
+    roles: &Roles,
+    secured: &Secured,
+) -> anyhow::Result<BTreeMap<Role, Bound>> {
     let mut bound = BTreeMap::new();
     for role in &roles.0 {
         if roles.is_all() && *role != Role::Edge {
@@ -119,7 +137,8 @@ async fn bind(settings: &Settings, roles: &Roles) -> anyhow::Result<BTreeMap<Rol
             Role::Permissions => settings.permissions.listen,
             Role::Audit => settings.audit.listen,
         };
-        bound.insert(*role, rpc::bind(address).await?);
+        let tls = if *role == Role::Edge { &secured.edge } else { &secured.processes };
+        bound.insert(*role, rpc::bind(address).await?.secured(tls.clone()));
     }
     Ok(bound)
 }
@@ -133,12 +152,13 @@ struct Parts {
     redis: Option<Redis>,
     limiter: Limiter,
     authorities: Authorities,
+    secured: Secured,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Parts {
-    async fn new(settings: &Settings, roles: &Roles) -> anyhow::Result<Self> {
+    async fn new(settings: &Settings, roles: &Roles, secured: Secured) -> anyhow::Result<Self> {
         let secret =
             settings.security.caller_token_key.as_ref().context("security.caller_token_key is not set")?;
         let key = TokenKey::new(secret);
@@ -153,7 +173,8 @@ impl Parts {
         let redis = redis::connect(&settings.redis)?;
         let limiter = redis::limiter(settings, redis.as_ref());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        Ok(Self { database, key, pages, stack, redis, limiter, authorities, tasks, stop })
+        secured.keep_fresh(&tasks, &stop);
+        Ok(Self { database, key, pages, stack, redis, limiter, authorities, secured, tasks, stop })
     }
 
     /// A key for one purpose that every process of the suite comes to.
@@ -176,7 +197,7 @@ impl Parts {
     ) -> anyhow::Result<BTreeMap<Role, Link>> {
         let mut served = BTreeMap::new();
         let mut link = |role: Role, peer: &str, routes: Option<Routes>| -> anyhow::Result<Link> {
-            let Some(routes) = routes else { return remote(role, peer) };
+            let Some(routes) = routes else { return self.remote(role, peer) };
             let link = rpc::stack(routes, self.stack.clone());
             served.insert(role, link.clone());
             Ok(link)
@@ -225,6 +246,14 @@ impl Parts {
         Ok(served)
     }
 
+    fn remote(&self, role: Role, peer: &str) -> anyhow::Result<Link> {
+        let link = match &self.secured.processes {
+            None => rpc::remote(role.as_str(), peer),
+            Some(tls) => rpc::remote_secured(role.as_str(), peer, tls),
+        };
+        link.with_context(|| format!("peers.{} is not an address", role.as_str()))
+    }
+
     fn audit(&self, settings: &Settings, roles: &Roles) -> anyhow::Result<Option<Routes>> {
         if !roles.has(Role::Audit) {
             return Ok(None);
@@ -257,6 +286,7 @@ impl Parts {
             audit,
             outgoing: Outgoing::new("permissions", self.key.clone()),
             seal: Self::derived(settings, "permissions")?,
+            authorities: self.authorities.clone(),
             stop: self.stop.clone(),
             tasks: self.tasks.clone(),
         };
@@ -333,10 +363,6 @@ async fn database(settings: &Settings, roles: &Roles) -> anyhow::Result<Database
     Ok(database)
 }
 
-fn remote(role: Role, peer: &str) -> anyhow::Result<Link> {
-    rpc::remote(role.as_str(), peer).with_context(|| format!("peers.{} is not an address", role.as_str()))
-}
-
 /// What health says on this port: "" while the process lives, a service while it can serve.
 async fn report_health(
     settings: &Settings,
@@ -346,36 +372,21 @@ async fn report_health(
     parts: &Parts,
 ) -> anyhow::Result<()> {
     readiness.set("", true).await;
-    for (role, service) in services() {
+    for (role, service) in health::services() {
         let readiness = readiness.clone();
         if roles.has(role) && (role == port || port == Role::Edge) {
-            let up = parts.database()?.watch();
-            parts.tasks.spawn(health::follow_database(readiness, service, up, parts.stop.clone()));
+            report_own_health(service, readiness, parts)?;
         } else if port == Role::Edge {
-            let peer = peer(settings, role).to_owned();
+            let peer = rpc::channel(settings.peers.of(role), parts.secured.processes.as_ref())?;
             parts.tasks.spawn(health::follow_peer(readiness, service, peer, parts.stop.clone()));
         }
     }
     Ok(())
 }
 
-fn services() -> [(Role, &'static str); 5] {
-    [
-        (Role::Registry, registry::SERVICE),
-        (Role::Selector, selector::SERVICE),
-        (Role::Executor, executor::SERVICE),
-        (Role::Permissions, permissions::SERVICE),
-        (Role::Audit, audit::SERVICE),
-    ]
-}
-
-fn peer(settings: &Settings, role: Role) -> &str {
-    match role {
-        Role::Edge => "",
-        Role::Registry => &settings.peers.registry,
-        Role::Selector => &settings.peers.selector,
-        Role::Executor => &settings.peers.executor,
-        Role::Permissions => &settings.peers.permissions,
-        Role::Audit => &settings.peers.audit,
-    }
+/// A service of this process serves while its database is there.
+fn report_own_health(service: &'static str, readiness: Readiness, parts: &Parts) -> anyhow::Result<()> {
+    let up = parts.database()?.watch();
+    parts.tasks.spawn(health::follow_database(readiness, service, up, parts.stop.clone()));
+    Ok(())
 }

@@ -12,23 +12,26 @@ mod lost;
 mod observe;
 mod page;
 mod retry;
+mod secured;
 mod server;
 mod stack;
 mod status;
+mod tls;
 mod token;
 mod trace;
 
 pub use access::{Access, Lack, access_of};
 pub use body_limit::{MAX_MESSAGE_BYTES, check as check_message_size};
 pub use call::{Call, Outgoing};
-pub use link::{Later, Link, later, local, remote};
+pub use link::{Later, Link, channel, later, local, remote, remote_secured};
 pub use observe::Observer;
 pub use page::{Page, PageError, PageKey};
-pub use server::{Bound, Readiness, ServeError, ServerOptions, bind, serve};
+pub use server::{Bound, Readiness, ServeError, ServerOptions, bind, serve, serve_health};
 pub use stack::{StackOptions, stack, unknown_method};
 pub use status::{
     Details, FieldViolation, ServiceError, error_response, kind_of, reason_of, status, status_with_reason,
 };
+pub use tls::{Tls, TlsFiles};
 pub use token::{CALLER_HEADER, TokenKey, derive_key};
 pub use trace::{current_trace_id, current_traceparent, inject_headers, link_span};
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use http::{Request, Response};
+use tokio::sync::watch;
 use tonic::{
     Status,
     body::Body,
@@ -17,7 +18,7 @@ use tonic::{
 use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 use types::Kind;
 
-use crate::{ErrorReason, deadline, lost, status_with_reason};
+use crate::{ErrorReason, Tls, deadline, lost, status_with_reason, tls::Material};
 
 /// A service to call: give it to a generated client. A failure to reach it is a Status, such as UNAVAILABLE; a
 /// connection that breaks once the request is sent is one too, whose reason is OUTCOME_UNKNOWN.
@@ -68,15 +69,34 @@ pub fn later(service: &'static str) -> (Later, Link) {
 /// is looked up again and again, and calls are spread over all its addresses; an address is one peer.
 /// Must be called inside a tokio runtime.
 pub fn remote(service: &'static str, peer: &str) -> Result<Link, tonic::transport::Error> {
+    Ok(over(service, channel(peer, None)?))
+}
+
+/// The same over TLS, to a peer such as `https://executor:7703`: both sides show a certificate.
+pub fn remote_secured(service: &'static str, peer: &str, tls: &Tls) -> Result<Link, tonic::transport::Error> {
+    Ok(over(service, channel(peer, Some(tls))?))
+}
+
+/// The connections under such a link. Must be called inside a tokio runtime.
+pub fn channel(peer: &str, tls: Option<&Tls>) -> Result<Channel, tonic::transport::Error> {
     let endpoint = tune(Endpoint::from_shared(peer.to_owned())?);
     let uri = endpoint.uri().clone();
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let channel = if host.parse::<std::net::IpAddr>().is_ok() {
-        endpoint.connect_lazy()
-    } else {
-        balanced(host, uri.port_u16().unwrap_or(80))
-    };
-    Ok(BoxCloneSyncService::new(service_fn(move |request| call(service, channel.clone(), request))))
+    // A certificate is renewed under way, and so even one address is one of a changing set.
+    let is_fixed = tls.is_none() && host.parse::<std::net::IpAddr>().is_ok();
+    if is_fixed {
+        return Ok(endpoint.connect_lazy());
+    }
+    if let Some(tls) = tls {
+        // What is wrong with a certificate is told now, and not with each call.
+        endpoint.tls_config(tls.client(&host))?;
+    }
+    let port = uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
+    Ok(balanced(host, port, tls.cloned()))
+}
+
+fn over(service: &'static str, channel: Channel) -> Link {
+    BoxCloneSyncService::new(service_fn(move |request| call(service, channel.clone(), request)))
 }
 
 /// A call that ends in its time. tonic keeps the time only once there is a connection: a name without an
@@ -123,15 +143,17 @@ fn tune(endpoint: Endpoint) -> Endpoint {
 }
 
 /// A channel over every address of a name, kept up to date until the channel is dropped.
-fn balanced(host: String, port: u16) -> Channel {
+fn balanced(host: String, port: u16, tls: Option<Tls>) -> Channel {
     let (channel, changes) = Channel::balance_channel::<SocketAddr>(16);
     tokio::spawn(async move {
         let mut known: HashSet<SocketAddr> = HashSet::new();
+        let mut renewals = tls.as_ref().map(Tls::renewals);
+        let endpoint = |address: SocketAddr| endpoint(address, &host, tls.as_ref());
         loop {
             // A name that cannot be resolved now keeps the addresses it had.
             if let Ok(found) = tokio::net::lookup_host((host.as_str(), port)).await {
                 let found: HashSet<SocketAddr> = found.collect();
-                for change in differences(&known, &found) {
+                for change in differences(&known, &found, endpoint) {
                     if changes.send(change).await.is_err() {
                         return;
                     }
@@ -140,6 +162,14 @@ fn balanced(host: String, port: u16) -> Channel {
             }
             tokio::select! {
                 () = changes.closed() => return,
+                () = renewed(renewals.as_mut()) => {
+                    // New connections show the new certificate; calls under way end on the old ones.
+                    for change in differences(&HashSet::new(), &known, endpoint) {
+                        if changes.send(change).await.is_err() {
+                            return;
+                        }
+                    }
+                }
                 () = tokio::time::sleep(RESOLVE_INTERVAL) => {}
             }
         }
@@ -147,15 +177,32 @@ fn balanced(host: String, port: u16) -> Channel {
     channel
 }
 
+/// Resolves with the next renewal of certificates; never where there are none.
+async fn renewed(renewals: Option<&mut watch::Receiver<Arc<Material>>>) {
+    if let Some(renewals) = renewals {
+        // The sender lives as long as the certificates, which the caller holds.
+        if renewals.changed().await.is_ok() {
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
+fn endpoint(address: SocketAddr, host: &str, tls: Option<&Tls>) -> Option<Endpoint> {
+    let Some(tls) = tls else { return Endpoint::from_shared(format!("http://{address}")).ok().map(tune) };
+    let endpoint = Endpoint::from_shared(format!("https://{address}")).ok()?.tls_config(tls.client(host));
+    let endpoint = endpoint.inspect_err(|error| tracing::error!(%error, "a certificate cannot be used"));
+    endpoint.ok().map(tune)
+}
+
 fn differences(
     known: &HashSet<SocketAddr>,
     found: &HashSet<SocketAddr>,
+    endpoint: impl Fn(SocketAddr) -> Option<Endpoint>,
 ) -> Vec<Change<SocketAddr, Endpoint>> {
     let gone = known.difference(found).map(|address| Change::Remove(*address));
-    let new = found.difference(known).filter_map(|address| {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
-        Some(Change::Insert(*address, tune(endpoint)))
-    });
+    let new = found.difference(known);
+    let new = new.filter_map(|address| Some(Change::Insert(*address, endpoint(*address)?)));
     gone.chain(new).collect()
 }
 

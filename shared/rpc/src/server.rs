@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::net::TcpListener;
 use tonic::{
     service::Routes,
@@ -11,14 +11,23 @@ use tonic::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::{ServiceExt, service_fn};
 
-use crate::Link;
+use crate::{Link, Tls, secured};
 
 /// A port that is held but not served yet: ports are bound first, so that a taken one stops the start.
 #[derive(Debug)]
 pub struct Bound {
     listener: TcpListener,
+    tls: Option<Tls>,
     /// The address, with the real port where 0 was asked for.
     pub address: SocketAddr,
+}
+
+impl Bound {
+    /// The same, for connections that are secured in this way.
+    #[must_use]
+    pub fn secured(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
+    }
 }
 
 /// Why a socket cannot be served.
@@ -71,7 +80,7 @@ impl Readiness {
 pub async fn bind(address: SocketAddr) -> Result<Bound, ServeError> {
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })?;
     let address = listener.local_addr().map_err(|source| ServeError::Bind { address, source })?;
-    Ok(Bound { listener, address })
+    Ok(Bound { listener, tls: None, address })
 }
 
 /// Serves a link until `shutdown` resolves and every call under way has ended. Gives the readiness to
@@ -93,7 +102,6 @@ where
         answer.map(|answer| Ok::<_, Infallible>(answer.unwrap_or_else(crate::error_response)))
     });
     let router = routes.prepare().into_axum_router().fallback_service(fallback);
-    let incoming = TcpIncoming::from(bound.listener).with_nodelay(Some(true));
     let server = Server::builder()
         .accept_http1(options.accept_http1)
         .max_concurrent_streams(1_024)
@@ -101,9 +109,32 @@ where
         .max_connection_age_grace(Duration::from_secs(330))
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .add_routes(Routes::from(router))
-        .serve_with_incoming_shutdown(incoming, shutdown);
+        .add_routes(Routes::from(router));
+    let server: BoxFuture<'static, Result<(), tonic::transport::Error>> = match bound.tls {
+        None => {
+            let incoming = TcpIncoming::from(bound.listener).with_nodelay(Some(true));
+            server.serve_with_incoming_shutdown(incoming, shutdown).boxed()
+        }
+        Some(tls) => {
+            server.serve_with_incoming_shutdown(secured::incoming(bound.listener, tls), shutdown).boxed()
+        }
+    };
     Ok((readiness, async move { Ok(server.await?) }))
+}
+
+/// Serves health and nothing else, until `shutdown` resolves.
+pub fn serve_health<F>(
+    bound: Bound,
+    shutdown: F,
+) -> (Readiness, impl Future<Output = Result<(), ServeError>> + use<F>)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (readiness, health) = Readiness::pair();
+    let incoming = TcpIncoming::from(bound.listener).with_nodelay(Some(true));
+    let server = Server::builder().max_concurrent_streams(64).add_routes(health);
+    let server = server.serve_with_incoming_shutdown(incoming, shutdown);
+    (readiness, async move { Ok(server.await?) })
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

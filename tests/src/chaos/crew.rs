@@ -26,6 +26,8 @@ const ADMIN: &str = "admin";
 const LEASE: Duration = Duration::from_secs(2);
 /// Everything but executors.
 const FRONT: &str = "edge,registry,selector,permissions,audit";
+/// The service of permissions.
+const PERMISSIONS: &str = "toolcrib.permissions.v1.PermissionsService";
 
 /// What a scenario needs.
 #[derive(Debug, Default)]
@@ -34,6 +36,10 @@ pub struct Plan {
     pub executors: usize,
     /// Whether the database is the scenario's own and flushes every commit to the disk.
     pub durable: bool,
+    /// Whether the process of each edge decides permissions, too, for the executor behind it; else the first does for all.
+    pub permissions_everywhere: bool,
+    /// How long a silent executor is taken for living, where a machine with much to do must not make it look dead.
+    pub lease: Option<Duration>,
     /// Where Redis is; empty: there is none.
     pub redis: Vec<SecretString>,
 }
@@ -88,16 +94,22 @@ impl Crew {
         let key = serve::bootstrap(&database, &settings, TEAM, ADMIN, "Administrator").await.unwrap();
         let environment = environment(plan, &url, &settings, folder.path());
         let log = |name: String| folder.path().join(name);
-        let (ports, mut edges, mut executors) = (ports(plan.executors), Vec::new(), Vec::new());
+        let (ports, mut edges, mut executors) = (ports(plan), Vec::new(), Vec::new());
         for (number, (edge, executor)) in ports.pairs.iter().copied().enumerate() {
-            let own = vec![
+            let mut own = vec![
                 ("TOOLCRIB__EDGE__LISTEN".to_owned(), edge.to_string()),
                 ("TOOLCRIB__EXECUTOR__LISTEN".to_owned(), executor.to_string()),
                 ("TOOLCRIB__PEERS__EXECUTOR".to_owned(), format!("http://{executor}")),
             ];
+            if let Some(permissions) = ports.permissions.get(number) {
+                own.push(("TOOLCRIB__PERMISSIONS__LISTEN".to_owned(), permissions.to_string()));
+                own.push(("TOOLCRIB__PEERS__PERMISSIONS".to_owned(), format!("http://{permissions}")));
+            }
             let own = [environment.clone(), ports.environment(), own].concat();
             let (roles, service) = if number == 0 {
-                (FRONT, "toolcrib.permissions.v1.PermissionsService")
+                (FRONT, PERMISSIONS)
+            } else if plan.permissions_everywhere {
+                ("edge,permissions", PERMISSIONS)
             } else {
                 ("edge", "")
             };
@@ -220,7 +232,7 @@ fn environment(plan: &Plan, url: &SecretString, settings: &Settings, folder: &Pa
         ("TELEMETRY__LOG", "warn".to_owned()),
         ("EDGE__REQUESTS_PER_MINUTE", "0".to_owned()),
         ("EXECUTOR__HEARTBEAT_INTERVAL_MS", "200".to_owned()),
-        ("EXECUTOR__LEASE_TIMEOUT_MS", LEASE.as_millis().to_string()),
+        ("EXECUTOR__LEASE_TIMEOUT_MS", plan.lease.unwrap_or(LEASE).as_millis().to_string()),
         ("EXECUTOR__QUEUE_POLL_MS", "100".to_owned()),
         ("EXECUTOR__WORKSPACE_ROOT", path("workspaces")),
         ("EXECUTOR__SANDBOX__WORK_ROOT", path("sandbox")),
@@ -235,6 +247,8 @@ fn environment(plan: &Plan, url: &SecretString, settings: &Settings, folder: &Pa
 struct Ports {
     pairs: Vec<(SocketAddr, SocketAddr)>,
     others: Vec<(&'static str, SocketAddr)>,
+    /// Of permissions beside each edge, where there is more than one.
+    permissions: Vec<SocketAddr>,
 }
 
 impl Ports {
@@ -249,17 +263,20 @@ impl Ports {
     }
 }
 
-fn ports(executors: usize) -> Ports {
-    let mut free = free_addresses(2 * executors + 4).into_iter();
+fn ports(plan: &Plan) -> Ports {
+    let executors = plan.executors;
+    let everywhere = if plan.permissions_everywhere { executors } else { 0 };
+    let mut free = free_addresses(2 * executors + 4 + everywhere).into_iter();
     let mut next = || free.next().unwrap();
     Ports {
         pairs: (0..executors).map(|_| (next(), next())).collect(),
         others: ["REGISTRY", "SELECTOR", "PERMISSIONS", "AUDIT"].map(|role| (role, next())).to_vec(),
+        permissions: (0..everywhere).map(|_| next()).collect(),
     }
 }
 
 /// Free ports below those that the kernel gives to clients, so that they stay free while a process is restarted.
-fn free_addresses(count: usize) -> HashSet<SocketAddr> {
+pub(crate) fn free_addresses(count: usize) -> HashSet<SocketAddr> {
     let mut found = HashSet::new();
     while found.len() < count {
         let port = u16::try_from(20_000 + random(12_000)).unwrap();

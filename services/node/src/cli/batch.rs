@@ -38,7 +38,7 @@ const WIDE: u16 = 130;
 #[derive(Debug, Args)]
 #[command(after_help = "Each line is one call as JSON, such as
   {\"tool\": \"user_by_id\", \"arguments\": {\"id\": 7}, \"request_id\": \"import-7\"}
-and may have task_id, timeout_ms, selection_id and options, as ExecuteRequest has them.
+and may have task_id, timeout_ms, selection_id, justification and options, as ExecuteRequest has them.
 
 Examples:
   toolcrib batch calls.jsonl --parallel 10
@@ -70,6 +70,8 @@ struct Line<'a> {
     task_id: String,
     #[serde(default)]
     selection_id: String,
+    #[serde(default)]
+    justification: String,
     #[serde(default)]
     timeout_ms: i64,
     options: Option<Value>,
@@ -120,6 +122,7 @@ fn call(line: &str) -> Result<ExecuteRequest, String> {
         task_id: line.task_id,
         timeout_ms: line.timeout_ms,
         selection_id: line.selection_id,
+        justification: line.justification,
         options: options.map_err(|error| format!("options: {error:#}"))?,
     })
 }

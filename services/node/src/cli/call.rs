@@ -1,11 +1,14 @@
 //! `toolcrib call`: runs one tool and shows what it gave.
 
 use clap::Args;
-use proto::executor::v1::{ExecuteResponse, Execution, ExecutionStatus, Source};
+use proto::executor::v1::{
+    ExecuteRequest, ExecuteResponse, Execution, ExecutionStatus, Source, StartExecutionRequest,
+};
 use serde_json::{Map, Value};
 
 use super::{
-    client::Client, error::Error, execution, human, invocation::Invocation, json, output::Output, words::word,
+    client::Client, error::Error, execution, human, invocation::Invocation, json, output::Output, watch,
+    words::word,
 };
 
 /// Seconds to wait when --timeout is not given: the longest run of a tool and a little more.
@@ -22,6 +25,10 @@ pub const TIMEOUT_S: u64 = 310;
 
 Exit code: 0 succeeded, 1 the tool failed, 2 refused, 3 toolcrib cannot be reached.")]
 pub struct CallArgs {
+    /// Where the call needs an approval, wait for it as long as it may take; it goes on if this command is stopped
+    #[arg(long)]
+    wait_for_approval: bool,
+    // Last, or its heading would be that of the option above, too.
     #[command(flatten)]
     call: Invocation,
 }
@@ -29,6 +36,9 @@ pub struct CallArgs {
 /// Runs the command.
 pub async fn run(args: CallArgs, client: &Client, output: &mut Output) -> Result<(), Error> {
     let request = args.call.request(client).await?;
+    if args.wait_for_approval {
+        return wait(request, client, output).await;
+    }
     let answer: ExecuteResponse = client.executor().execute(request).await?.into_inner();
     let Some(execution) = &answer.execution else { return Err(Error::incomplete("execution")) };
     if output.is_json() {
@@ -37,6 +47,22 @@ pub async fn run(args: CallArgs, client: &Client, output: &mut Output) -> Result
         tell(execution, answer.replayed, output)?;
     }
     if execution.status == ExecutionStatus::Succeeded as i32 { Ok(()) } else { Err(Error::Failed) }
+}
+
+/// Hands the call over, so that nothing undoes it while it waits, and follows it to its end.
+async fn wait(call: ExecuteRequest, client: &Client, output: &mut Output) -> Result<(), Error> {
+    let request = StartExecutionRequest {
+        call: Some(call),
+        wait_for_approval: true,
+        ..StartExecutionRequest::default()
+    };
+    let answer = client.executor().start_execution(request).await?.into_inner();
+    let Some(execution) = answer.execution else { return Err(Error::incomplete("execution")) };
+    if !execution.access_request_id.is_empty() && !output.is_json() {
+        let (id, request) = (&execution.id, &execution.access_request_id);
+        output.note(&format!("{id} waits for somebody to decide access request {request}"))?;
+    }
+    watch::follow((execution.id, 0), client, output).await
 }
 
 /// Shows what an ended execution gave.

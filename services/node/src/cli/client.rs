@@ -49,6 +49,9 @@ pub struct ClientArgs {
     /// File that holds the API key [default: the variable TOOLCRIB_API_KEY, else the key of `toolcrib up`]
     #[arg(long, global = true, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
+    /// The end user that you act for, whom policies and approvers see
+    #[arg(long, global = true, env = "TOOLCRIB_ON_BEHALF_OF", value_name = "USER", hide_env_values = true)]
+    pub on_behalf_of: Option<String>,
     /// How answers are written: table, or json (canonical proto JSON of the response)
     #[arg(
         short,
@@ -72,6 +75,7 @@ pub type Service = InterceptedService<Channel, Identity>;
 #[derive(Clone)]
 pub struct Identity {
     authorization: Option<MetadataValue<Ascii>>,
+    on_behalf_of: Option<MetadataValue<Ascii>>,
     timeout: Duration,
 }
 
@@ -79,6 +83,9 @@ impl Interceptor for Identity {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(authorization) = &self.authorization {
             request.metadata_mut().insert("authorization", authorization.clone());
+        }
+        if let Some(user) = &self.on_behalf_of {
+            request.metadata_mut().insert("on-behalf-of", user.clone());
         }
         request.set_timeout(self.timeout);
         Ok(request)
@@ -93,6 +100,7 @@ pub struct Target {
     /// The limit on one call, in seconds.
     pub timeout_s: u64,
     api_key_file: Option<PathBuf>,
+    on_behalf_of: Option<String>,
 }
 
 impl Target {
@@ -104,6 +112,7 @@ impl Target {
             address: with_scheme(address.trim()),
             timeout_s: args.timeout.or(default_timeout_s).unwrap_or(DEFAULT_TIMEOUT_S),
             api_key_file: args.api_key_file.clone(),
+            on_behalf_of: args.on_behalf_of.clone(),
         }
     }
 
@@ -128,7 +137,9 @@ impl Target {
         let channel = endpoint.connect().await.map_err(|error| Error::Unreachable(innermost(&error)))?;
         let authorization = key.as_ref().map(bearer).transpose()?;
         let timeout = Duration::from_secs(self.timeout_s);
-        Ok(Client { channel, identity: Identity { authorization, timeout } })
+        let on_behalf_of = self.on_behalf_of.as_deref().map(user).transpose()?;
+        let key_id = key.as_ref().and_then(key_id);
+        Ok(Client { channel, identity: Identity { authorization, on_behalf_of, timeout }, key_id })
     }
 
     fn api_key(&self, uri: &Uri) -> Result<Option<SecretString>, Error> {
@@ -160,6 +171,14 @@ impl Target {
 pub struct Client {
     channel: Channel,
     identity: Identity,
+    key_id: Option<String>,
+}
+
+impl Client {
+    /// The id of the key that is presented; `None` without one, and for a token.
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
 }
 
 macro_rules! clients {
@@ -194,6 +213,19 @@ fn bearer(key: &SecretString) -> Result<MetadataValue<Ascii>, Error> {
         .map_err(|_| Error::usage("the API key holds characters that no key has"))?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+fn user(name: &str) -> Result<MetadataValue<Ascii>, Error> {
+    let wrong = || Error::usage("--on-behalf-of takes 1 to 256 visible characters without spaces");
+    let is_user = (1..=256).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+    MetadataValue::try_from(name).ok().filter(|_| is_user).ok_or_else(wrong)
+}
+
+/// The third part of a key: `tc_<env>_<key id>_<secret>_<crc>`.
+fn key_id(key: &SecretString) -> Option<String> {
+    let parts: Vec<&str> = key.expose_secret().split('_').collect();
+    let [_, _, id, _, _] = parts[..] else { return None };
+    Some(id.to_owned())
 }
 
 fn read_key(file: &Path) -> std::io::Result<SecretString> {
@@ -266,6 +298,13 @@ mod tests {
         assert!(!format!("{value:?}").contains("secret"));
         let error = bearer(&SecretString::from("line\nfeed")).unwrap_err();
         assert!(!format!("{error:?}").contains("line\nfeed"));
+    }
+
+    #[test]
+    fn of_a_key_only_its_id_is_known() {
+        assert_eq!(key_id(&SecretString::from("tc_dev_id_secret_crc")).as_deref(), Some("id"));
+        assert_eq!(key_id(&SecretString::from("a.token.x")), None);
+        assert!(user("ann@example.com").is_ok() && user("").is_err() && user("a b").is_err());
     }
 
     #[test]

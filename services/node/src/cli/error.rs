@@ -197,13 +197,20 @@ fn hint(reason: ErrorReason) -> &'static str {
         ErrorReason::RoleRequired => {
             "see your role with: toolcrib whoami\nthen use the key of an agent that may"
         }
+        ErrorReason::ScopeRequired => {
+            "see what your key is held to with: toolcrib whoami\n\
+             an admin issues another with: toolcrib keys issue AGENT --scope SCOPE"
+        }
+        ErrorReason::KeyNotRotatable => "see what became of it with: toolcrib keys list --ended",
+        ErrorReason::LastAdmin => "see who there is with: toolcrib agents list",
         ErrorReason::NoGrant | ErrorReason::GrantExpired => {
             "an admin lets the agent in with: toolcrib grants add TOOL --agent AGENT"
         }
         ErrorReason::QuotaExhausted => "see limits and use with: toolcrib grants list",
-        ErrorReason::SensitivityExceeded | ErrorReason::ReadOnlyGrant => {
-            "see what the grants allow with: toolcrib grants list"
-        }
+        ErrorReason::SensitivityExceeded
+        | ErrorReason::ReadOnlyGrant
+        | ErrorReason::OutsideHours
+        | ErrorReason::ArgumentCondition => "see what the grants allow with: toolcrib grants list",
         ErrorReason::ToolUnavailable => {
             "see its status with: toolcrib tools show TOOL\nan operator brings it back with: toolcrib tools enable TOOL"
         }
@@ -228,7 +235,16 @@ fn hint(reason: ErrorReason) -> &'static str {
         ErrorReason::OutcomeUnknown => {
             "see whether it was done with: toolcrib executions list; or repeat it with the same --request-id"
         }
-        ErrorReason::DigestMismatch => "look at what waits now: toolcrib tools diff NAME",
+        ErrorReason::DigestMismatch => {
+            "look at what waits now: toolcrib tools diff NAME, or toolcrib approvals show ID"
+        }
+        ErrorReason::ApprovalRequired => {
+            "see what became of the request with: toolcrib approvals list\n\
+             or let the call wait for it with: toolcrib call --wait-for-approval --why TEXT"
+        }
+        ErrorReason::PolicyDenied => "see what decided with: toolcrib explain TOOL",
+        ErrorReason::OwnRequest => "see who may decide it with: toolcrib approvals show ID",
+        ErrorReason::AlreadyDecided => "see the decision with: toolcrib approvals show ID",
         ErrorReason::NothingPending => "see what waits for approval: toolcrib tools list --pending",
         ErrorReason::CommandNotAllowed => {
             "add the program to mcp.stdio_commands in the settings of registry and executor, and start them again"

@@ -48,6 +48,7 @@ pub fn page(execution: &Execution, view: View) -> String {
         ("request", execution.request_id.clone()),
         ("selection", execution.selection_id.clone()),
         ("decision", execution.decision_id.clone()),
+        ("access request", execution.access_request_id.clone()),
         ("trace", execution.trace_id.clone()),
         ("tool digest", execution.tool_digest.clone()),
     ];

@@ -9,7 +9,22 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("Run toolcrib", &["up", "serve", "migrate", "config"]),
     ("Use tools", &["tools", "servers", "credentials", "select", "call", "start", "batch"]),
     ("Look back", &["executions", "metrics", "cache", "audit"]),
-    ("Let agents in", &["agents", "keys", "grants", "budget", "whoami", "health"]),
+    (
+        "Let agents in",
+        &[
+            "agents",
+            "keys",
+            "grants",
+            "policies",
+            "access",
+            "approvals",
+            "webhooks",
+            "explain",
+            "budget",
+            "whoami",
+            "health",
+        ],
+    ),
 ];
 
 /// Commands that ask no running toolcrib.

@@ -37,6 +37,9 @@ pub struct Invocation {
     /// The selection that the call follows
     #[arg(long, value_name = "ID")]
     selection: Option<String>,
+    /// Why the call is needed, for those who approve it where it needs an approval
+    #[arg(long, value_name = "TEXT")]
+    why: Option<String>,
     /// Shortens the tool's own timeout
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(1..))]
     timeout_ms: Option<i64>,
@@ -91,19 +94,30 @@ impl Invocation {
             task_id: self.task.unwrap_or_default(),
             timeout_ms: self.timeout_ms.unwrap_or_default(),
             selection_id: self.selection.unwrap_or_default(),
+            justification: self.why.unwrap_or_default(),
         })
     }
 
     async fn arguments_json(&self, client: &Client) -> Result<String, Error> {
-        let mut pieces: Vec<Piece> = self.json.iter().cloned().map(Piece::Whole).collect();
-        for word in &self.arguments {
-            pieces.push(arguments::piece(word, &mut files::read).map_err(Error::Usage)?);
-        }
-        let mut schema = Value::Null;
-        if arguments::need_schema(&pieces) {
-            let definition = tools::get(&self.tool, None, client).await?.definition.unwrap_or_default();
-            schema = serde_json::from_str(&definition.input_schema_json).unwrap_or_default();
-        }
-        arguments::object(&pieces, &schema).map_err(Error::Usage)
+        arguments_json(&self.tool, self.json.as_ref(), &self.arguments, client).await
     }
+}
+
+/// The arguments as JSON text of one object; asks for the tool's schema where it takes one to read them.
+pub async fn arguments_json(
+    tool: &str,
+    json: Option<&String>,
+    words: &[String],
+    client: &Client,
+) -> Result<String, Error> {
+    let mut pieces: Vec<Piece> = json.into_iter().cloned().map(Piece::Whole).collect();
+    for word in words {
+        pieces.push(arguments::piece(word, &mut files::read).map_err(Error::Usage)?);
+    }
+    let mut schema = Value::Null;
+    if arguments::need_schema(&pieces) {
+        let definition = tools::get(tool, None, client).await?.definition.unwrap_or_default();
+        schema = serde_json::from_str(&definition.input_schema_json).unwrap_or_default();
+    }
+    arguments::object(&pieces, &schema).map_err(Error::Usage)
 }

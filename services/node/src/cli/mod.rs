@@ -5,7 +5,9 @@
 //! a program in any language can do too. No business rule belongs here.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to its terminal")]
 
+mod access;
 mod agents;
+mod approvals;
 mod arguments;
 mod audit;
 mod batch;
@@ -13,15 +15,18 @@ mod budget;
 mod cache;
 mod call;
 mod client;
+mod conditions;
 mod credentials;
 mod error;
 mod execution;
 mod executions;
+mod explain;
 mod files;
 mod find;
 mod grants;
 mod health;
 mod help;
+mod hours;
 mod human;
 mod import;
 mod invocation;
@@ -29,6 +34,9 @@ mod json;
 mod keys;
 mod metrics;
 mod output;
+mod policies;
+mod prefixed;
+mod report;
 mod review;
 mod select;
 mod servers;
@@ -38,6 +46,7 @@ mod start;
 mod table;
 mod tools;
 mod watch;
+mod webhooks;
 mod whoami;
 mod words;
 
@@ -110,6 +119,20 @@ enum Command {
     /// Who may call which tool
     #[command(subcommand)]
     Grants(grants::Command),
+    /// Rules of the team that every call must pass beside the grants
+    #[command(subcommand)]
+    Policies(policies::Command),
+    /// Ask to be allowed a call
+    #[command(subcommand)]
+    Access(access::Command),
+    /// What agents ask to be allowed, for those who decide
+    #[command(subcommand)]
+    Approvals(approvals::Command),
+    /// Addresses that are told of what agents ask
+    #[command(subcommand)]
+    Webhooks(webhooks::Command),
+    /// Tell whether a call would be allowed, by what, and what would allow it
+    Explain(explain::ExplainArgs),
     /// What the team's calls may cost on a day
     Budget(budget::BudgetArgs),
     /// The members of your team
@@ -260,6 +283,11 @@ async fn ask(command: Command, target: &Target, output: &mut Output) -> Result<(
         Command::Cache(command) => cache::run(command, client, output).await,
         Command::Audit(command) => audit::run(command, client, output).await,
         Command::Grants(command) => grants::run(command, client, output).await,
+        Command::Policies(command) => policies::run(command, client, output).await,
+        Command::Access(command) => access::run(command, client, output).await,
+        Command::Approvals(command) => approvals::run(command, client, output).await,
+        Command::Webhooks(command) => webhooks::run(command, client, output).await,
+        Command::Explain(args) => explain::run(args, client, output).await,
         Command::Budget(args) => budget::run(args, client, output).await,
         Command::Agents(command) => agents::run(command, client, output).await,
         Command::Keys(command) => keys::run(command, client, output).await,

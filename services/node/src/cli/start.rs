@@ -32,6 +32,9 @@ pub struct StartArgs {
     /// How often a process may take it up, when processes die while they run it [default: 5]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=20))]
     max_deliveries: Option<i32>,
+    /// Where the call needs an approval, wait for it as long as it may take
+    #[arg(long)]
+    wait_for_approval: bool,
     // Last, or its heading would be that of the options above, too.
     #[command(flatten)]
     call: Invocation,
@@ -48,6 +51,7 @@ pub async fn run(args: StartArgs, client: &Client, output: &mut Output) -> Resul
         priority: args.priority,
         not_before: args.not_before.map(human::to_wire),
         max_deliveries: args.max_deliveries.unwrap_or_default(),
+        wait_for_approval: args.wait_for_approval,
     };
     let answer: StartExecutionResponse = client.executor().start_execution(request).await?.into_inner();
     let Some(execution) = &answer.execution else { return Err(Error::incomplete("execution")) };
@@ -60,7 +64,11 @@ pub async fn run(args: StartArgs, client: &Client, output: &mut Output) -> Resul
         let before = if answer.replayed { ", accepted before under this request id" } else { "" };
         let id = &execution.id;
         let status = style.paint(&status, execution_tone(execution.status));
-        format!("{status}{before}; follow it with: toolcrib executions watch {id}")
+        let asked = match execution.access_request_id.as_str() {
+            "" => String::new(),
+            request => format!(", access request {request}"),
+        };
+        format!("{status}{asked}{before}; follow it with: toolcrib executions watch {id}")
     })
 }
 

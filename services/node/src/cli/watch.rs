@@ -39,16 +39,21 @@ pub struct WatchArgs {
 
 /// Runs the command.
 pub async fn run(args: WatchArgs, client: &Client, output: &mut Output) -> Result<(), Error> {
+    follow((args.id, args.after), client, output).await
+}
+
+/// Follows an execution, from after a sequence number to its end.
+pub async fn follow((id, after): (String, i64), client: &Client, output: &mut Output) -> Result<(), Error> {
     let watch = async |after_sequence| {
-        let request = WatchExecutionRequest { id: args.id.clone(), after_sequence };
+        let request = WatchExecutionRequest { id: id.clone(), after_sequence };
         client
             .executor()
             .watch_execution(request)
             .await
             .map(|response| (response.into_inner(), Instant::now()))
     };
-    let (mut stream, mut begun) = watch(args.after).await?;
-    let (mut first, mut last, mut ended) = (args.after, args.after, None);
+    let (mut stream, mut begun) = watch(after).await?;
+    let (mut first, mut last, mut ended) = (after, after, None);
     loop {
         match stream.message().await {
             Ok(Some(event)) => {
@@ -66,7 +71,7 @@ pub async fn run(args: WatchArgs, client: &Client, output: &mut Output) -> Resul
                 first = last;
             }
             Err(status) => {
-                output.note(&format!("go on with: toolcrib executions watch {} --after {last}", args.id))?;
+                output.note(&format!("go on with: toolcrib executions watch {id} --after {last}"))?;
                 return Err(status.into());
             }
         }
@@ -89,7 +94,10 @@ fn end(event: WatchExecutionResponse) -> Option<Execution> {
 fn has_ended(status: i32) -> bool {
     !matches!(
         ExecutionStatus::try_from(status),
-        Ok(ExecutionStatus::Unspecified | ExecutionStatus::Queued | ExecutionStatus::Running)
+        Ok(ExecutionStatus::Unspecified
+            | ExecutionStatus::WaitingForApproval
+            | ExecutionStatus::Queued
+            | ExecutionStatus::Running)
     )
 }
 
@@ -179,6 +187,7 @@ mod tests {
     #[test]
     fn it_ends_with_the_execution_and_not_before() {
         for (status, ends) in [
+            (ExecutionStatus::WaitingForApproval, false),
             (ExecutionStatus::Queued, false),
             (ExecutionStatus::Running, false),
             (ExecutionStatus::Succeeded, true),

@@ -2,7 +2,7 @@
 
 use proto::permissions::v1::{Role, WhoAmIRequest, WhoAmIResponse};
 
-use super::{client::Client, error::Error, output::Output, table::details, words::word};
+use super::{client::Client, error::Error, keys, output::Output, table::details, words::word};
 
 /// Runs the command; `address` is where it asks.
 pub async fn run(address: &str, client: &Client, output: &mut Output) -> Result<(), Error> {
@@ -13,6 +13,8 @@ pub async fn run(address: &str, client: &Client, output: &mut Output) -> Result<
             ("team", answer.team_id.clone()),
             ("specialization", answer.specialization.clone()),
             ("role", word::<Role>(answer.role)),
+            ("on behalf of", answer.user.clone()),
+            ("key held to", keys::scopes(&answer.scopes)),
             ("at", address.to_owned()),
         ];
         details(&rows, view)

@@ -4,7 +4,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use proto::{
     audit::v1::{Action, Result as AuditResult},
     executor::v1::{AttemptKind, ExecutionStatus, Reached, Source, ToolErrorCode},
-    permissions::v1::Role,
+    permissions::v1::{AccessRequestState, Role, Scope},
     registry::v1::{
         ChangeKind, CredentialKind, CredentialState, Degradation, FallbackCondition, ImportResult,
         ServerState, ToolStatus,
@@ -36,6 +36,7 @@ macro_rules! words {
 }
 
 words! {
+    AccessRequestState, "ACCESS_REQUEST_STATE_";
     Action, "ACTION_";
     AttemptKind, "ATTEMPT_KIND_";
     AuditResult, "RESULT_";
@@ -50,6 +51,7 @@ words! {
     ImportResult, "IMPORT_RESULT_";
     Reached, "REACHED_";
     Role, "ROLE_";
+    Scope, "SCOPE_";
     Sensitivity, "SENSITIVITY_";
     ServerState, "SERVER_STATE_";
     Source, "SOURCE_";

@@ -20,7 +20,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out, descriptors.encode_to_vec())?;
     let mut config = tonic_prost_build::Config::new();
     config.enable_type_names();
-    tonic_prost_build::configure().generate_default_stubs(true).compile_fds_with_config(descriptors, config)?;
+    tonic_prost_build::configure()
+        .generate_default_stubs(true)
+        .compile_fds_with_config(descriptors, config)?;
     println!("cargo::rerun-if-changed=toolcrib");
     Ok(())
 }

@@ -21,7 +21,6 @@ use crate::{
     invoke::effect,
     outcome::{AttemptKind, Ended, Reached, ToolError, ToolErrorCode},
     perform::AttemptLog,
-    redact,
     run::Run,
     settings::{self, Settings},
     validate::Violation,

@@ -10,7 +10,7 @@ use chrono::Utc;
 use limit::Standing;
 use proto::{
     permissions::v1::{
-        AuthorizeRequest, AuthorizeResponse, Quota, SettleReservationRequest,
+        AuthorizeRequest, AuthorizeResponse, Period, Quota, SettleReservationRequest,
         permissions_service_client::PermissionsServiceClient,
     },
     registry::v1::Tool,
@@ -42,9 +42,10 @@ pub(crate) struct Decision {
     pub standings: Vec<Standing>,
 }
 
-/// The question whether an execution may run a tool with arguments of this digest.
+/// The question whether an execution may run a tool with these arguments, of this digest.
 pub(crate) fn question(
     tool: &Tool,
+    arguments_json: &str,
     arguments_digest: String,
     execution: Uuid,
 ) -> Result<AuthorizeRequest, Error> {
@@ -57,6 +58,7 @@ pub(crate) fn question(
         arguments_digest,
         execution_id: execution.to_string(),
         cost_micro_usd: definition.cost_micro_usd,
+        arguments_json: if arguments_json.trim().is_empty() { "{}" } else { arguments_json }.to_owned(),
         ..AuthorizeRequest::default()
     })
 }
@@ -186,9 +188,14 @@ impl Authorizer {
         if !answer.allowed {
             return Err(denied(answer));
         }
-        let quota = answer.quota.map(|quota| standing("quota", &quota, 1, HOUR));
+        let quotas = answer.quotas.iter().filter_map(|quota| match quota.period() {
+            Period::Hour => Some(standing("quota", quota, 1, HOUR)),
+            Period::Day => Some(standing("quota-day", quota, 1, DAY)),
+            // What never starts again has no period that could be told.
+            Period::Total | Period::Unspecified => None,
+        });
         let budget = answer.budget.map(|budget| standing("budget-cents", &budget, MICRO_USD_PER_CENT, DAY));
-        let standings = quota.into_iter().chain(budget).collect();
+        let standings = quotas.chain(budget).collect();
         Ok(Decision { id: answer.decision_id.parse().ok(), reserved: answer.reserved, standings })
     }
 
@@ -245,11 +252,18 @@ fn until_reset(quota: &Quota) -> Duration {
 
 fn denied(answer: AuthorizeResponse) -> Error {
     let reason = ErrorReason::from_str_name(&format!("ERROR_REASON_{}", answer.reason));
+    if reason == Some(ErrorReason::ApprovalRequired) {
+        let (message, approver_role) = (answer.message, answer.approver_role);
+        return Error::Unapproved { message, approver_role, access_request_id: None };
+    }
     let quota = match (&answer.budget, &answer.quota) {
         (Some(budget), _) if reason == Some(ErrorReason::BudgetExhausted) => {
             Some(("team:budget".to_owned(), until_reset(budget)))
         }
-        (_, quota) => quota.as_ref().map(|quota| (format!("grant:{}", answer.grant_id), until_reset(quota))),
+        (_, quota) => {
+            let opens_again = quota.as_ref().filter(|quota| quota.reset_time.is_some());
+            opens_again.map(|quota| (format!("grant:{}", answer.grant_id), until_reset(quota)))
+        }
     };
     Error::Denied { reason: reason.unwrap_or(ErrorReason::NoGrant), message: answer.message, quota }
 }

@@ -31,6 +31,10 @@ pub(crate) async fn run(executor: Arc<Executor>, parts: Parts) {
             let (executor, stop) = (Arc::clone(&executor), stop.clone());
             async move { queue::work(&executor, stop).await }
         }),
+        keep_up("approvals", &stop, || {
+            let (executor, stop) = (Arc::clone(&executor), stop.clone());
+            async move { queue::keep_awaiting(&executor, stop).await }
+        }),
         keep_up("signals", &ended, || {
             let (executor, ended) = shared();
             async move { signals::run(&executor, ended).await }

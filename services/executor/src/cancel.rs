@@ -30,7 +30,7 @@ pub(crate) async fn cancel(executor: &Arc<Executor>, call: &Call, id: &str) -> R
     let until = Instant::now() + WAIT.min(call.time_left());
     let mut asked = None;
     while !Status::is_terminal(&execution.status) {
-        if execution.status == Status::Queued.as_str() {
+        if waits(&execution) {
             end_queued(executor, &execution).await?;
         } else if asked != Some(execution.lease_epoch) {
             ask(executor, &execution).await?;
@@ -78,6 +78,11 @@ async fn read(executor: &Executor, execution: &Execution) -> Result<Execution, E
     found.ok_or_else(|| Error::NotFound(execution.id.to_string()))
 }
 
+/// Whether no process runs it yet.
+fn waits(execution: &Execution) -> bool {
+    [Status::Queued, Status::WaitingForApproval].iter().any(|status| status.as_str() == execution.status)
+}
+
 /// Ends an execution that waits, unless a worker has taken it up in the meantime.
 async fn end_queued(executor: &Executor, execution: &Execution) -> Result<(), Error> {
     let mut transaction = store::begin(executor.database.pool()?, true).await?;
@@ -85,12 +90,22 @@ async fn end_queued(executor: &Executor, execution: &Execution) -> Result<(), Er
     let Some(taken) = taken else { return Ok(()) };
     let message = "a caller cancelled it before it began";
     let error = ToolError::new(ToolErrorCode::Cancelled, message).having(Reached::No);
-    let finished = Finished::without_attempt(Err(error)).following(&taken);
-    let mut outcome = outcome::outcome(&taken, &finished, String::new(), store::now());
+    close(executor, transaction, &taken, error).await
+}
+
+/// Ends a call that was taken out of the reach of the workers in this transaction, and was not made.
+pub(crate) async fn close(
+    executor: &Executor,
+    mut transaction: store::Txn,
+    taken: &Execution,
+    error: ToolError,
+) -> Result<(), Error> {
+    let finished = Finished::without_attempt(Err(error)).following(taken);
+    let mut outcome = outcome::outcome(taken, &finished, String::new(), store::now());
     // It says nothing of the tool.
     outcome.events.retain(|event| event.destination != events::SELECTOR);
     let ended = store::outcomes_update(&mut transaction, &[&outcome]).await?.pop();
-    let ended = ended.ok_or_else(|| Error::Internal("a queued execution could not be ended".into()))?;
+    let ended = ended.ok_or_else(|| Error::Internal("a waiting execution could not be ended".into()))?;
     transaction.commit().await.map_err(::store::Error::from)?;
     executor.relays.hand_over(&outcome.events, &ended.events);
     Ok(())

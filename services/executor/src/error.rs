@@ -50,6 +50,16 @@ pub enum Error {
         /// The limit that is used up, and when it resets.
         quota: Option<(String, Duration)>,
     },
+    /// The call needs an approval.
+    #[error("not approved: {message}")]
+    Unapproved {
+        /// For people.
+        message: String,
+        /// Who may approve it, a `toolcrib.permissions.v1.Role`.
+        approver_role: i32,
+        /// The access request that was made for it.
+        access_request_id: Option<uuid::Uuid>,
+    },
     /// The request id was used with another body.
     #[error("request_id {0:?} was used before with another body")]
     RequestIdReused(String),
@@ -177,7 +187,7 @@ impl ServiceError for Error {
             | Self::HeldBack { reason: ErrorReason::RateLimited, .. }
             | Self::ResultLeftOut { .. }
             | Self::TooManyWatches { .. } => Kind::Exhausted,
-            Self::Denied { .. } => Kind::Denied,
+            Self::Denied { .. } | Self::Unapproved { .. } => Kind::Denied,
             Self::HeldBack { .. }
             | Self::Overtaken
             | Self::ShuttingDown
@@ -197,6 +207,7 @@ impl ServiceError for Error {
             Self::ToolNotFound { .. } => ErrorReason::ToolNotFound,
             Self::ToolUnavailable { .. } => ErrorReason::ToolUnavailable,
             Self::Denied { reason, .. } | Self::HeldBack { reason, .. } => *reason,
+            Self::Unapproved { .. } => ErrorReason::ApprovalRequired,
             Self::Overtaken => ErrorReason::ToolBusy,
             Self::NotBegun(_) => ErrorReason::NotBegun,
             Self::ResultLeftOut { .. } => ErrorReason::MessageTooLarge,
@@ -236,7 +247,9 @@ impl ServiceError for Error {
             Self::ToolUnavailable { tool, status } => {
                 format!("tool {tool} is {status}; an operator can enable it with SetToolStatus")
             }
-            Self::Denied { message, .. } | Self::HeldBack { message, .. } => message.clone(),
+            Self::Denied { message, .. }
+            | Self::Unapproved { message, .. }
+            | Self::HeldBack { message, .. } => message.clone(),
             Self::NotBegun(why) => format!("the call was not begun: {why}"),
             Self::ResultLeftOut { execution_id } => format!(
                 "the results of the batch are larger than one message; this one is on execution {execution_id} (GetExecution)"
@@ -311,6 +324,9 @@ impl ServiceError for Error {
                 let description = "the id belongs to another body".to_owned();
                 details.precondition = Some(("REQUEST_ID".to_owned(), id.clone(), description));
             }
+            Self::Unapproved { access_request_id: Some(id), .. } => {
+                details.metadata.insert("access_request_id".into(), id.to_string());
+            }
             Self::Deadline { execution_id }
             | Self::ResultLeftOut { execution_id }
             | Self::OutcomeLost { execution_id } => {
@@ -320,6 +336,7 @@ impl ServiceError for Error {
                 details.retry_after = Some(Duration::from_secs(1));
             }
             Self::Denied { .. }
+            | Self::Unapproved { .. }
             | Self::ToolNotFound { .. }
             | Self::NotFound(_)
             | Self::NotBegun(_)

@@ -103,7 +103,7 @@ async fn prepare(
     let named = || Arc::new(unknown(&fallback.tool));
     let unusable = |tool: Arc<Tool>, error: &Error| {
         let code = match error {
-            Error::Denied { .. } => ToolErrorCode::Denied,
+            Error::Denied { .. } | Error::Unapproved { .. } => ToolErrorCode::Denied,
             _ => ToolErrorCode::FallbackUnusable,
         };
         (tool, ToolError::new(code, ::rpc::ServiceError::public_message(error)))
@@ -129,7 +129,8 @@ async fn prepare(
         let failed = ToolError::new(ToolErrorCode::FallbackUnusable, message);
         return Err((Arc::clone(&tool), ToolError { violations, ..failed }));
     }
-    let question = digest(&arguments).and_then(|digest| question(&tool, digest, types::new_id()));
+    let asked = |digest| question(&tool, &arguments.to_string(), digest, types::new_id());
+    let question = digest(&arguments).and_then(asked);
     let reserved = executor.authorizer.reserve(&executor.runs, &run.caller, question.map_err(with)?).await;
     let reserved = reserved.map_err(with)?;
     Ok((tool, arguments, reserved))

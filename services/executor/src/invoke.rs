@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     Error, Executor,
+    approvals::Unapproved,
     authorize::{Decision, question},
     outcome::Status,
     refuse, replay,
@@ -39,6 +40,8 @@ pub(crate) struct Request {
     pub timeout_ms: i64,
     pub selection_id: String,
     pub options: Options,
+    /// Why it is needed, for those who approve it.
+    pub justification: String,
     /// When and in which turn it runs; `None`: at once, and the caller waits.
     pub turn: Option<Turn>,
 }
@@ -72,6 +75,8 @@ pub(crate) struct Turn {
     pub priority: i16,
     pub not_before: Option<DateTime<Utc>>,
     pub max_deliveries: i32,
+    /// Whether it waits for an approval that it needs.
+    pub waits: bool,
 }
 
 /// An ended execution, or one that was accepted.
@@ -91,6 +96,8 @@ pub(crate) struct Permitted {
     pub arguments_digest: String,
     pub decision: Decision,
     pub id: Uuid,
+    /// The access request for whose approval the call waits: it is not allowed before, and must not be run.
+    pub awaits: Option<Uuid>,
     /// Keeps a stop waiting until the call has a task of its own.
     pub admitted: TaskTrackerToken,
 }
@@ -128,6 +135,9 @@ pub(crate) async fn go_on(
         Begun::Known(id) => return replay::ended(executor, call, id).await,
         Begun::Permitted(permitted) => *permitted,
     };
+    if permitted.awaits.is_some() {
+        return Err(Error::Internal("a call that waits for an approval cannot run".into()));
+    }
     let intent = intent(executor, call, &request, &permitted)?;
     let Permitted { tool, arguments, decision, admitted, .. } = permitted;
     let run = Run::new(executor, call, &request, (tool, arguments), decision, intent.execution)?;
@@ -165,20 +175,24 @@ pub(crate) async fn permitted(
         Err(error) => return Err(refuse::refuse(executor, call, request, None, error).await),
     };
     match permit(executor, call, request, &tool).await {
-        Ok((arguments, arguments_digest, decision, id)) => {
-            Ok(Permitted { tool, arguments, arguments_digest, decision, id, admitted })
+        Ok(Allowed { arguments, arguments_digest, decision, id, awaits }) => {
+            Ok(Permitted { tool, arguments, arguments_digest, decision, id, awaits, admitted })
         }
         Err(error) => Err(refuse::refuse(executor, call, request, Some(&tool), error).await),
     }
 }
 
-/// Arguments that are valid, with their digest, and a decision that allows the call.
-async fn permit(
-    executor: &Executor,
-    call: &Call,
-    request: &Request,
-    tool: &Tool,
-) -> Result<(Value, String, Decision, Uuid), Error> {
+/// What `permit` finds out; the fields are those of `Permitted`.
+struct Allowed {
+    arguments: Value,
+    arguments_digest: String,
+    decision: Decision,
+    id: Uuid,
+    awaits: Option<Uuid>,
+}
+
+/// Arguments that are valid, with their digest, and a decision that allows the call, or an access request for one.
+async fn permit(executor: &Executor, call: &Call, request: &Request, tool: &Tool) -> Result<Allowed, Error> {
     let definition = definition(tool)?;
     let invalid = |violations| Error::Arguments { tool: definition.name.clone(), violations };
     let arguments = validate::parse_object(&request.arguments_json).map_err(invalid)?;
@@ -187,10 +201,32 @@ async fn permit(
         return Err(invalid(violations));
     }
     let id = types::new_id();
-    let digest = digest(&arguments)?;
-    let question = question(tool, digest.clone(), id)?;
-    let reserved = executor.authorizer.reserve(&executor.runs, &call.caller, question).await?;
-    Ok((arguments, digest, reserved.keep(), id))
+    let arguments_digest = digest(&arguments)?;
+    let question = question(tool, &request.arguments_json, arguments_digest.clone(), id)?;
+    let reserved = executor.authorizer.reserve(&executor.runs, &call.caller, question).await;
+    let (decision, awaits) = match reserved {
+        Ok(reserved) => (reserved.keep(), None),
+        Err(Error::Unapproved { message, approver_role, .. }) => {
+            let unapproved = Unapproved {
+                tool_name: &definition.name,
+                tool_digest: &tool.digest,
+                arguments_json: stored_arguments(executor, definition, &arguments),
+                arguments_digest: &arguments_digest,
+                justification: &request.justification,
+                message,
+                approver_role,
+            };
+            let waits = request.turn.as_ref().is_some_and(|turn| turn.waits);
+            let waiting = waits.then_some(id);
+            let made = executor.authorizer.request_access(&call.caller, &unapproved, waiting).await?;
+            if !waits {
+                return Err(unapproved.refused(made));
+            }
+            (Decision::default(), Some(made))
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(Allowed { arguments, arguments_digest, decision, id, awaits })
 }
 
 /// The record of a call that is about to be made, or to be queued.
@@ -202,6 +238,11 @@ pub(crate) fn intent(
 ) -> Result<Intent, Error> {
     let definition = definition(&permitted.tool)?;
     let (now, turn) = (store::now(), request.turn.as_ref());
+    let status = match (turn, permitted.awaits) {
+        (_, Some(_)) => Status::WaitingForApproval,
+        (Some(_), None) => Status::Queued,
+        (None, None) => Status::Running,
+    };
     let execution = Execution {
         team_id: call.caller.team.clone(),
         id: permitted.id,
@@ -218,7 +259,7 @@ pub(crate) fn intent(
         decision_id: permitted.decision.id,
         arguments_json: stored_arguments(executor, definition, &permitted.arguments),
         arguments_digest: permitted.arguments_digest.clone(),
-        status: if turn.is_some() { Status::Queued } else { Status::Running }.as_str().to_owned(),
+        status: status.as_str().to_owned(),
         create_time: now,
         owner: if turn.is_some() { Uuid::nil() } else { executor.owner },
         lease_epoch: i32::from(turn.is_none()),
@@ -229,6 +270,7 @@ pub(crate) fn intent(
         deliveries: i32::from(turn.is_none()),
         max_deliveries: turn.map_or(1, |turn| turn.max_deliveries),
         reserved: permitted.decision.reserved,
+        access_request_id: permitted.awaits,
         ..Execution::default()
     };
     // Without an id no other request can be the same.

@@ -6,6 +6,7 @@
 //! and `queue.rs` runs it, `watch.rs` and `cancel.rs` reach it, `reap.rs` closes what no one runs, `relay.rs`
 //! carries events on. No tool runs without a recorded intent.
 
+mod approvals;
 mod artifact;
 mod attempt;
 mod authorize;
@@ -33,7 +34,6 @@ mod query;
 mod queue;
 mod reap;
 mod recall;
-mod redact;
 mod refuse;
 mod relay;
 mod replay;
@@ -113,6 +113,8 @@ pub struct Parts {
     pub outgoing: Outgoing,
     /// Programs that may be run as MCP servers.
     pub commands: mcp::Commands,
+    /// Whose certificates tools' servers may have, besides those that the system trusts.
+    pub authorities: reach::Authorities,
     /// Counts calls of tools.
     pub limiter: Limiter,
     /// Keeps answers of tools.
@@ -234,6 +236,7 @@ fn launch(config: &Config, parts: Parts) -> Result<Arc<Executor>, Error> {
             config,
             parts.commands.clone(),
             Credentials::new(parts.registry.clone(), parts.outgoing.clone()),
+            &parts.authorities,
         )?,
         ledger,
         relays,

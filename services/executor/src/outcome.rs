@@ -21,6 +21,7 @@ const MAX_ATTEMPTS: usize = 50;
 /// Where an execution stands; the names are those of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
+    WaitingForApproval,
     Queued,
     Running,
     Succeeded,
@@ -34,6 +35,7 @@ pub(crate) enum Status {
 impl Status {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
+            Self::WaitingForApproval => "waiting_for_approval",
             Self::Queued => "queued",
             Self::Running => "running",
             Self::Succeeded => "succeeded",
@@ -47,7 +49,7 @@ impl Status {
 
     /// Whether an execution in the status of this name has come to its end.
     pub(crate) fn is_terminal(name: &str) -> bool {
-        name != Self::Running.as_str() && name != Self::Queued.as_str()
+        ![Self::WaitingForApproval, Self::Queued, Self::Running].iter().any(|status| status.as_str() == name)
     }
 }
 

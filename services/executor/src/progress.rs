@@ -13,7 +13,6 @@ use uuid::Uuid;
 use crate::{
     ledger::Ledger,
     outcome::Attempt,
-    redact,
     store::{Execution, ProgressEvent},
 };
 

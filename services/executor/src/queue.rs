@@ -1,6 +1,7 @@
 //! The workers of the queue: they take calls that are due, only as many as this process has places for, and never
 //! so many of one tool that it could fill them all. What becomes of a taken call is told in `queue/deliver.rs`.
 
+mod awaiting;
 mod deliver;
 mod places;
 
@@ -9,7 +10,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::places::{Place, Queue};
+pub(crate) use self::{
+    awaiting::keep as keep_awaiting,
+    places::{Place, Queue},
+};
 use crate::{
     Error, Executor,
     store::{self, Claimed, Execution},

@@ -12,7 +12,7 @@ use crate::{
     Error, Executor,
     events::{self, Refusal},
     invoke::{MAX_STORED_ARGUMENTS, Request, sensitivity, stored_arguments},
-    redact, store,
+    store,
 };
 
 /// Records that a call was refused, and gives the refusal back. What cannot be recorded is refused as
@@ -39,7 +39,7 @@ pub(crate) async fn refuse(
             || redact::json(&arguments, None, MAX_STORED_ARGUMENTS),
             |definition| stored_arguments(executor, definition, &arguments),
         ),
-        is_denial: matches!(error, Error::Denied { .. }),
+        is_denial: matches!(error, Error::Denied { .. } | Error::Unapproved { .. }),
         reason: error.reason(),
         message: redact::text(&error.public_message()),
     };

@@ -41,14 +41,24 @@ pub(crate) async fn join(executor: &Executor, call: &Call, request: &Request) ->
 
 /// Whether a digest is that of a request, by this version's form or the one before it.
 fn is_of(digest: &str, caller: &Caller, request: &Request) -> bool {
-    digest == body_digest(caller, request) || digest == positional_digest(caller, request)
+    let is_new = !request.justification.is_empty() || request.turn.as_ref().is_some_and(|turn| turn.waits);
+    digest == body_digest(caller, request) || !is_new && digest == positional_digest(caller, request)
 }
 
 /// What makes two requests the same: who asks and everything asked, to the letter. Each field goes by its name and
 /// only where it is not what it is by default, so that one that is added later changes no digest that is kept.
 pub(crate) fn body_digest(caller: &Caller, request: &Request) -> String {
-    let Request { tool, arguments_json, request_id: _, task_id, timeout_ms, selection_id, options, turn } =
-        request;
+    let Request {
+        tool,
+        arguments_json,
+        request_id: _,
+        task_id,
+        timeout_ms,
+        selection_id,
+        options,
+        justification,
+        turn,
+    } = request;
     let Options { max_retries, skip_cache, max_age_s, no_fallbacks, degradation } = options;
     let turn = turn.as_ref();
     let not_before = turn.and_then(|turn| turn.not_before);
@@ -59,6 +69,7 @@ pub(crate) fn body_digest(caller: &Caller, request: &Request) -> String {
         ("task_id", said(task_id)),
         ("timeout_ms", unless_default(timeout_ms)),
         ("selection_id", said(selection_id)),
+        ("justification", said(justification)),
         ("options.max_retries", max_retries.map(|retries| retries.to_string())),
         ("options.skip_cache", unless_default(skip_cache)),
         ("options.max_age_s", unless_default(max_age_s)),
@@ -67,6 +78,7 @@ pub(crate) fn body_digest(caller: &Caller, request: &Request) -> String {
         // A queued call has it always, and so is never the same as one that is waited for.
         ("turn.max_deliveries", turn.map(|turn| turn.max_deliveries.to_string())),
         ("turn.priority", turn.and_then(|turn| unless_default(&turn.priority))),
+        ("turn.waits", turn.and_then(|turn| unless_default(&turn.waits))),
         ("turn.not_before_s", not_before.map(|at| at.timestamp().to_string())),
         ("turn.not_before_ns", not_before.and_then(|at| unless_default(&at.timestamp_subsec_nanos()))),
     ];
@@ -88,7 +100,7 @@ fn positional_digest(caller: &Caller, request: &Request) -> String {
     let Options { max_retries, skip_cache, max_age_s, no_fallbacks, degradation } = &request.options;
     let turn = match &request.turn {
         None => "None".to_owned(),
-        Some(Turn { priority, not_before, max_deliveries }) => format!(
+        Some(Turn { priority, not_before, max_deliveries, waits: _ }) => format!(
             "Some(Turn {{ priority: {priority}, not_before: {not_before:?}, max_deliveries: {max_deliveries} }})"
         ),
     };
@@ -162,9 +174,10 @@ mod tests {
             Request { task_id: "k".into(), ..request.clone() },
             Request { timeout_ms: 1, ..request.clone() },
             Request { selection_id: "k".into(), ..request.clone() },
+            Request { justification: "k".into(), ..request.clone() },
             Request { options: Options { skip_cache: true, ..Options::default() }, ..request.clone() },
             Request {
-                turn: Some(Turn { priority: 0, not_before: None, max_deliveries: 5 }),
+                turn: Some(Turn { priority: 0, not_before: None, max_deliveries: 5, waits: false }),
                 ..request.clone()
             },
         ];
@@ -184,7 +197,7 @@ mod tests {
             degradation: 2,
         };
         let not_before = DateTime::<Utc>::from_timestamp(1_763_800_000, 5_000_000);
-        let turn = Some(Turn { priority: -7, not_before, max_deliveries: 5 });
+        let turn = Some(Turn { priority: -7, not_before, max_deliveries: 5, waits: false });
         let (task_id, timeout_ms) = ("k".to_owned(), 900);
         [
             plain.clone(),

@@ -35,6 +35,9 @@ pub(crate) struct Payload {
     /// The span that accepted it, in the form of W3C Trace Context.
     #[serde(default)]
     pub traceparent: String,
+    /// Why the call is needed, in the caller's words.
+    #[serde(default)]
+    pub justification: String,
 }
 
 impl SealKey {
@@ -87,6 +90,7 @@ mod tests {
             options: Options { max_retries: Some(1), ..Options::default() },
             timeout_ms: 5,
             traceparent: String::new(),
+            justification: String::new(),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{
     replay,
     seal::{self, Payload},
     signals,
-    store::{self, Intent},
+    store::{self, Awaiting, Execution, Intent},
 };
 
 /// Queues one call, or answers with how the one of the same request id stands.
@@ -24,9 +24,10 @@ pub(crate) async fn start(executor: &Arc<Executor>, call: &Call, request: Reques
         return accepted_before(executor, call, id).await;
     }
     let permitted = permitted(executor, call, &request).await?;
-    let intent = queued(executor, call, &request, &permitted)?;
+    let (intent, sealed) = sealed(executor, call, &request, &permitted)?;
     let Permitted { decision, admitted, .. } = permitted;
-    let accept = accept(Arc::clone(executor), call.caller.clone(), intent.clone(), decision.clone());
+    let accept =
+        accept(Arc::clone(executor), call.caller.clone(), (intent.clone(), sealed), decision.clone());
     // In a task of its own: what a client that goes away has reserved is recorded or given back all the same.
     let accepting = executor.runs.spawn(accept);
     drop(admitted);
@@ -45,13 +46,13 @@ pub(crate) async fn start(executor: &Arc<Executor>, call: &Call, request: Reques
 }
 
 /// The record of a call that waits, with what a process needs to run it.
-fn queued(
+fn sealed(
     executor: &Executor,
     call: &Call,
     request: &Request,
     permitted: &Permitted,
-) -> Result<Intent, Error> {
-    let mut intent = intent(executor, call, request, permitted)?;
+) -> Result<(Intent, Vec<u8>), Error> {
+    let intent = intent(executor, call, request, permitted)?;
     let payload = Payload {
         caller: call.caller.clone(),
         tool_id: permitted.tool.id.clone(),
@@ -59,20 +60,24 @@ fn queued(
         options: request.options.clone(),
         timeout_ms: request.timeout_ms,
         traceparent: ::rpc::current_traceparent(),
+        justification: request.justification.clone(),
     };
     let sealed = executor.seal.seal(&call.caller.team, intent.execution.id, &payload);
     let sealed = sealed.ok_or_else(|| Error::Internal("the call cannot be sealed".into()))?;
-    intent.job = Some(seal::hex(&sealed));
-    Ok(intent)
+    Ok((intent, sealed))
 }
 
 /// Records it; `false` when its request id was taken in the meantime. What was not recorded gives its place back.
 async fn accept(
     executor: Arc<Executor>,
     caller: Caller,
-    intent: Intent,
+    (intent, sealed): (Intent, Vec<u8>),
     decision: Decision,
 ) -> Result<bool, Error> {
+    if let Some(access_request_id) = intent.execution.access_request_id {
+        return accept_waiting(&executor, &intent, (access_request_id, sealed)).await;
+    }
+    let intent = Intent { job: Some(seal::hex(&sealed)), ..intent };
     let written = executor.ledger.intent(intent, true).await;
     if matches!(written, Ok(true)) {
         executor.queue.wake();
@@ -86,6 +91,23 @@ async fn accept(
         executor.runs.spawn(async move { authorizer.settle(&caller, &decision, false, 0).await });
     }
     Ok(written?)
+}
+
+/// Records a call that waits for an approval; `false` when its request id was taken in the meantime.
+async fn accept_waiting(
+    executor: &Executor,
+    intent: &Intent,
+    (access_request_id, payload): (Uuid, Vec<u8>),
+) -> Result<bool, Error> {
+    let Execution { team_id, id, .. } = &intent.execution;
+    let awaiting = Awaiting { team_id: team_id.clone(), id: *id, access_request_id, payload };
+    let mut transaction = store::begin(executor.database.pool()?, true).await?;
+    if store::intents_insert(&mut transaction, &[intent]).await?.is_empty() {
+        return Ok(false);
+    }
+    store::awaiting_insert(&mut transaction, &awaiting).await?;
+    transaction.commit().await.map_err(::store::Error::from)?;
+    Ok(true)
 }
 
 /// The execution as it stands now.

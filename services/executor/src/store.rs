@@ -1,6 +1,7 @@
 //! The SQL of the executor service: what its tables hold, and how a transaction begins. The queries live in
 //! the files below; each that reads or writes a team's data takes the team first.
 
+mod awaiting;
 mod execution;
 mod group;
 mod job;
@@ -18,7 +19,7 @@ use sqlx::{PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 pub(crate) use self::{
-    execution::*, group::*, job::*, ledger::*, metrics::*, progress::*, signal::*, worker::*,
+    awaiting::*, execution::*, group::*, job::*, ledger::*, metrics::*, progress::*, signal::*, worker::*,
 };
 use crate::seal::hex;
 
@@ -70,6 +71,8 @@ pub(crate) struct Execution {
     pub max_deliveries: i32,
     /// Whether its decision holds a place in a limit, which ends with the outcome.
     pub reserved: bool,
+    /// The access request for whose approval it waits or waited.
+    pub access_request_id: Option<Uuid>,
 }
 
 /// What must be on disk before a tool runs.
@@ -153,6 +156,9 @@ pub(crate) struct Filter {
 pub(crate) fn now() -> DateTime<Utc> {
     Utc::now().trunc_subsecs(6)
 }
+
+/// A transaction under way.
+pub(crate) type Txn = Transaction<'static, Postgres>;
 
 /// Begins a transaction; one that is not `durable` does not wait for the disk, and survives the death of
 /// any process but not of the machine.

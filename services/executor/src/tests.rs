@@ -1,5 +1,6 @@
 //! The executor against a real `PostgreSQL`, real HTTP and MCP servers, and fakes of the services around it.
 
+mod approvals;
 mod batch;
 mod cache;
 mod cancel;
@@ -7,6 +8,7 @@ mod cancel_drivers;
 mod classify;
 mod clients;
 mod corpus;
+mod credentials;
 mod deadlines;
 mod drive;
 mod fakes;
@@ -41,5 +43,6 @@ mod secrets;
 mod semantic;
 mod signals;
 mod stops;
+mod tls;
 mod upstream;
 mod watch;

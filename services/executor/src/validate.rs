@@ -11,8 +11,6 @@ use jsonschema::Validator;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::redact;
-
 /// Most violations kept of one value.
 const MAX_VIOLATIONS: usize = 100;
 /// Most bytes of schemas that are kept compiled; beyond it all are dropped and compiled again as they are used.

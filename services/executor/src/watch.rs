@@ -190,7 +190,9 @@ impl Watch {
             () = self.executor.running.ended(self.execution.id) => {}
             () = tokio::time::sleep(self.pause) => {}
         }
-        self.pause = next_pause(self.pause, self.execution.status == Status::Queued.as_str());
+        let waits = [Status::Queued, Status::WaitingForApproval];
+        self.pause =
+            next_pause(self.pause, waits.iter().any(|status| status.as_str() == self.execution.status));
     }
 
     /// A process that stops sends the end of what it still runs; the rest can be watched elsewhere.
@@ -199,9 +201,9 @@ impl Watch {
     }
 }
 
-/// What waits in the queue may do so for days, and is looked at less and less often.
-fn next_pause(pause: Duration, is_queued: bool) -> Duration {
-    if is_queued { (pause * 2).min(SLOW_POLL) } else { POLL }
+/// What waits may do so for days, and is looked at less and less often.
+fn next_pause(pause: Duration, waits: bool) -> Duration {
+    if waits { (pause * 2).min(SLOW_POLL) } else { POLL }
 }
 
 /// The statuses that an execution has had, as far as its row shows them, in their order.
@@ -210,8 +212,22 @@ fn statuses(execution: &Execution, now: DateTime<Utc>) -> Vec<Event> {
     let told = |sequence, time, execution| Event { sequence, time, what: What::Status(Box::new(execution)) };
     let begun = execution.start_time.unwrap_or(execution.create_time);
     let mut events = Vec::new();
+    if execution.access_request_id.is_some() {
+        events.push(told(EPOCH / 4, execution.create_time, as_waiting(execution)));
+    }
+    // What waited for an approval and was not allowed never was in the queue; when it came there is not on record.
     if execution.asynchronous {
-        events.push(told(EPOCH / 2, execution.create_time, as_queued(execution)));
+        match (execution.access_request_id, execution.decision_id) {
+            (None, _) => events.push(told(EPOCH / 2, execution.create_time, as_queued(execution))),
+            (Some(_), Some(_)) => {
+                let at = execution.start_time.unwrap_or(now);
+                events.push(told(EPOCH / 2, at, as_queued(execution)));
+            }
+            (Some(_), None) => {}
+        }
+    }
+    if execution.status == Status::WaitingForApproval.as_str() {
+        return events;
     }
     if execution.status == Status::Queued.as_str() {
         if epoch > 0 {
@@ -264,6 +280,16 @@ fn as_queued(execution: &Execution) -> Execution {
         start_time: None,
         deliveries: 0,
         ..as_running(execution)
+    }
+}
+
+/// The execution before it was approved.
+fn as_waiting(execution: &Execution) -> Execution {
+    Execution {
+        status: Status::WaitingForApproval.as_str().to_owned(),
+        decision_id: None,
+        reserved: false,
+        ..as_queued(execution)
     }
 }
 
@@ -334,6 +360,21 @@ mod tests {
         let cancelled = Execution { start_time: None, ..execution("cancelled", 0, true) };
         let expected = [(500_000, "queued".to_owned()), (999_999, "cancelled".to_owned())];
         assert_eq!(told(&cancelled), expected);
+    }
+
+    #[test]
+    fn what_waited_for_an_approval_says_so_and_was_queued_only_if_it_was_allowed() {
+        let access_request_id = Some(Uuid::nil());
+        let waiting =
+            Execution { access_request_id, start_time: None, ..execution("waiting_for_approval", 0, true) };
+        let waited = (250_000, "waiting_for_approval".to_owned());
+        assert_eq!(told(&waiting), std::slice::from_ref(&waited));
+        let denied = Execution { status: "failed".into(), ..waiting };
+        assert_eq!(told(&denied), [waited.clone(), (999_999, "failed".to_owned())]);
+        let decision_id = access_request_id;
+        let approved = Execution { decision_id, access_request_id, ..execution("running", 1, true) };
+        let expected = [waited, (500_000, "queued".to_owned()), (1_000_000, "running".to_owned())];
+        assert_eq!(told(&approved), expected);
     }
 
     #[test]

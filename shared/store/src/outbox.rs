@@ -28,7 +28,7 @@ use crate::{Database, Error, Kept};
 const GATHER: Duration = Duration::from_millis(50);
 /// How often the table is searched for events that no process holds.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
-/// Age from which on an event in the table is taken for one that its process does not deliver.
+/// That age, where processes hand over what they wrote.
 const LEFT_BEHIND: Duration = Duration::from_secs(5);
 /// How long rows of delivered events stay at most, while the database is there.
 const DELETE_INTERVAL: Duration = Duration::from_millis(200);
@@ -72,6 +72,8 @@ pub struct Outbox {
     fresh: Arc<Mutex<Fresh>>,
     wake: Arc<Notify>,
     oldest_ms: Arc<AtomicU64>,
+    /// Age from which on an event in the table is taken for one that its process does not deliver.
+    left_behind: Duration,
 }
 
 /// What one run of a relay remembers.
@@ -97,7 +99,13 @@ impl Outbox {
     /// For the table `<schema>.outbox` and one of its destinations; `batch` is the most events sent at once.
     pub fn new(database: Database, schema: &'static str, destination: &'static str, batch: usize) -> Self {
         let (fresh, wake, oldest_ms) = (Arc::default(), Arc::default(), Arc::default());
-        Self { database, schema, destination, batch, fresh, wake, oldest_ms }
+        Self { database, schema, destination, batch, fresh, wake, oldest_ms, left_behind: LEFT_BEHIND }
+    }
+
+    /// The same for a table whose events nobody hands over: they are found by the next search, within a second or so.
+    #[must_use]
+    pub fn searching_at_once(self) -> Self {
+        Self { left_behind: Duration::ZERO, ..self }
     }
 
     /// Takes events that were just written for this destination: the id of each row, and its payload.
@@ -159,7 +167,7 @@ impl Outbox {
             }
         }
         if course.scan.is_due() {
-            let done = self.deliver_left_behind(deliver, course, LEFT_BEHIND).await;
+            let done = self.deliver_left_behind(deliver, course, self.left_behind).await;
             self.note(done, &mut course.scan, SCAN_INTERVAL);
         }
     }

@@ -20,7 +20,6 @@ use crate::{
     lease::Moment,
     outcome::{self, Finished, Reached, ToolError, ToolErrorCode},
     perform::perform,
-    redact,
     run::Run,
     seal::Payload,
     settings,
@@ -37,7 +36,7 @@ const LONGEST: Duration = Duration::from_hours(1);
 const AGAIN: Duration = Duration::from_millis(250);
 
 /// Why a taken call does not run.
-enum Unready {
+pub(super) enum Unready {
     /// It waits again, for so long.
     Later(Duration),
     /// It never will.
@@ -54,7 +53,7 @@ pub(super) async fn deliver(executor: Arc<Executor>, call: Claimed, place: Place
         match executor.seal.open(&execution.team_id, execution.id, &call.payload) {
             Some(payload) => {
                 ::rpc::link_span(&tracing::Span::current(), &payload.traceparent);
-                begin(&executor, execution, payload, before).await;
+                Box::pin(begin(&executor, execution, payload, before)).await;
             }
             None => end(&executor, execution, unreadable()).await,
         }
@@ -111,7 +110,7 @@ async fn is_cancelled(executor: &Executor, run: &Run) -> Result<bool, Unready> {
 }
 
 /// The definition of a version never changes, so the newest one will do when its digest is the same.
-async fn accepted_version(
+pub(super) async fn accepted_version(
     executor: &Executor,
     execution: &Execution,
     payload: &Payload,
@@ -135,7 +134,8 @@ async fn authorize(
     tool: &Tool,
 ) -> Result<Decision, Unready> {
     let unready = |error| unready(execution, error);
-    let question = question(tool, execution.arguments_digest.clone(), execution.id).map_err(unready)?;
+    let question = question(tool, &payload.arguments_json, execution.arguments_digest.clone(), execution.id)
+        .map_err(unready)?;
     let decision = executor.authorizer.authorize(&payload.caller, question).await.map_err(unready)?;
     if decision.id == execution.decision_id {
         return Ok(decision);
@@ -157,7 +157,7 @@ async fn authorize(
 }
 
 /// Whether a call that met this error waits or ends. What is away comes back, and what is used up is filled again.
-fn unready(execution: &Execution, error: Error) -> Unready {
+pub(super) fn unready(execution: &Execution, error: Error) -> Unready {
     match error {
         Error::Denied {
             reason: ErrorReason::QuotaExhausted | ErrorReason::BudgetExhausted,
@@ -170,6 +170,9 @@ fn unready(execution: &Execution, error: Error) -> Unready {
         Error::Denied { reason, message, .. } => {
             let reason = reason.as_str_name().trim_start_matches("ERROR_REASON_");
             Unready::Refused(refused(ToolErrorCode::Denied, &format!("{reason}: {message}")))
+        }
+        Error::Unapproved { message, .. } => {
+            Unready::Refused(refused(ToolErrorCode::Denied, &format!("APPROVAL_REQUIRED: {message}")))
         }
         error @ (Error::ToolUnavailable { .. } | Error::ToolNotFound { .. }) => {
             Unready::Refused(refused(ToolErrorCode::Denied, &error.public_message()))
@@ -188,11 +191,11 @@ fn patience(execution: &Execution, now: DateTime<Utc>) -> Duration {
     (waited / 8).clamp(SOON, LATE)
 }
 
-fn refused(code: ToolErrorCode, message: &str) -> ToolError {
+pub(super) fn refused(code: ToolErrorCode, message: &str) -> ToolError {
     ToolError::new(code, redact::text(&format!("the tool was not called: {message}"))).having(Reached::No)
 }
 
-fn unreadable() -> ToolError {
+pub(super) fn unreadable() -> ToolError {
     let message = "the accepted call cannot be read; it was sealed under another security.caller_token_key";
     refused(ToolErrorCode::NotConfigured, message)
 }

@@ -58,6 +58,7 @@ pub(super) fn execution(row: Execution) -> Message {
         not_before: row.not_before.map(timestamp),
         start_time: row.start_time.map(timestamp),
         deliveries: row.deliveries,
+        access_request_id: row.access_request_id.map(|id| id.to_string()).unwrap_or_default(),
     }
 }
 

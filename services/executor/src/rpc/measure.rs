@@ -114,13 +114,13 @@ impl Ladder {
         // What a rung does not need is not made for it.
         let arguments_digest = if rung >= Rung::Authorize { digest(&arguments)? } else { String::new() };
         let decision = if rung >= Rung::Authorize {
-            let question = question(&tool, arguments_digest.clone(), id)?;
+            let question = question(&tool, &request.arguments_json, arguments_digest.clone(), id)?;
             executor.authorizer.authorize(&call.caller, question).await?
         } else {
             Decision::default()
         };
         let admitted = executor.admit().await?;
-        let permitted = Permitted { tool, arguments, arguments_digest, decision, id, admitted };
+        let permitted = Permitted { tool, arguments, arguments_digest, decision, id, awaits: None, admitted };
         let intent = (rung >= Rung::Intent)
             .then(|| invoke::intent(executor, call, &request, &permitted))
             .transpose()?;

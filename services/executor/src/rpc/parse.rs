@@ -47,6 +47,8 @@ pub(super) fn execute(request: ExecuteRequest) -> Result<Request, Error> {
     let options = request.options.unwrap_or_default();
     check(options.max_retries.is_none_or(|n| (0..=10).contains(&n)), "options.max_retries", "0 to 10");
     check((0..=2_592_000).contains(&options.max_age_s), "options.max_age_s", "0 to 2592000");
+    let is_short = request.justification.chars().count() <= 1_000;
+    check(is_short && !request.justification.contains('\0'), "justification", "at most 1,000 characters");
     let known = proto::registry::v1::Degradation::try_from(options.degradation).is_ok();
     check(known, "options.degradation", "is not one of the contract");
     if !violations.is_empty() {
@@ -65,6 +67,7 @@ pub(super) fn execute(request: ExecuteRequest) -> Result<Request, Error> {
         timeout_ms: request.timeout_ms,
         selection_id: request.selection_id,
         options: overrides(options),
+        justification: request.justification,
         turn: None,
     })
 }
@@ -101,6 +104,7 @@ pub(super) fn start(request: StartExecutionRequest) -> Result<Request, Error> {
         priority: i16::try_from(request.priority).unwrap_or(0),
         not_before: not_before.unwrap_or_default(),
         max_deliveries: if request.max_deliveries == 0 { MAX_DELIVERIES } else { request.max_deliveries },
+        waits: request.wait_for_approval,
     });
     Ok(call)
 }

@@ -21,7 +21,7 @@ pub(crate) async fn intents_insert(
                  trace_id text, decision_id uuid, arguments_json text, arguments_digest text, status text,
                  create_time timestamptz, owner uuid, lease_epoch integer, asynchronous boolean,
                  priority smallint, not_before timestamptz, start_time timestamptz, deliveries integer,
-                 max_deliveries integer, reserved boolean, body_digest text, job bytea)
+                 max_deliveries integer, reserved boolean, access_request_id uuid, body_digest text, job bytea)
          ), request AS (
              INSERT INTO executor.request (team_id, request_id, execution_id, body_digest)
              SELECT team_id, request_id, id, body_digest FROM intent WHERE request_id <> ''
@@ -39,11 +39,11 @@ pub(crate) async fn intents_insert(
              team_id, id, tool_name, tool_version, tool_digest, effect, sensitivity, agent_id, task_id,
              request_id, selection_id, trace_id, decision_id, arguments_json, arguments_digest, status,
              create_time, owner, lease_epoch, asynchronous, priority, not_before, start_time, deliveries,
-             max_deliveries, reserved)
+             max_deliveries, reserved, access_request_id)
          SELECT team_id, id, tool_name, tool_version, tool_digest, effect, sensitivity, agent_id, task_id,
              request_id, selection_id, trace_id, decision_id, arguments_json, arguments_digest, status,
              create_time, owner, lease_epoch, asynchronous, priority, not_before, start_time, deliveries,
-             max_deliveries, reserved
+             max_deliveries, reserved, access_request_id
          FROM accepted
          RETURNING id",
         Json(intents) as _,
@@ -175,7 +175,7 @@ pub(crate) async fn outcomes_recorded(
          FROM executor.execution e
          JOIN unnest($1::text[], $2::uuid[], $3::integer[]) AS o (team_id, id, lease_epoch)
            ON e.team_id = o.team_id AND e.id = o.id AND e.lease_epoch = o.lease_epoch
-         WHERE e.status NOT IN ('running', 'queued')",
+         WHERE e.status NOT IN ('running', 'queued', 'waiting_for_approval')",
         &teams,
         &ids,
         &epochs,

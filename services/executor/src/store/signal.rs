@@ -105,12 +105,12 @@ pub(crate) async fn queued_take_in_txn(
     let row = sqlx::query_as!(
         Execution,
         "UPDATE executor.execution SET status = 'running', cancel_requested = true
-         WHERE team_id = $1 AND id = $2 AND status = 'queued'
+         WHERE team_id = $1 AND id = $2 AND status IN ('queued', 'waiting_for_approval')
          RETURNING team_id, id, tool_name, tool_version, tool_digest, effect, sensitivity, agent_id, task_id, request_id,
                 selection_id, trace_id, decision_id, arguments_json, arguments_digest, status, result_json, result_digest,
                 error_json, cost_micro_usd, create_time, end_time, owner, lease_epoch, attempts_json, retries, source,
                 cache_age_ms, warnings_json, input_tokens, output_tokens, asynchronous, priority, not_before,
-                start_time, deliveries, max_deliveries, reserved",
+                start_time, deliveries, max_deliveries, reserved, access_request_id",
         team,
         id,
     )

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use ::reach::Authorities;
 use futures_util::future::BoxFuture;
 use proto::registry::v1::{
     HttpBinding, HttpTransport, McpBinding, McpTransport, Tool, ToolDefinition, binding::Kind,
@@ -18,7 +19,7 @@ use serde_json::Value;
 
 use super::house::{PATIENCE, TEAM, bound, config};
 use crate::{
-    drivers::{Drivers, HttpClient, Job, Lookup, Reach, is_public},
+    drivers::{Drivers, Guard, HttpClient, Job, Lookup, Reach, is_public},
     outcome::{Ended, ToolError},
     progress::Sink,
 };
@@ -70,12 +71,19 @@ pub(crate) fn is_public_here(address: IpAddr) -> bool {
 
 impl Drive {
     pub(crate) fn new() -> Self {
+        Self::with(super::fakes::Fakes::default(), &Authorities::default())
+    }
+
+    /// With the credentials of these fakes, and authorities besides those of the system.
+    pub(crate) fn with(fakes: super::fakes::Fakes, authorities: &Authorities) -> Self {
         let names: Arc<Names> = Arc::default();
         let mut config = config(Path::new("/nowhere"));
         config.http.allow_private_network = false;
         let lookup: Arc<dyn Lookup> = Arc::<Names>::clone(&names);
-        let client = HttpClient::with(&lookup, Reach::Only(is_public_here), MAX_BYTES).unwrap();
-        Self { drivers: Drivers::with(&config, mcp::Commands::any(), credentials(), client), names }
+        let guard = Guard { lookup, ..Guard::system(Reach::Only(is_public_here)) }.trusting(authorities);
+        let client = HttpClient::with(guard, MAX_BYTES).unwrap();
+        let credentials = credentials_of(fakes);
+        Self { drivers: Drivers::with(&config, mcp::Commands::any(), credentials, client), names }
     }
 
     pub(crate) async fn run(&self, tool: &ToolDefinition, arguments: &Value) -> Ended {
@@ -124,9 +132,13 @@ pub(crate) fn of_server(url: &str) -> ToolDefinition {
 
 /// Those of a registry that has a key of every name.
 pub(crate) fn credentials() -> crate::credentials::Credentials {
+    credentials_of(super::fakes::Fakes::default())
+}
+
+fn credentials_of(fakes: super::fakes::Fakes) -> crate::credentials::Credentials {
     let key = ::rpc::TokenKey::new(&"k".repeat(32).into());
     let options = ::rpc::StackOptions { key: key.clone(), max_concurrent_requests: 1 };
-    let registry = RegistryServiceServer::new(super::fakes::Fakes::default());
+    let registry = RegistryServiceServer::new(fakes);
     let registry = ::rpc::stack(tonic::service::Routes::new(registry), options);
     crate::credentials::Credentials::new(registry, ::rpc::Outgoing::new("executor", key))
 }

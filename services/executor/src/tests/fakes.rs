@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashMap,
-    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -13,38 +12,23 @@ use std::{
 use ::rpc::{ErrorReason, Link, StackOptions, TokenKey, status_with_reason};
 use proto::{
     audit::v1::{
-        AppendEventsRequest, AppendEventsResponse, Event, QueryTrailRequest, QueryTrailResponse,
+        AppendEventsRequest, AppendEventsResponse, Event,
         audit_service_server::{AuditService, AuditServiceServer},
     },
     permissions::v1::{
-        AuthenticateApiKeyRequest, AuthenticateApiKeyResponse, AuthorizeRequest, AuthorizeResponse,
-        BatchAuthorizeRequest, BatchAuthorizeResponse, BatchSettleReservationsRequest,
-        BatchSettleReservationsResponse, CreateAgentRequest, CreateAgentResponse, GetBudgetRequest,
-        GetBudgetResponse, GrantPermissionRequest, GrantPermissionResponse, IssueApiKeyRequest,
-        IssueApiKeyResponse, ListGrantsRequest, ListGrantsResponse, RevokeApiKeyRequest,
-        RevokeApiKeyResponse, RevokePermissionRequest, RevokePermissionResponse, SetBudgetRequest,
-        SetBudgetResponse, SettleReservationRequest, SettleReservationResponse, SettlementResult,
-        WhoAmIRequest, WhoAmIResponse,
+        AccessRequest, AccessRequestState, AuthorizeRequest, AuthorizeResponse,
+        BatchSettleReservationsRequest, BatchSettleReservationsResponse, GetAccessRequestRequest,
+        GetAccessRequestResponse, RequestAccessRequest, RequestAccessResponse, Role,
+        SettleReservationRequest, SettleReservationResponse, SettlementResult,
         permissions_service_server::{PermissionsService, PermissionsServiceServer},
     },
     registry::v1::{
-        ApproveDefinitionRequest, ApproveDefinitionResponse, ExportToolsRequest, ExportToolsResponse,
-        GetFallbacksRequest, GetFallbacksResponse, GetRegistryHealthRequest, GetRegistryHealthResponse,
-        GetToolRequest, GetToolResponse, ImportGrpcRequest, ImportGrpcResponse, ImportOpenApiRequest,
-        ImportOpenApiResponse, ListCredentialsRequest, ListCredentialsResponse, ListServersRequest,
-        ListServersResponse, ListToolVersionsRequest, ListToolVersionsResponse, ListToolsRequest,
-        ListToolsResponse, PutCredentialRequest, PutCredentialResponse, RefreshServerRequest,
-        RefreshServerResponse, RegisterServerRequest, RegisterServerResponse, RegisterToolRequest,
-        RegisterToolResponse, RemoveServerRequest, RemoveServerResponse, ResolveCredentialRequest,
-        ResolveCredentialResponse, RevokeCredentialRequest, RevokeCredentialResponse,
-        RotateCredentialRequest, RotateCredentialResponse, SearchToolsRequest, SearchToolsResponse,
-        SetFallbacksRequest, SetFallbacksResponse, SetToolStatusRequest, SetToolStatusResponse,
-        UpdateToolRequest, UpdateToolResponse, WatchToolsRequest, WatchToolsResponse,
+        GetToolRequest, GetToolResponse, ResolveCredentialRequest, ResolveCredentialResponse,
         registry_service_server::{RegistryService, RegistryServiceServer},
         resolve_credential_response,
     },
     selector::v1::{
-        Outcome, RecordOutcomesRequest, RecordOutcomesResponse, SelectToolsRequest, SelectToolsResponse,
+        Outcome, RecordOutcomesRequest, RecordOutcomesResponse,
         selector_service_server::{SelectorService, SelectorServiceServer},
     },
 };
@@ -80,6 +64,8 @@ pub(crate) struct Fakes {
     pub authorized: Arc<AtomicUsize>,
     /// The next decision; `None`: the execution's id.
     pub next_decision: Arc<Mutex<Option<String>>>,
+    /// Access requests in the order in which they were made; the same call asks again for the one that is pending.
+    pub access: Arc<Mutex<Vec<(RequestAccessRequest, AccessRequest)>>>,
     /// Decision and whether it was committed.
     pub settled: Arc<Mutex<Vec<(String, bool)>>>,
     /// What was charged, in millionths of a US dollar.
@@ -90,6 +76,9 @@ pub(crate) struct Fakes {
     pub requests: Arc<Mutex<Vec<usize>>>,
     pub selector: Arc<Mutex<Mood>>,
     pub outcomes: Arc<Mutex<Vec<Outcome>>>,
+    /// Credentials by name: the version that is given, and the one that is given when that was refused. Every other name
+    /// is a key.
+    pub credentials: Arc<Mutex<HashMap<String, [resolve_credential_response::Kind; 2]>>>,
 }
 
 impl Default for Fakes {
@@ -103,6 +92,7 @@ impl Default for Fakes {
             gate: Arc::new(gate),
             authorized: Arc::default(),
             next_decision: Arc::default(),
+            access: Arc::default(),
             settled: Arc::default(),
             charged: Arc::default(),
             audit: Arc::default(),
@@ -110,6 +100,7 @@ impl Default for Fakes {
             requests: Arc::default(),
             selector: Arc::default(),
             outcomes: Arc::default(),
+            credentials: Arc::default(),
         }
     }
 }
@@ -140,6 +131,21 @@ impl Fakes {
         self.denied_tools.lock().unwrap().insert(tool.to_owned(), denial);
     }
 
+    /// Says that every call needs an approval.
+    pub(crate) fn ask_for_approvals(&self) {
+        *self.denial.lock().unwrap() = Some(AuthorizeResponse {
+            reason: "APPROVAL_REQUIRED".into(),
+            message: "each call needs an approval".into(),
+            approver_role: Role::Operator.into(),
+            ..AuthorizeResponse::default()
+        });
+    }
+
+    /// Decides the newest access request, so that it says this of itself.
+    pub(crate) fn decide(&self, decide: impl FnOnce(&mut AccessRequest)) {
+        decide(&mut self.access.lock().unwrap().last_mut().expect("one was made").1);
+    }
+
     pub(crate) fn settled(&self) -> Vec<(String, bool)> {
         self.settled.lock().unwrap().clone()
     }
@@ -153,21 +159,6 @@ impl Fakes {
 
 fn down() -> Status {
     status_with_reason(Kind::Unavailable, ErrorReason::ServiceUnavailable, "down")
-}
-
-macro_rules! not_asked {
-    ($($method:ident($request:ty) -> $response:ty);+ $(;)?) => {$(
-        fn $method<'s, 'f>(
-            &'s self,
-            _: Request<$request>,
-        ) -> Pin<Box<dyn Future<Output = Answer<$response>> + Send + 'f>>
-        where
-            's: 'f,
-            Self: 'f,
-        {
-            Box::pin(async { Err(Status::unimplemented("the executor has no business here")) })
-        }
-    )+};
 }
 
 #[tonic::async_trait]
@@ -192,6 +183,34 @@ impl PermissionsService for Fakes {
             decision_id,
             ..AuthorizeResponse::default()
         }))
+    }
+
+    async fn request_access(&self, request: Request<RequestAccessRequest>) -> Answer<RequestAccessResponse> {
+        if *self.permissions.lock().unwrap() == Mood::Down {
+            return Err(down());
+        }
+        let (asked, mut made) = (request.into_inner(), self.access.lock().unwrap());
+        let is_open = |(before, state): &&(RequestAccessRequest, AccessRequest)| {
+            before.arguments_digest == asked.arguments_digest && state.state() == AccessRequestState::Pending
+        };
+        if let Some((_, open)) = made.iter().find(is_open) {
+            return Ok(Response::new(RequestAccessResponse { access_request: Some(open.clone()) }));
+        }
+        let state = AccessRequestState::Pending.into();
+        let new = AccessRequest { id: types::new_id().to_string(), state, ..AccessRequest::default() };
+        made.push((asked, new.clone()));
+        Ok(Response::new(RequestAccessResponse { access_request: Some(new) }))
+    }
+
+    async fn get_access_request(
+        &self,
+        request: Request<GetAccessRequestRequest>,
+    ) -> Answer<GetAccessRequestResponse> {
+        let id = request.into_inner().id;
+        let made = self.access.lock().unwrap();
+        let found = made.iter().find(|(_, made)| made.id == id).map(|(_, made)| made.clone());
+        let missing = || status_with_reason(Kind::NotFound, ErrorReason::NotFound, "there is none");
+        Ok(Response::new(GetAccessRequestResponse { access_request: Some(found.ok_or_else(missing)?) }))
     }
 
     async fn settle_reservation(
@@ -222,20 +241,6 @@ impl PermissionsService for Fakes {
         }
         Ok(Response::new(BatchSettleReservationsResponse { results }))
     }
-
-    not_asked! {
-        batch_authorize(BatchAuthorizeRequest) -> BatchAuthorizeResponse;
-        grant_permission(GrantPermissionRequest) -> GrantPermissionResponse;
-        revoke_permission(RevokePermissionRequest) -> RevokePermissionResponse;
-        list_grants(ListGrantsRequest) -> ListGrantsResponse;
-        create_agent(CreateAgentRequest) -> CreateAgentResponse;
-        issue_api_key(IssueApiKeyRequest) -> IssueApiKeyResponse;
-        revoke_api_key(RevokeApiKeyRequest) -> RevokeApiKeyResponse;
-        authenticate_api_key(AuthenticateApiKeyRequest) -> AuthenticateApiKeyResponse;
-        who_am_i(WhoAmIRequest) -> WhoAmIResponse;
-        set_budget(SetBudgetRequest) -> SetBudgetResponse;
-        get_budget(GetBudgetRequest) -> GetBudgetResponse;
-    }
 }
 
 #[tonic::async_trait]
@@ -253,8 +258,6 @@ impl AuditService for Fakes {
         self.events.lock().unwrap().extend(events);
         if mood == Mood::Mute { Err(down()) } else { Ok(Response::new(AppendEventsResponse::default())) }
     }
-
-    not_asked! { query_trail(QueryTrailRequest) -> QueryTrailResponse; }
 }
 
 #[tonic::async_trait]
@@ -269,49 +272,25 @@ impl SelectorService for Fakes {
         self.outcomes.lock().unwrap().extend(request.into_inner().outcomes);
         Ok(Response::new(RecordOutcomesResponse::default()))
     }
-
-    not_asked! { select_tools(SelectToolsRequest) -> SelectToolsResponse; }
 }
 
 #[tonic::async_trait]
 impl RegistryService for Fakes {
-    type WatchToolsStream = futures_util::stream::Empty<Result<WatchToolsResponse, Status>>;
-
-    /// Every name is a key.
     async fn resolve_credential(
         &self,
-        _: Request<ResolveCredentialRequest>,
+        request: Request<ResolveCredentialRequest>,
     ) -> Answer<ResolveCredentialResponse> {
-        let kind = Some(resolve_credential_response::Kind::ApiKey("a-key-of-the-fakes".into()));
-        Ok(Response::new(ResolveCredentialResponse { version: 1, kind, fresh_ms: 900 }))
+        let ResolveCredentialRequest { name, refused_version } = request.into_inner();
+        let known = self.credentials.lock().unwrap().get(&name).cloned();
+        let (version, kind) = match known {
+            Some([_, second]) if refused_version == 1 => (2, second),
+            Some([first, _]) => (1, first),
+            None => (1, resolve_credential_response::Kind::ApiKey("a-key-of-the-fakes".into())),
+        };
+        Ok(Response::new(ResolveCredentialResponse { version, kind: Some(kind), fresh_ms: 900 }))
     }
 
     async fn get_tool(&self, _: Request<GetToolRequest>) -> Answer<GetToolResponse> {
         Err(status_with_reason(Kind::NotFound, ErrorReason::ToolNotFound, "no such tool"))
-    }
-
-    not_asked! {
-        register_tool(RegisterToolRequest) -> RegisterToolResponse;
-        list_tools(ListToolsRequest) -> ListToolsResponse;
-        list_tool_versions(ListToolVersionsRequest) -> ListToolVersionsResponse;
-        set_tool_status(SetToolStatusRequest) -> SetToolStatusResponse;
-        watch_tools(WatchToolsRequest) -> Self::WatchToolsStream;
-        register_server(RegisterServerRequest) -> RegisterServerResponse;
-        list_servers(ListServersRequest) -> ListServersResponse;
-        refresh_server(RefreshServerRequest) -> RefreshServerResponse;
-        remove_server(RemoveServerRequest) -> RemoveServerResponse;
-        update_tool(UpdateToolRequest) -> UpdateToolResponse;
-        set_fallbacks(SetFallbacksRequest) -> SetFallbacksResponse;
-        get_fallbacks(GetFallbacksRequest) -> GetFallbacksResponse;
-        search_tools(SearchToolsRequest) -> SearchToolsResponse;
-        approve_definition(ApproveDefinitionRequest) -> ApproveDefinitionResponse;
-        export_tools(ExportToolsRequest) -> ExportToolsResponse;
-        import_open_api(ImportOpenApiRequest) -> ImportOpenApiResponse;
-        import_grpc(ImportGrpcRequest) -> ImportGrpcResponse;
-        get_registry_health(GetRegistryHealthRequest) -> GetRegistryHealthResponse;
-        put_credential(PutCredentialRequest) -> PutCredentialResponse;
-        rotate_credential(RotateCredentialRequest) -> RotateCredentialResponse;
-        revoke_credential(RevokeCredentialRequest) -> RevokeCredentialResponse;
-        list_credentials(ListCredentialsRequest) -> ListCredentialsResponse;
     }
 }

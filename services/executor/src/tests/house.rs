@@ -21,7 +21,7 @@ use proto::{
 use secrecy::SecretString;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Code, Status};
-use types::{Caller, Role};
+use types::Caller;
 
 use super::fakes::Fakes;
 use crate::{
@@ -126,6 +126,7 @@ impl House {
             selector: links["selector"].clone(),
             outgoing: outgoing.clone(),
             commands: mcp::Commands::any(),
+            authorities: reach::Authorities::default(),
             limiter: Limiter::memory(),
             cache,
             seal: SealKey::new([7; 32]),
@@ -270,14 +271,7 @@ pub(crate) async fn until(holds: impl AsyncFn() -> bool) {
 }
 
 pub(crate) fn agent(name: &str) -> Caller {
-    Caller {
-        team: TEAM.into(),
-        agent: name.into(),
-        specialization: String::new(),
-        role: Role::Agent,
-        key_id: String::new(),
-        service: None,
-    }
+    Caller { team: TEAM.into(), agent: name.into(), service: None, ..Caller::service("") }
 }
 
 /// A policy of so many retries, a few milliseconds apart.

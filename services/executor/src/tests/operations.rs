@@ -13,7 +13,7 @@ use super::{
     upstream::{Raw, Seen, Step, Upstream, answer, json as json_answer},
 };
 use crate::{
-    drivers::{Drivers, HttpClient, Job},
+    drivers::{Drivers, Guard, HttpClient, Job},
     outcome::{Ended, ToolError, ToolErrorCode},
     progress::Sink,
 };
@@ -36,7 +36,8 @@ impl Bench {
         config.github.token = token.map(SecretString::from);
         let names: Arc<Names> = Arc::default();
         let lookup: Arc<dyn Lookup> = Arc::<Names>::clone(&names);
-        let client = HttpClient::with(&lookup, Reach::Only(is_public_here), MAX_BYTES).unwrap();
+        let guard = Guard { lookup, ..Guard::system(Reach::Only(is_public_here)) };
+        let client = HttpClient::with(guard, MAX_BYTES).unwrap();
         Self {
             drivers: Drivers::with(&config, mcp::Commands::any(), super::drive::credentials(), client),
             names,

@@ -3,7 +3,7 @@
 
 use std::{
     net::SocketAddr,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use http::{HeaderMap, header::AUTHORIZATION};
@@ -51,6 +51,14 @@ pub(crate) struct Authenticator {
 struct Known {
     caller: Caller,
     end: Option<SystemTime>,
+    /// When the question was asked: what was revoked after it is not known.
+    asked: Instant,
+}
+
+impl Known {
+    fn is_believed(&self) -> bool {
+        self.asked.elapsed() < BELIEVED && self.end.is_none_or(|end| SystemTime::now() < end)
+    }
 }
 
 impl Authenticator {
@@ -78,7 +86,7 @@ impl Authenticator {
         };
         let digest = types::digest_bytes(key.as_bytes());
         let known = self.remembered.get(&digest).await;
-        if let Some(known) = known.filter(|known| known.end.is_none_or(|end| SystemTime::now() < end)) {
+        if let Some(known) = known.filter(Known::is_believed) {
             return Ok(known.caller);
         }
         if let Some(rejection) = self.rejected.get(&digest).await {
@@ -105,6 +113,7 @@ impl Authenticator {
     }
 
     async fn ask(&self, key: &str, peer: Option<SocketAddr>) -> Result<Known, Status> {
+        let asked = Instant::now();
         let peer = peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default();
         let ask = || {
             let mut client = PermissionsServiceClient::new(self.permissions.clone());
@@ -115,7 +124,7 @@ impl Authenticator {
         let answer = self.outgoing.read(ask).await?;
         // A time that cannot be told is past: such a key is asked for each time.
         let end = answer.expire_time.map(|end| SystemTime::try_from(end).unwrap_or(SystemTime::UNIX_EPOCH));
-        Ok(Known { caller: caller(answer), end })
+        Ok(Known { caller: caller(answer), end, asked })
     }
 }
 

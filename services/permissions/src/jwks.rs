@@ -12,6 +12,7 @@ use std::{
 use jsonwebtoken::Algorithm;
 use reach::{Authorities, CertificateFault};
 use reqwest::{Client, StatusCode, header, redirect::Policy};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -19,6 +20,8 @@ pub(crate) use key::Key;
 
 /// Largest set that is read, in bytes.
 const MAX_BYTES: usize = 1024 * 1024;
+/// Most that wait for a reading at once: a quarter of what the service may have under way.
+const MAX_WAITING: usize = 256;
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -44,6 +47,8 @@ pub(crate) struct Jwks {
     known: RwLock<Option<Known>>,
     /// When the last reading ended, by success or not. One reads at a time, for all that wait.
     last_end: tokio::sync::Mutex<Option<Instant>>,
+    /// One place for each that waits for a reading.
+    waiting: Semaphore,
 }
 
 #[derive(Clone)]
@@ -81,7 +86,8 @@ impl Jwks {
             .user_agent(concat!("toolcrib/", env!("CARGO_PKG_VERSION")))
             .build()?;
         let (known, last_end) = (RwLock::default(), tokio::sync::Mutex::default());
-        Ok(Self { issuer: issuer.to_owned(), address, client, keeping, known, last_end })
+        let waiting = Semaphore::new(MAX_WAITING);
+        Ok(Self { issuer: issuer.to_owned(), address, client, keeping, known, last_end, waiting })
     }
 
     /// The key of this id that is for this algorithm. A token without an id is for the only one that fits.
@@ -126,6 +132,8 @@ impl Jwks {
     }
 
     async fn read_if_due(&self) {
+        // More need not wait: whoever makes tokens up must not fill the service with them.
+        let Ok(_place) = self.waiting.try_acquire() else { return };
         let mut last_end = self.last_end.lock().await;
         if last_end.is_some_and(|at| at.elapsed() < self.keeping.gap) {
             return;

@@ -6,7 +6,9 @@ use chrono::{DateTime, Utc};
 use types::{Caller, Role};
 
 use crate::{
-    Error, names,
+    Error,
+    issue_key::check_bounds,
+    names,
     store::{self, AgentRow},
     teams::Teams,
     trail::{self, Action},
@@ -43,6 +45,11 @@ pub(crate) async fn update_agent(
     let after = changed(&before, change);
     if after == before {
         return Ok((before, revision));
+    }
+    let rank = |agent: &AgentRow| agent.role.parse::<Role>().ok();
+    if rank(&after) > rank(&before) || (before.disabled && !after.disabled) {
+        // The keys that the agent has open what its role may: as much as the caller may hand out.
+        check_bounds(caller, &after.role, &[])?;
     }
     if is_admin(&before)
         && !is_admin(&after)

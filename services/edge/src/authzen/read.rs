@@ -8,6 +8,8 @@ use serde_json::value::RawValue;
 
 /// Most evaluations of one request.
 pub(super) const MAX_EVALUATIONS: usize = 100;
+/// Most bytes of arguments that evaluations share, each of which has its own of them when it is asked.
+const MAX_SHARED: usize = 4 * 1024 * 1024;
 
 /// Why something cannot be read, for whoever wrote it.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,6 +99,14 @@ pub(super) fn read(body: &[u8], is_many: bool) -> Result<Asked, Unread> {
     if evaluations.len() > MAX_EVALUATIONS {
         let many = evaluations.len();
         return Err(Unread(format!("evaluations has {many}; at most {MAX_EVALUATIONS} are taken")));
+    }
+    let shared = default.context.as_ref().and_then(|context| context.arguments.as_deref());
+    let shared = shared.map_or(0, |arguments| arguments.get().len());
+    if shared.saturating_mul(evaluations.len()) > MAX_SHARED {
+        return Err(Unread(format!(
+            "context.arguments has {shared} bytes, too many for {} evaluations; give each its own",
+            evaluations.len()
+        )));
     }
     let read = |evaluation: &RawValue| question(parse(evaluation.get())?, &default);
     let semantic = payload.options.and_then(|options| options.evaluations_semantic).unwrap_or_default();

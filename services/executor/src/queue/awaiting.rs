@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::StreamExt;
 use proto::{
-    permissions::v1::{AccessRequest, AccessRequestState},
+    permissions::v1::{AccessRequest, AccessRequestState, ApprovalScope},
     registry::v1::Tool,
 };
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use crate::{
     approvals::Unapproved,
     authorize::{Decision, question},
     cancel,
-    outcome::{ToolError, ToolErrorCode},
+    outcome::{Status, ToolError, ToolErrorCode},
     seal::Payload,
     store::{self, Awaiting, Execution},
 };
@@ -65,6 +65,9 @@ async fn attend(executor: &Arc<Executor>, awaiting: &Awaiting) -> Result<(), Err
     let Some(execution) = store::execution_get(executor.database.pool()?, team, id).await? else {
         return Ok(());
     };
+    if execution.status != Status::WaitingForApproval.as_str() {
+        return Ok(());
+    }
     let Some(payload) = executor.seal.open(team, id, &awaiting.payload) else {
         return end(executor, &execution, unreadable()).await;
     };
@@ -114,8 +117,12 @@ async fn release(
         executor.queue.wake();
         return Ok(());
     }
-    // A caller has cancelled it.
-    executor.authorizer.settle(&payload.caller, &decision, false, 0).await;
+    // Another process let it go under the same decision, whose run settles it; or it has ended, and then nobody else
+    // will.
+    let now = store::execution_get(executor.database.pool()?, team, id).await?;
+    if now.is_none_or(|now| Status::is_terminal(&now.status) && now.decision_id != decision.id) {
+        executor.authorizer.settle(&payload.caller, &decision, false, 0).await;
+    }
     Ok(())
 }
 
@@ -171,7 +178,8 @@ fn standing(request: Option<&AccessRequest>, now: DateTime<Utc>) -> Standing {
         AccessRequestState::Used => Standing::Gone,
         AccessRequestState::Approved => {
             let decided = request.decide_time.and_then(|at| DateTime::from_timestamp(at.seconds, 0));
-            if decided.is_some_and(|at| now - at < GRACE) {
+            // One for a single call may be held by another, and be free again.
+            if request.scope() == ApprovalScope::Once || decided.is_some_and(|at| now - at < GRACE) {
                 return Standing::Open;
             }
             Standing::Closed(format!(

@@ -25,7 +25,8 @@ use crate::{
 
 /// How long a request waits where it does not say.
 const TTL: TimeDelta = TimeDelta::days(1);
-/// The longest that it may.
+/// Shortest and longest that it may. What waits is counted: shorter ones would not be.
+const LEAST_TTL_S: i64 = 60;
 const MAX_TTL: TimeDelta = TimeDelta::days(7);
 /// Most requests of an agent that wait.
 const MAX_OF_AGENT: i64 = 100;
@@ -126,10 +127,11 @@ fn checked(caller: &Caller, new: &NewAccessRequest) -> Result<TimeDelta, Error> 
     let most = MAX_TTL.num_seconds();
     match new.ttl_s {
         0 => Ok(TTL),
-        1.. if new.ttl_s <= most => Ok(TimeDelta::seconds(new.ttl_s)),
-        _ => {
-            Err(Error::invalid("ttl_s", format!("is {}; it must be 1 to {most}, or 0 for a day", new.ttl_s)))
-        }
+        LEAST_TTL_S.. if new.ttl_s <= most => Ok(TimeDelta::seconds(new.ttl_s)),
+        _ => Err(Error::invalid(
+            "ttl_s",
+            format!("is {}; it must be {LEAST_TTL_S} to {most}, or 0 for a day", new.ttl_s),
+        )),
     }
 }
 

@@ -12,7 +12,12 @@ use crate::condition::canonical;
 /// Most values, the inner ones included.
 const MAX_VALUES: usize = 20_000;
 /// Most folders and files.
-const MAX_PATHS: usize = 5_000;
+const MAX_PATHS: usize = 1_000;
+/// Deepest folder that is told of a path, in steps; policies name none below. What Cedar makes of a chain of folders
+/// grows with the third power of its length.
+pub(super) const MAX_STEPS: usize = 32;
+/// Most bytes of all pointers together: each repeats the names above it.
+const MAX_POINTER_BYTES: usize = 4 * 1024 * 1024;
 /// Largest whole number that a double tells from its neighbours: 2^53.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 /// The kinds under which values are told, as the schema names their entities.
@@ -31,6 +36,8 @@ pub(super) struct Arguments {
     /// Tags of each of `KINDS`.
     tags: [Vec<(String, Expression)>; 6],
     pointers: Vec<String>,
+    /// Of all pointers.
+    bytes: usize,
     /// Every path with the folder that it lies in.
     paths: HashMap<String, Option<String>>,
 }
@@ -48,7 +55,8 @@ impl Arguments {
     }
 
     fn take(&mut self, pointer: &str, value: &Value) -> Option<()> {
-        if self.pointers.len() >= MAX_VALUES {
+        self.bytes += pointer.len();
+        if self.pointers.len() >= MAX_VALUES || self.bytes > MAX_POINTER_BYTES {
             return None;
         }
         self.pointers.push(pointer.to_owned());
@@ -95,10 +103,17 @@ impl Arguments {
         let Some(steps) = canonical(value) else { return Some(()) };
         let mut path = "/".to_owned();
         self.paths.entry(path.clone()).or_default();
-        for next in steps {
-            let below = if path == "/" { format!("/{next}") } else { format!("{path}/{next}") };
-            let folder = std::mem::replace(&mut path, below);
-            self.paths.entry(path.clone()).or_insert(Some(folder));
+        let mut folder = path.clone();
+        let last = steps.len().saturating_sub(1);
+        for (depth, next) in steps.into_iter().enumerate() {
+            path = if path == "/" { format!("/{next}") } else { format!("{path}/{next}") };
+            // Below the deepest folder that is told, the whole path alone.
+            if depth < MAX_STEPS || depth == last {
+                self.paths.entry(path.clone()).or_insert_with(|| Some(folder.clone()));
+            }
+            if depth < MAX_STEPS {
+                folder.clone_from(&path);
+            }
         }
         if self.paths.len() > MAX_PATHS {
             return None;
@@ -158,4 +173,33 @@ fn decimal(number: &serde_json::Number) -> Option<String> {
     let told = number.as_f64().filter(|number| number.abs() < MOST as f64)?.to_string();
     let (_, fraction) = told.split_once('.')?;
     (fraction.len() <= 4).then_some(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_deep_path_stays_in_its_upper_folders_and_costs_no_more() {
+        let deep = format!("/secret/{}end", "a/".repeat(4_000));
+        let told = Arguments::of(Some(&json!({ "path": deep }))).unwrap();
+        assert_eq!(told.paths.len(), MAX_STEPS + 2, "the root, the upper folders and the path itself");
+        let mut at = deep;
+        let mut above = Vec::new();
+        while let Some(Some(folder)) = told.paths.get(&at) {
+            above.push(folder.clone());
+            at.clone_from(folder);
+        }
+        assert!(above.contains(&"/secret".to_owned()) && above.ends_with(&["/".to_owned()]), "{above:?}");
+    }
+
+    #[test]
+    fn pointers_that_repeat_long_names_are_too_much_to_be_told() {
+        let short = json!({ "list": vec![0; 10_000] });
+        assert!(Arguments::of(Some(&short)).is_some());
+        let long = json!({ "x".repeat(100_000): vec![0; 10_000] });
+        assert!(Arguments::of(Some(&long)).is_none());
+    }
 }

@@ -3,7 +3,10 @@
 
 use cedar_policy::{EntityUid, Policy};
 
-use super::complaint::{Complaint, at};
+use super::{
+    arguments::MAX_STEPS,
+    complaint::{Complaint, at},
+};
 use crate::{condition::canonical, names};
 
 /// What can never be met of what a policy of this team names.
@@ -36,6 +39,9 @@ fn wrong(uid: &EntityUid, team: &str) -> Option<String> {
                 .to_owned()
         }),
         "Path" => match canonical(id).map(|steps| format!("/{}", steps.join("/"))) {
+            Some(path) if path.matches('/').count() > MAX_STEPS => Some(format!(
+                "what lies deeper than {MAX_STEPS} folders is not told apart; name a folder above it"
+            )),
             Some(path) if path == id => None,
             Some(path) => Some(format!("paths begin with one '/' and end with none: Path::\"{path}\"")),
             None => Some("it leads out of its root, or can be read in several ways".to_owned()),

@@ -167,6 +167,13 @@ async fn no_key_opens_more_than_the_one_that_issued_it() {
     let teams = Teams::new(&database);
     let refused = update_agent(&database, &teams, &operator, "scout", promoted, noon()).await.unwrap_err();
     assert!(matches!(refused, Error::RoleExceeded { .. }), "{refused}");
+    // Nor does it reach more by the role of an agent that has a key of everything.
+    let promoted = AgentChange { role: Some(Role::Admin), ..AgentChange::default() };
+    let refused = update_agent(&database, &teams, &limited, "scout", promoted, noon()).await.unwrap_err();
+    assert!(matches!(refused, Error::ScopesExceeded { .. }), "{refused}");
+    let another = ("another", "", Role::Admin);
+    let refused = create_agent(&database, &teams, &limited, another, noon()).await.unwrap_err();
+    assert!(matches!(refused, Error::ScopesExceeded { .. }), "{refused}");
 }
 
 #[tokio::test]

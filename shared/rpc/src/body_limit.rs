@@ -10,6 +10,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
+use tokio::time::Sleep;
 use tonic::{Status, body::Body};
 use types::Kind;
 
@@ -21,7 +22,8 @@ pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes before a message: one flag and its length (gRPC over HTTP/2, "Length-Prefixed-Message").
 const PREFIX: usize = 5;
 
-/// How long a client may take to begin its message: a call that says nothing holds a place.
+/// How long a client may take to begin its message, and then to end it: a call that says nothing holds a place, and
+/// is made by whoever its caller was when it began.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The same body, if its first message declares a size that may be sent.
@@ -41,7 +43,7 @@ pub async fn check(mut body: Body) -> Result<Body, Status> {
         return Err(status_with_reason(Kind::Exhausted, ErrorReason::MessageTooLarge, message));
     }
     head.reverse();
-    Ok(Body::new(Prefixed { head, body }))
+    Ok(Body::new(Prefixed { head, body, late: Box::pin(tokio::time::sleep(PATIENCE)) }))
 }
 
 async fn read_prefix(body: &mut Body, head: &mut Vec<Bytes>, prefix: &mut Vec<u8>) -> Result<(), Status> {
@@ -55,7 +57,8 @@ async fn read_prefix(body: &mut Body, head: &mut Vec<Bytes>, prefix: &mut Vec<u8
 }
 
 fn silent() -> Status {
-    let message = format!("no message began within {PATIENCE:?}");
+    let message =
+        format!("the message did not come within {PATIENCE:?}; send it at once, and large data by file");
     status_with_reason(Kind::Deadline, ErrorReason::DeadlineExceeded, message)
 }
 
@@ -63,6 +66,8 @@ fn silent() -> Status {
 struct Prefixed {
     head: Vec<Bytes>,
     body: Body,
+    /// Ends when the rest should have come.
+    late: Pin<Box<Sleep>>,
 }
 
 impl HttpBody for Prefixed {
@@ -76,7 +81,11 @@ impl HttpBody for Prefixed {
         if let Some(chunk) = self.head.pop() {
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
-        Poll::Ready(ready!(Pin::new(&mut self.body).poll_frame(cx)))
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        ready!(self.late.as_mut().poll(cx));
+        Poll::Ready(Some(Err(silent())))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -127,5 +136,16 @@ mod tests {
             Result<Frame<Bytes>, Status>,
         >()));
         assert_eq!(check(silence).await.unwrap_err().code(), tonic::Code::DeadlineExceeded);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_stops_in_the_middle_is_given_up() {
+        let begun = futures_util::stream::iter([Ok::<_, Status>(Frame::data(Bytes::from_static(&[
+            0, 0, 0, 0, 5, 1,
+        ])))]);
+        let stream = futures_util::StreamExt::chain(begun, futures_util::stream::pending());
+        let stopped = check(Body::new(http_body_util::StreamBody::new(stream))).await.unwrap();
+        let collected = tokio::time::timeout(2 * PATIENCE, stopped.collect()).await.expect("it ends");
+        assert_eq!(collected.unwrap_err().code(), tonic::Code::DeadlineExceeded);
     }
 }

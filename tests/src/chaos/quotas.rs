@@ -62,7 +62,6 @@ pub async fn quotas_are_exact(rush: Rush) -> Report {
         redis: vec![redis.url()],
         permissions_everywhere: true,
         lease: Some(Duration::from_secs(15)),
-        ..Plan::default()
     };
     let crew = Crew::start(&plan).await;
     let upstream = Upstream::start().await;

@@ -1,6 +1,6 @@
 //! Credentials are rotated from their source when it is time, by one process, and a failure replaces nothing.
 
-use proto::registry::v1::{CredentialRotation, credential_rotation::Source};
+use proto::registry::v1::{Credential, CredentialRotation, credential_rotation::Source};
 
 use super::{
     house::rotation_of,

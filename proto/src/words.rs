@@ -34,6 +34,7 @@ words!(
         ToolsWrite,
         ExecutionsRead,
         AuditRead,
+        AuditWrite,
         PermissionsRead,
         PermissionsWrite,
         CredentialsWrite,

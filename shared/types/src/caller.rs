@@ -108,8 +108,10 @@ pub enum Scope {
     ToolsWrite,
     /// Reads executions and metrics.
     ExecutionsRead,
-    /// Reads the trail.
+    /// Reads the trail, with its proofs, reports, use and costs.
     AuditRead,
+    /// Puts reviews on record, erases data subjects, places and releases holds.
+    AuditWrite,
     /// Reads agents, keys, grants, policies, access requests and budgets.
     PermissionsRead,
     /// Changes them, and decides access requests.
@@ -120,12 +122,13 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ToolsRead,
         Self::ToolsCall,
         Self::ToolsWrite,
         Self::ExecutionsRead,
         Self::AuditRead,
+        Self::AuditWrite,
         Self::PermissionsRead,
         Self::PermissionsWrite,
         Self::CredentialsWrite,
@@ -139,6 +142,7 @@ impl Scope {
             Self::ToolsWrite => "tools_write",
             Self::ExecutionsRead => "executions_read",
             Self::AuditRead => "audit_read",
+            Self::AuditWrite => "audit_write",
             Self::PermissionsRead => "permissions_read",
             Self::PermissionsWrite => "permissions_write",
             Self::CredentialsWrite => "credentials_write",

@@ -15,6 +15,7 @@ fn key(text: &str) -> Forms {
 }
 
 #[test]
+#[allow(clippy::format_collect, reason = "short texts of a test")]
 fn every_form_goes_wherever_it_stands() {
     let forms = key(CANARY);
     let encoded: String = url::form_urlencoded::byte_serialize(CANARY.as_bytes()).collect();
@@ -31,6 +32,19 @@ fn every_form_goes_wherever_it_stands() {
         php,
     ];
     texts[5] = texts[5].replace("%7E", "%7e").replace("%C3%BC", "%c3%bc");
+    texts.extend([
+        CANARY.chars().rev().collect(),
+        CANARY.replace('"', "&quot;"),
+        CANARY.replace('"', "&#34;"),
+        CANARY.replace('"', "&quot;").replace('/', "&#x2F;"),
+        CANARY.replace('=', "=3D").replace('\u{fc}', "=C3=BC"),
+        CANARY.bytes().map(|byte| format!("%{byte:02x}")).collect(),
+        CANARY.bytes().map(|byte| format!("\\x{byte:02X}")).collect(),
+        hex::encode(CANARY).as_bytes().chunks(2).map(String::from_utf8_lossy).collect::<Vec<_>>().join(":"),
+        // By coreutils: printf 'c4n"ry/+?=~ \xc3\xbcsecret' | base32
+        "MM2G4ITSPEXSWPZ5PYQMHPDTMVRXEZLU".to_owned(),
+        STANDARD.encode(CANARY.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>()),
+    ]);
     for before in ["", "a", "ab", "user:", "some more"] {
         for after in ["", "x", "xy", " and more"] {
             let text = format!("{before}{CANARY}{after}");
@@ -45,6 +59,18 @@ fn every_form_goes_wherever_it_stands() {
     }
     let bytes = [&[0xff, 0x00][..], CANARY.as_bytes(), &[0xfe]].concat();
     assert!(forms.is_in(bytes));
+}
+
+#[test]
+fn what_is_json_in_json_is_known_where_the_rest_is_cut_off() {
+    let forms = key(CANARY);
+    let mut told = CANARY.chars().rev().collect::<String>() + CANARY;
+    for _ in 0..3 {
+        told = json!({"in": told}).to_string();
+        let clean = forms.replace(&format!("{told}, cut"), "***");
+        assert_eq!(clean.matches("***").count(), 2, "{clean}");
+        assert!(!clean.contains("ry/") && !clean.contains("/yr"), "{clean}");
+    }
 }
 
 #[test]

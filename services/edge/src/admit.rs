@@ -58,7 +58,7 @@ impl Gate {
 
 /// Whose calls are counted together: those of a key; and of tokens, which are new every few minutes, those of an issuer
 /// for an agent.
-fn counted(caller: &Caller) -> Cow<'_, str> {
+pub(crate) fn counted(caller: &Caller) -> Cow<'_, str> {
     match caller.key_id.split_once(':') {
         Some((issuer, _)) => format!("{issuer}:{}", caller.agent).into(),
         None if caller.key_id.is_empty() => (&caller.agent).into(),

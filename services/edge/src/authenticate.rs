@@ -1,21 +1,27 @@
 //! Who calls, and for whom? From an API key or a token to a caller, by the permissions service. What is missing,
-//! malformed, unknown or revoked gets one and the same answer. Must never ask again and again for whoever guesses.
+//! malformed, unknown or revoked gets one and the same answer. Must never ask again and again for whoever guesses, nor
+//! let those who do keep the others waiting.
 
 use std::{
     net::SocketAddr,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 use moka::future::Cache;
 use proto::permissions::v1::{
     AuthenticateRequest, AuthenticateResponse, permissions_service_client::PermissionsServiceClient,
 };
 use rpc::{ErrorReason, Link, Outgoing};
+use tokio::time::Instant;
 use tonic::{Code, Status};
 use types::{Caller, Kind, Role};
 
-use crate::strangers::Strangers;
+use crate::{
+    guesses::Guesses,
+    places::{Places, site},
+    strangers::Strangers,
+};
 
 /// Metadata key for clients that cannot set `authorization`.
 const API_KEY_HEADER: &str = "x-api-key";
@@ -24,13 +30,18 @@ pub(crate) const USER_HEADER: &str = "on-behalf-of";
 /// Most characters of an end user's name.
 const MAX_USER: usize = 256;
 /// How long a key is believed without asking again: a revocation bites within a second.
-const BELIEVED: Duration = Duration::from_millis(900);
+pub(crate) const BELIEVED: Duration = Duration::from_millis(900);
 /// Keys remembered at once, of each kind.
 const MAX_REMEMBERED: u64 = 10_000;
 /// How long a key that was valid is asked for whatever else comes from its caller's address.
 const PROVEN: Duration = Duration::from_mins(15);
 /// How long the permissions service may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Of a key that is newer than this process.
+const NEWER: &str =
+    "the key is held to scopes that this edge does not know yet; try again once it is upgraded";
+/// How soon a key that is about to end is asked for again, at least.
+const SOONEST: Duration = Duration::from_millis(100);
 
 /// Knows the callers of the last second.
 #[derive(Debug, Clone)]
@@ -43,7 +54,11 @@ pub(crate) struct Authenticator {
     rejected: Cache<String, Status>,
     /// Keys that were valid lately: they are asked for again, but never for the guesses of a neighbour refused.
     proven: Cache<String, ()>,
+    /// Questions under way, for all who ask the same.
+    questions: Cache<String, Answer>,
     strangers: Strangers,
+    guesses: Guesses,
+    places: Places,
 }
 
 /// Whose a key is, and until when.
@@ -55,18 +70,48 @@ struct Known {
     asked: Instant,
 }
 
+/// What was said of a key.
+#[derive(Debug, Clone)]
+struct Answer {
+    known: Result<Known, Status>,
+    asked: Instant,
+}
+
+/// A caller, and when to ask again who that is.
+#[derive(Debug)]
+pub(crate) struct Recognised {
+    pub caller: Caller,
+    pub ask_again: Instant,
+}
+
 impl Known {
+    fn of(answer: AuthenticateResponse, asked: Instant) -> Self {
+        // A time that cannot be told is past: such a key is asked for each time.
+        let end = answer.expire_time.map(|end| SystemTime::try_from(end).unwrap_or(SystemTime::UNIX_EPOCH));
+        Self { caller: caller(answer), end, asked }
+    }
+
     fn is_believed(&self) -> bool {
         self.asked.elapsed() < BELIEVED && self.end.is_none_or(|end| SystemTime::now() < end)
+    }
+
+    fn ask_again(&self) -> Instant {
+        let now = Instant::now();
+        let end = self.end.and_then(|end| end.duration_since(SystemTime::now()).ok());
+        let end = end.and_then(|left| now.checked_add(left));
+        let believed = self.asked + BELIEVED;
+        end.map_or(believed, |end| end.min(believed)).max(now + SOONEST)
     }
 }
 
 impl Authenticator {
-    pub(crate) fn new(permissions: Link, outgoing: Outgoing, strangers: Strangers) -> Self {
+    pub(crate) fn new(permissions: Link, outgoing: Outgoing, strangers: Strangers, places: Places) -> Self {
         let remembered = Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(BELIEVED).build();
         let rejected = Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(BELIEVED).build();
         let proven = Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(PROVEN).build();
-        Self { permissions, outgoing, remembered, rejected, proven, strangers }
+        let questions = Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(BELIEVED).build();
+        let guesses = Guesses::new();
+        Self { permissions, outgoing, remembered, rejected, proven, questions, strangers, guesses, places }
     }
 
     /// The caller whose key the request carries, for the end user that it says. Calls without a valid key count against
@@ -76,56 +121,107 @@ impl Authenticator {
         headers: &HeaderMap,
         peer: Option<SocketAddr>,
     ) -> Result<Caller, Box<Status>> {
-        let caller = self.owner(headers, peer).await?;
-        for_user(caller, headers)
+        match self.owner(headers, peer).await {
+            Ok(known) => for_user(known.caller, headers),
+            Err(status) if status.code() == Code::Unauthenticated => {
+                self.strangers.count(peer)?;
+                Err(status)
+            }
+            Err(status) => Err(status),
+        }
     }
 
-    async fn owner(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> Result<Caller, Box<Status>> {
-        let Some(key) = presented(headers) else {
-            return Err(Box::new(self.strangers.count(peer).err().unwrap_or_else(unauthenticated)));
-        };
+    /// The same while a call is under way, which counts against nobody.
+    pub(crate) async fn again(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<SocketAddr>,
+    ) -> Result<Recognised, Box<Status>> {
+        let known = self.owner(headers, peer).await?;
+        let ask_again = known.ask_again();
+        Ok(Recognised { caller: for_user(known.caller, headers)?, ask_again })
+    }
+
+    async fn owner(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> Result<Known, Box<Status>> {
+        let Some(key) = presented(headers) else { return Err(Box::new(unauthenticated())) };
         let digest = types::digest_bytes(key.as_bytes());
         let known = self.remembered.get(&digest).await;
         if let Some(known) = known.filter(Known::is_believed) {
-            return Ok(known.caller);
+            return Ok(known);
         }
         if let Some(rejection) = self.rejected.get(&digest).await {
-            return Err(Box::new(self.strangers.count(peer).err().unwrap_or(rejection)));
+            return Err(Box::new(rejection));
         }
-        if !self.proven.contains_key(&digest) {
-            self.strangers.check(peer)?;
+        let question = |is_guess| Question { key, digest: digest.clone(), peer, is_guess };
+        if self.proven.contains_key(&digest) {
+            return self.ask_together(&question(false)).await;
         }
-        match self.ask(key, peer).await {
-            Ok(known) => {
-                self.proven.insert(digest.clone(), ()).await;
-                self.remembered.insert(digest, known.clone()).await;
-                Ok(known.caller)
-            }
-            Err(status) => {
-                if status.code() == Code::Unauthenticated {
-                    self.proven.invalidate(&digest).await;
-                    self.rejected.insert(digest, status.clone()).await;
-                    self.strangers.count(peer)?;
-                }
-                Err(Box::new(status))
+        self.strangers.check(peer)?;
+        let _place = self.places.unknown(site(peer))?;
+        self.ask_together(&question(true)).await
+    }
+
+    /// The answer to a question, which is asked once for all who ask it at the same time.
+    async fn ask_together(&self, question: &Question<'_>) -> Result<Known, Box<Status>> {
+        loop {
+            let arrived = Instant::now();
+            let entry = self.questions.entry_by_ref(&question.digest);
+            let answer = entry.or_insert_with_if(self.ask(question), |_| true).await.into_value();
+            // Whoever came late to a slow question asks once more: what was revoked since it was asked bites them.
+            if arrived <= answer.asked + BELIEVED {
+                return answer.known.map_err(Box::new);
             }
         }
     }
 
-    async fn ask(&self, key: &str, peer: Option<SocketAddr>) -> Result<Known, Status> {
+    /// Asks, and remembers what is said.
+    async fn ask(&self, question: &Question<'_>) -> Answer {
+        let turn = if question.is_guess { Some(self.guesses.turn(site(question.peer)).await) } else { None };
         let asked = Instant::now();
-        let peer = peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default();
+        let _turn = match turn.transpose() {
+            Ok(turn) => turn,
+            Err(crowded) => return Answer { known: Err(*crowded), asked },
+        };
+        let known = self.ask_permissions(question).await.map(|answer| Known::of(answer, asked));
+        let digest = &question.digest;
+        match &known {
+            Ok(known) => {
+                self.proven.insert(digest.clone(), ()).await;
+                self.remembered.insert(digest.clone(), known.clone()).await;
+            }
+            Err(status) if status.code() == Code::Unauthenticated => {
+                self.proven.invalidate(digest).await;
+                self.rejected.insert(digest.clone(), status.clone()).await;
+            }
+            Err(_) => {}
+        }
+        Answer { known, asked }
+    }
+
+    async fn ask_permissions(&self, question: &Question<'_>) -> Result<AuthenticateResponse, Status> {
+        let peer = question.peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default();
         let ask = || {
             let mut client = PermissionsServiceClient::new(self.permissions.clone());
-            let message = AuthenticateRequest { credential: key.to_owned(), peer: peer.clone() };
+            let message = AuthenticateRequest { credential: question.key.to_owned(), peer: peer.clone() };
             let request = self.outgoing.own_request(TIMEOUT, message);
             async move { client.authenticate(request).await }
         };
         let answer = self.outgoing.read(ask).await?;
-        // A time that cannot be told is past: such a key is asked for each time.
-        let end = answer.expire_time.map(|end| SystemTime::try_from(end).unwrap_or(SystemTime::UNIX_EPOCH));
-        Ok(Known { caller: caller(answer), end, asked })
+        // A key that is held to what this process does not know yet must not look like one that is held to nothing.
+        if !answer.scopes.is_empty() && answer.scopes().next().is_none() {
+            return Err(rpc::status_with_reason(Kind::Unavailable, ErrorReason::ServiceUnavailable, NEWER));
+        }
+        Ok(answer)
     }
+}
+
+/// Who is whoever shows this key?
+struct Question<'a> {
+    key: &'a str,
+    digest: String,
+    peer: Option<SocketAddr>,
+    /// Whether nobody knows the key yet.
+    is_guess: bool,
 }
 
 /// The caller, acting for the end user whom the request names. A token that names one knows better.
@@ -155,6 +251,20 @@ fn presented(headers: &HeaderMap) -> Option<&str> {
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     });
     bearer.or_else(|| headers.get(API_KEY_HEADER)?.to_str().ok()).filter(|key| !key.is_empty())
+}
+
+/// What the headers say of who calls, for asking again.
+pub(crate) fn credential(headers: &HeaderMap) -> HeaderMap {
+    let mut credential = HeaderMap::new();
+    let own = [API_KEY_HEADER, USER_HEADER].map(HeaderName::from_static);
+    for name in own.into_iter().chain([AUTHORIZATION]) {
+        for value in headers.get_all(&name) {
+            let mut value = value.clone();
+            value.set_sensitive(true);
+            credential.append(&name, value);
+        }
+    }
+    credential
 }
 
 fn caller(answer: AuthenticateResponse) -> Caller {

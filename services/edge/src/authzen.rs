@@ -7,7 +7,7 @@
 mod answer;
 mod read;
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
@@ -20,7 +20,10 @@ use serde_json::{Value, json};
 use tonic::{Status, body::Body, metadata::MetadataMap, transport::server::TcpConnectInfo};
 use types::{Caller, Kind};
 
-use crate::forward::{Forwarder, internal, overloaded};
+use crate::{
+    authenticate,
+    forward::{Forwarder, internal, overloaded},
+};
 use answer::Refusal;
 use read::{Asked, Question, Semantic, Unread};
 
@@ -83,10 +86,11 @@ impl Forwarder {
         let peer = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
         let caller = self.authenticator.caller(request.headers(), peer).await;
         let caller = caller.map_err(|status| Refusal::from(&*status))?;
+        let _place = self.places.of_key(&caller).map_err(|status| Refusal::from(&*status))?;
         let pass = self.gate.check(&caller).await;
         let answered = match &pass.refusal {
             Some(refusal) => Err(Refusal::from(refusal)),
-            None => self.evaluate(&caller, request).await,
+            None => self.evaluate(request, peer).await,
         };
         let mut response = answered.map_or_else(Refusal::response, |answer| answer::json(&answer));
         pass.append_fields(response.headers_mut());
@@ -114,9 +118,13 @@ impl Forwarder {
         Ok(response)
     }
 
-    async fn evaluate(&self, caller: &Caller, request: Request<Body>) -> Result<Value, Refusal> {
+    async fn evaluate(&self, request: Request<Body>, peer: Option<SocketAddr>) -> Result<Value, Refusal> {
         let is_many = request.uri().path() == EVALUATIONS;
+        let credential = authenticate::credential(request.headers());
         let body = body(request).await?;
+        // Once more: whoever asks is who they are when all of the question is there.
+        let known = self.authenticator.again(&credential, peer).await;
+        let caller = &known.map_err(|status| Refusal::from(&*status))?.caller;
         let asked = read::read(&body, is_many).map_err(|unread| Refusal::bad(&unread.0))?;
         let answer = async {
             match asked {

@@ -24,6 +24,10 @@ pub struct Config {
     pub unauthenticated_per_minute: u32,
     /// Calls passed on at once; one more is refused.
     pub max_concurrent_requests: usize,
+    /// How many of them an API key may have.
+    pub max_concurrent_requests_per_key: usize,
+    /// Bytes of messages that arrive in more than one piece, until they are passed on.
+    pub max_arriving_bytes: usize,
     /// What it shows those who connect.
     pub tls: TlsConfig,
 }
@@ -92,6 +96,14 @@ impl Config {
         }
         if !(1..=1_000_000).contains(&self.max_concurrent_requests) {
             faults.push("edge.max_concurrent_requests must be 1 to 1000000".to_owned());
+        }
+        if !(1..=1_000_000).contains(&self.max_concurrent_requests_per_key) {
+            faults.push("edge.max_concurrent_requests_per_key must be 1 to 1000000".to_owned());
+        }
+        // A quarter of them is one address's, which must be able to send the largest message.
+        let least = 4 * (rpc::MAX_MESSAGE_BYTES + rpc::PREFIX_BYTES);
+        if self.max_arriving_bytes < least {
+            faults.push(format!("edge.max_arriving_bytes must be at least {least}"));
         }
         faults.extend(self.tls.public().err());
         faults

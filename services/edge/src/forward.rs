@@ -1,7 +1,9 @@
-//! One call through the edge: take a permit, route, authenticate, count, check the size, strip what only we may say,
+//! One call through the edge: take a permit, route, read the message, authenticate, count, strip what only we may say,
 //! say it, pass on.
 
-use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
+use std::net::SocketAddr;
+
+use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION, request};
 use rpc::{CALLER_HEADER, ErrorReason, Link, Observer};
 use tokio::sync::Semaphore;
 use tonic::{Status, body::Body, transport::server::TcpConnectInfo};
@@ -11,7 +13,10 @@ use types::{Caller, Kind};
 use crate::{
     Parts,
     admit::Gate,
+    arrive::{self, Arrived},
     authenticate::{Authenticator, USER_HEADER},
+    places::{Places, site},
+    streams::Oversight,
 };
 
 /// Headers with this prefix are the suite's own; none is taken from outside.
@@ -25,6 +30,8 @@ pub(crate) struct Forwarder {
     pub observer: Observer,
     /// One for each call that may be under way.
     pub permits: Semaphore,
+    /// How many of these one caller may have.
+    pub places: Places,
     /// Where clients reach the edge; empty: wherever they say.
     pub public_url: String,
     /// Whether they reach it over TLS.
@@ -40,32 +47,43 @@ impl Forwarder {
         let _permit = self.permits.try_acquire().map_err(|_| overloaded())?;
         let link = self.route(request.uri().path())?;
         let peer = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
-        let caller = self.authenticator.caller(request.headers(), peer).await?;
+        let (parts, body) = request.into_parts();
+        let message = arrive::whole(&self.places, site(peer), body).await?;
+        // Only now: whoever calls is who they are when the call begins.
+        let caller = self.authenticator.caller(&parts.headers, peer).await?;
         let pass = self.gate.check(&caller).await;
         let mut response = match pass.refusal.clone() {
             Some(refusal) => rpc::error_response(refusal),
-            None => self.pass_on(link, &caller, request).await?,
+            None => self.pass_on(link, &caller, peer, parts, message).await?,
         };
         pass.append_fields(response.headers_mut());
         Ok(response)
     }
 
-    /// The service's answer, or the Status of one that cannot be reached.
+    /// The service's answer, watched over where it is a stream; or the Status of a service that cannot be reached.
     async fn pass_on(
         &self,
         link: Link,
         caller: &Caller,
-        request: Request<Body>,
+        peer: Option<SocketAddr>,
+        mut request: request::Parts,
+        message: Arrived,
     ) -> Result<Response<Body>, Box<Status>> {
+        let _place = self.places.of_key(caller)?;
+        let oversight = Oversight::of(&self.authenticator, &request, peer, caller);
         let token = self.parts.key.mint(caller).ok().and_then(|token| HeaderValue::try_from(token).ok());
         let token = token.ok_or_else(internal)?;
-        let (mut parts, body) = request.into_parts();
-        let body = rpc::check_message_size(body).await.map_err(Box::new)?;
-        strip(&mut parts.headers);
-        parts.headers.insert(CALLER_HEADER, token);
-        rpc::inject_headers(&mut parts.headers);
-        let answer = link.oneshot(Request::from_parts(parts, body)).await;
-        Ok(answer.unwrap_or_else(rpc::error_response))
+        strip(&mut request.headers);
+        request.headers.insert(CALLER_HEADER, token);
+        rpc::inject_headers(&mut request.headers);
+        // The service counts it from here.
+        drop(message.held);
+        let answer = link.oneshot(Request::from_parts(request, message.body)).await;
+        let answer = answer.unwrap_or_else(rpc::error_response);
+        Ok(match oversight {
+            Some(oversight) => oversight.over(answer),
+            None => answer,
+        })
     }
 
     /// The service of a path, such as `/toolcrib.audit.v1.AuditService/QueryTrail`.

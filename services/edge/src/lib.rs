@@ -1,15 +1,19 @@
 //! The edge: the one address that the outside calls.
 //!
-//! `forward.rs` is the story: take a permit, route, authenticate, count, check the size, strip, mint, pass on. It never
-//! decodes a message, so it knows no request or response type but those of authentication; `authzen.rs`, which asks for
-//! decisions in another form, knows those of `Explain`.
+//! `forward.rs` is the story: take a permit, route, read the message, authenticate, count, strip, mint, pass on, watch
+//! over what is streamed back. It never decodes a message, so it knows no request or response type but those of
+//! authentication; `authzen.rs`, which asks for decisions in another form, knows those of `Explain`.
 
 mod admit;
+mod arrive;
 mod authenticate;
 mod authzen;
 mod config;
 mod forward;
+mod guesses;
+mod places;
 mod strangers;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -48,11 +52,14 @@ pub struct Parts {
 pub fn start(config: &Config, parts: Parts) -> Link {
     let outgoing = Outgoing::new("edge", parts.key.clone());
     let strangers = strangers::Strangers::new(config.unauthenticated_per_minute);
-    let authenticator = authenticate::Authenticator::new(parts.permissions.clone(), outgoing, strangers);
+    let places = places::Places::new(config);
+    let asked = parts.permissions.clone();
+    let authenticator = authenticate::Authenticator::new(asked, outgoing, strangers, places.clone());
     let gate = admit::Gate::new(config, parts.limiter.clone());
     let (observer, permits) = (Observer::new(), Semaphore::new(config.max_concurrent_requests));
     let (public_url, is_tls) = (config.public_url.clone(), config.tls.is_set());
-    let forwarder = forward::Forwarder { authenticator, gate, parts, observer, permits, public_url, is_tls };
+    let forwarder =
+        forward::Forwarder { authenticator, gate, parts, observer, permits, places, public_url, is_tls };
     let forwarder = Arc::new(forwarder);
     let plain = Arc::clone(&forwarder);
     let service = service_fn(move |request: Request<Body>| {

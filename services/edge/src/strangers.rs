@@ -1,10 +1,7 @@
 //! How often may an address call without a valid API key? One bucket an address, in this process alone: whoever
 //! guesses keys must cost neither a call of the permissions service each nor one of Redis. Must never see a key.
 
-use std::{
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use limit::{Bucket, Decision, Memory, Rate};
 use rpc::{Details, ErrorReason, ServiceError};
@@ -13,8 +10,6 @@ use types::Kind;
 
 /// The bucket's name.
 const BUCKET: &str = "address";
-/// Bits of an IPv6 address that stand for one site (RFC 6177): whoever has one address has all of its site.
-const SITE_BITS: u32 = 64;
 
 /// Counts the calls without a valid key of each address.
 #[derive(Debug, Clone)]
@@ -57,18 +52,7 @@ impl Strangers {
     fn take(&self, peer: Option<SocketAddr>, cost: u32) -> Option<Decision> {
         let bucket = Bucket { name: BUCKET.to_owned(), rate: self.rate?, cost };
         // Without an address it came over no socket, but from this process.
-        Some(self.buckets.check(&site(peer?.ip()).to_string(), &[bucket]))
-    }
-}
-
-/// The address, or the one that stands for all of its site.
-fn site(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let bits = u128::from(address) & (u128::MAX << (128 - SITE_BITS));
-            IpAddr::V6(Ipv6Addr::from(bits))
-        }
-        address @ IpAddr::V4(_) => address,
+        Some(self.buckets.check(&rpc::site(peer?.ip()).to_string(), &[bucket]))
     }
 }
 

@@ -1,20 +1,26 @@
 //! The edge between a client and services that answer bytes: what it refuses, what it passes on, what it adds.
 
+mod arrivals;
 mod authzen;
+mod guesses;
+mod streams;
 
 use std::{
     convert::Infallible,
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
 use http::{HeaderMap, Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
 use limit::Limiter;
 use prost::Message;
 use proto::{
@@ -55,9 +61,46 @@ struct House {
     seen: Arc<Mutex<(Vec<Caller>, Vec<String>)>>,
     /// Lets an answer for `team.held` go.
     go: Arc<Notify>,
+    state: Arc<State>,
 }
 
-fn config(requests_per_minute: u32, burst: u32) -> Config {
+/// What changes while calls are under way.
+#[derive(Default)]
+struct State {
+    /// Keys that are not valid any more.
+    revoked: Mutex<Vec<String>>,
+    /// What every key may be used for; empty: all.
+    scopes: Mutex<Vec<i32>>,
+    /// What every agent is, besides an agent.
+    role: Mutex<Role>,
+    /// Whether the permissions service cannot be reached.
+    is_away: AtomicBool,
+    /// Keys that begin with `stuck`, and are being asked for.
+    stuck: AtomicUsize,
+    /// Streams that the registry serves.
+    open: Arc<()>,
+    /// Lets a call of `team.slow` go.
+    go: Notify,
+}
+
+impl State {
+    fn streams(&self) -> usize {
+        Arc::strong_count(&self.open) - 1
+    }
+}
+
+/// An answer that says one thing and then nothing, for as long as anybody listens.
+fn stream(open: Arc<()>) -> Response<Body> {
+    let first = stream::iter([Ok::<_, Status>(Frame::data(Bytes::from_static(&[0; 5])))]);
+    let silence = stream::pending().map(move |frame| {
+        let _ = &open;
+        frame
+    });
+    let body = Body::new(StreamBody::new(first.chain(silence)));
+    Response::builder().header("content-type", "application/grpc").body(body).unwrap()
+}
+
+pub(crate) fn config(requests_per_minute: u32, burst: u32) -> Config {
     Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         public_url: String::new(),
@@ -67,6 +110,8 @@ fn config(requests_per_minute: u32, burst: u32) -> Config {
         unauthenticated_per_minute: 3,
         tls: crate::config::TlsConfig::default(),
         max_concurrent_requests: 100,
+        max_concurrent_requests_per_key: 100,
+        max_arriving_bytes: 64 << 20,
     }
 }
 
@@ -84,12 +129,22 @@ impl House {
         let (by_registry, by_permissions) = (Arc::clone(&seen), Arc::clone(&seen));
         let key = TokenKey::new(&"0123456789abcdef0123456789abcdef".to_owned().into());
         let tokens = key.clone();
+        let state = Arc::<State>::default();
+        let (at_registry, at_permissions) = (Arc::clone(&state), Arc::clone(&state));
         let registry = service(move |request| {
             counter.fetch_add(1, Ordering::Relaxed);
             assert!(!request.headers().contains_key(USER_HEADER));
             let token = request.headers().get(rpc::CALLER_HEADER).unwrap().to_str().unwrap();
-            by_registry.lock().unwrap().0.push(tokens.verify(token).unwrap());
-            async {
+            let caller = tokens.verify(token).unwrap();
+            let (is_slow, state) = (caller.key_id == "slow", Arc::clone(&at_registry));
+            by_registry.lock().unwrap().0.push(caller);
+            async move {
+                if request.uri().path().ends_with("/WatchTools") {
+                    return stream(Arc::clone(&state.open));
+                }
+                if is_slow {
+                    state.go.notified().await;
+                }
                 let mut answer = answer(&GetToolResponse::default());
                 answer.headers_mut().insert("ratelimit", "\"tool\";r=7;t=1".parse().unwrap());
                 answer
@@ -98,9 +153,20 @@ impl House {
         let permissions = service(move |request| {
             questions.fetch_add(1, Ordering::Relaxed);
             let (may_go, seen) = (Arc::clone(&may_go), Arc::clone(&by_permissions));
+            let state = Arc::clone(&at_permissions);
             async move {
                 let AuthenticateRequest { credential: key, peer } = message(request).await;
                 seen.lock().unwrap().1.push(peer);
+                if state.is_away.load(Ordering::Relaxed) {
+                    return rpc::error_response(Status::unavailable("away"));
+                }
+                if key.starts_with("stuck") {
+                    state.stuck.fetch_add(1, Ordering::Relaxed);
+                    std::future::pending::<()>().await;
+                }
+                if state.revoked.lock().unwrap().contains(&key) {
+                    return rpc::error_response(Status::unauthenticated("the key is not valid"));
+                }
                 let Some((team, key)) = key.split_once('.') else {
                     return rpc::error_response(Status::unauthenticated("unknown"));
                 };
@@ -113,7 +179,8 @@ impl House {
                     key_id: key.to_owned(),
                     user: key.strip_prefix("for-").unwrap_or_default().to_owned(),
                     expire_time: (key == "ended").then(|| SystemTime::now().into()),
-                    role: Role::Agent.into(),
+                    role: (*state.role.lock().unwrap()).into(),
+                    scopes: state.scopes.lock().unwrap().clone(),
                     ..AuthenticateResponse::default()
                 })
             }
@@ -133,7 +200,7 @@ impl House {
             limiter,
         };
         assert_eq!(config.validate(), Vec::<String>::new());
-        Self { edge: start(config, parts), calls, asked, seen, go }
+        Self { edge: start(config, parts), calls, asked, seen, go, state }
     }
 
     /// A call for an end user.
@@ -369,4 +436,7 @@ fn settings_that_let_nothing_pass_are_faults() {
     assert!(config(0, 0).validate().is_empty());
     let none = Config { max_concurrent_requests: 0, ..config(0, 0) };
     assert!(none.validate().join("\n").contains("edge.max_concurrent_requests"));
+    let none = Config { max_concurrent_requests_per_key: 0, max_arriving_bytes: 1 << 20, ..config(0, 0) };
+    let faults = none.validate().join("\n");
+    assert!(faults.contains("requests_per_key") && faults.contains("max_arriving_bytes"), "{faults}");
 }

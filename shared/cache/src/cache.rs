@@ -114,6 +114,16 @@ impl Cache {
         done
     }
 
+    /// Removes every entry of a team, and not only from sight: from the memory of this process, or from Redis; whatever
+    /// is being put is dropped. Tells how many there were; `None` when Redis could not be told.
+    pub async fn invalidate_team(&self, team: &str) -> Option<u64> {
+        match self {
+            Self::Off => Some(0),
+            Self::Memory(memory) => Some(memory.remove_team(team).await),
+            Self::Redis(redis) => redis.remove_team(team).await,
+        }
+    }
+
     /// Makes every entry of this process unfindable at once, and whatever is being put; in Redis, and where nothing
     /// is kept, nothing happens.
     pub fn clear(&self) {

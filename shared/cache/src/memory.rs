@@ -152,6 +152,21 @@ impl Memory {
         }
     }
 
+    /// Frees what the entries of a team hold. A tool that is not known gets a generation that no entry has, so that
+    /// what is being put is dropped.
+    pub(crate) async fn remove_team(&self, team: &str) -> u64 {
+        let own = tool_id(team, "");
+        self.inner.lock().retain(|tool, _| !tool.starts_with(&own));
+        let keys: Vec<_> =
+            self.inner.entries.iter().map(|(key, _)| key).filter(|key| key.team == team).collect();
+        for key in &keys {
+            self.inner.entries.invalidate(&**key).await;
+        }
+        // Entries leave at moka's leisure: until then their texts are in memory.
+        self.inner.entries.run_pending_tasks().await;
+        keys.len() as u64
+    }
+
     /// A tool that is not known gets a generation that no entry has.
     pub(crate) fn clear(&self) {
         self.inner.lock().clear();

@@ -88,6 +88,19 @@ end
 return 1
 ";
 
+/// KEYS: a key of the team, so that a Cluster asks the right node. ARGV: where to go on, pattern of the team's keys.
+/// Gives where to go on, 0 at the end, and how many entries went.
+const REMOVE_TEAM: &str = r"
+local found = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 1000)
+local entries = 0
+for _, key in ipairs(found[2]) do
+  if redis.call('UNLINK', key) == 1 and string.find(key, '}:entry:', 1, true) then
+    entries = entries + 1
+  end
+end
+return {found[1], entries}
+";
+
 /// A cache in Redis. Clones share it.
 #[derive(Clone)]
 pub struct Redis {
@@ -109,6 +122,7 @@ struct Scripts {
     get: Script,
     put: Script,
     invalidate_arguments: Script,
+    remove_team: Script,
 }
 
 impl Redis {
@@ -118,6 +132,7 @@ impl Redis {
             get: Script::new(GET),
             put: Script::new(PUT),
             invalidate_arguments: Script::new(INVALIDATE_ARGUMENTS),
+            remove_team: Script::new(REMOVE_TEAM),
         };
         let inner = Inner {
             handle,
@@ -188,6 +203,25 @@ impl Redis {
             inner.remember_untold(tool_id(team, tool), keys[0].clone());
         })
         .is_ok()
+    }
+
+    /// Deletes every key of a team; what is being put finds its tool's generation gone. `None` when Redis is away, with
+    /// what was deleted until then.
+    pub(crate) async fn remove_team(&self, team: &str) -> Option<u64> {
+        let (inner, keys) = (&self.inner, [tool_name(team, "")]);
+        // No character of a plain word has a meaning in a pattern.
+        let pattern = format!("cache:{{{}}}:*", plain(team));
+        let (mut next, mut removed) = ("0".to_owned(), 0);
+        loop {
+            let arguments = &[next.as_str(), pattern.as_str()];
+            let done = inner.handle.eval::<(String, u64)>(&inner.scripts.remove_team, &keys, arguments).await;
+            let (go_on, entries) = done.inspect_err(|error| tell("remove", error)).ok()?;
+            removed += entries;
+            if go_on == "0" {
+                return Some(removed);
+            }
+            next = go_on;
+        }
     }
 }
 

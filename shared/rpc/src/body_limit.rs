@@ -9,7 +9,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use tokio::time::Sleep;
 use tonic::{Status, body::Body};
 use types::Kind;
@@ -20,45 +20,55 @@ use crate::{ErrorReason, status_with_reason};
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Bytes before a message: one flag and its length (gRPC over HTTP/2, "Length-Prefixed-Message").
-const PREFIX: usize = 5;
+pub const PREFIX_BYTES: usize = 5;
 
-/// How long a client may take to begin its message, and then to end it: a call that says nothing holds a place, and
-/// is made by whoever its caller was when it began.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client may take to begin its message, and then to end it: a call that says nothing holds a place.
+pub const ARRIVAL: Duration = Duration::from_secs(10);
 
 /// The same body, if its first message declares a size that may be sent.
 pub async fn check(mut body: Body) -> Result<Body, Status> {
     let mut head: Vec<Bytes> = Vec::new();
-    let mut prefix = Vec::with_capacity(PREFIX);
-    let begun = tokio::time::timeout(PATIENCE, read_prefix(&mut body, &mut head, &mut prefix)).await;
-    begun.unwrap_or_else(|_| Err(silent()))?;
-    if let [_, length @ ..] = prefix.as_slice()
-        && let Ok(length) = <[u8; 4]>::try_from(length)
-        && u32::from_be_bytes(length) as usize > MAX_MESSAGE_BYTES
-    {
-        let message = format!(
-            "the message has {} bytes, at most {MAX_MESSAGE_BYTES} are taken; send large data by file",
-            u32::from_be_bytes(length)
-        );
-        return Err(status_with_reason(Kind::Exhausted, ErrorReason::MessageTooLarge, message));
+    let mut prefix = Vec::with_capacity(PREFIX_BYTES);
+    let begun = tokio::time::timeout(ARRIVAL, read_prefix(&mut body, &mut head, &mut prefix)).await;
+    begun.unwrap_or_else(|_| Err(not_in_time()))?;
+    check_length(&prefix)?;
+    if let ([_], true) = (head.as_slice(), body.is_end_stream()) {
+        // Nothing more will come: there is nothing to watch over.
+        return Ok(Body::new(Full::new(head.remove(0))));
     }
     head.reverse();
-    Ok(Body::new(Prefixed { head, body, late: Box::pin(tokio::time::sleep(PATIENCE)) }))
+    Ok(Body::new(Prefixed { head, body, late: Box::pin(tokio::time::sleep(ARRIVAL)) }))
+}
+
+/// Refuses a message by how it begins, where it declares a size that may not be sent.
+#[allow(clippy::result_large_err, reason = "what the caller answers with")]
+pub fn check_length(begun: &[u8]) -> Result<(), Status> {
+    let length = begun.get(1..PREFIX_BYTES).and_then(|length| length.try_into().ok()).map(u32::from_be_bytes);
+    match length {
+        Some(length) if length as usize > MAX_MESSAGE_BYTES => {
+            let message = format!(
+                "the message has {length} bytes, at most {MAX_MESSAGE_BYTES} are taken; send large data by file"
+            );
+            Err(status_with_reason(Kind::Exhausted, ErrorReason::MessageTooLarge, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn read_prefix(body: &mut Body, head: &mut Vec<Bytes>, prefix: &mut Vec<u8>) -> Result<(), Status> {
-    while prefix.len() < PREFIX {
+    while prefix.len() < PREFIX_BYTES {
         let Some(frame) = body.frame().await else { break };
         let Ok(data) = frame?.into_data() else { break };
-        prefix.extend(data.iter().take(PREFIX - prefix.len()));
+        prefix.extend(data.iter().take(PREFIX_BYTES - prefix.len()));
         head.push(data);
     }
     Ok(())
 }
 
-fn silent() -> Status {
+/// DEADLINE_EXCEEDED for a message that did not come in time.
+pub fn not_in_time() -> Status {
     let message =
-        format!("the message did not come within {PATIENCE:?}; send it at once, and large data by file");
+        format!("the message did not come within {ARRIVAL:?}; send it at once, and large data by file");
     status_with_reason(Kind::Deadline, ErrorReason::DeadlineExceeded, message)
 }
 
@@ -85,7 +95,7 @@ impl HttpBody for Prefixed {
             return Poll::Ready(frame);
         }
         ready!(self.late.as_mut().poll(cx));
-        Poll::Ready(Some(Err(silent())))
+        Poll::Ready(Some(Err(not_in_time())))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -145,7 +155,7 @@ mod tests {
         ])))]);
         let stream = futures_util::StreamExt::chain(begun, futures_util::stream::pending());
         let stopped = check(Body::new(http_body_util::StreamBody::new(stream))).await.unwrap();
-        let collected = tokio::time::timeout(2 * PATIENCE, stopped.collect()).await.expect("it ends");
+        let collected = tokio::time::timeout(2 * ARRIVAL, stopped.collect()).await.expect("it ends");
         assert_eq!(collected.unwrap_err().code(), tonic::Code::DeadlineExceeded);
     }
 }

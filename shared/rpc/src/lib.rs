@@ -7,6 +7,7 @@ mod access;
 mod body_limit;
 mod call;
 mod deadline;
+mod events;
 mod link;
 mod lost;
 mod observe;
@@ -14,6 +15,7 @@ mod page;
 mod retry;
 mod secured;
 mod server;
+mod shares;
 mod stack;
 mod status;
 mod tls;
@@ -21,13 +23,15 @@ mod token;
 mod trace;
 
 pub use access::{Access, Lack, access_of};
-pub use body_limit::{MAX_MESSAGE_BYTES, check as check_message_size};
+pub use body_limit::{ARRIVAL, MAX_MESSAGE_BYTES, PREFIX_BYTES, check_length, not_in_time};
 pub use call::{Call, Outgoing};
+pub use events::{EVENTS_AT_ONCE, append_events, delivery_failed, event};
 pub use link::{Later, Link, channel, later, local, remote, remote_secured};
 pub use observe::Observer;
 pub use page::{Page, PageError, PageKey};
 pub use server::{Bound, Readiness, ServeError, ServerOptions, bind, serve, serve_health};
-pub use stack::{StackOptions, stack, unknown_method};
+pub use shares::{Full, Share, Shares, site};
+pub use stack::{StackOptions, refused, stack, unknown_method};
 pub use status::{
     Details, FieldViolation, ServiceError, error_response, kind_of, reason_of, status, status_with_reason,
 };

@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     convert::Infallible,
     net::SocketAddr,
-    sync::{Arc, OnceLock},
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -40,12 +40,17 @@ where
 
 /// Says where a link leads that was made by `later`.
 #[derive(Debug, Clone, Default)]
-pub struct Later(Arc<OnceLock<Link>>);
+pub struct Later(Arc<RwLock<Option<Link>>>);
 
 impl Later {
-    /// The service is there; a second one is not taken.
+    /// The service is there.
     pub fn is(&self, link: Link) {
-        let _ = self.0.set(link);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(link);
+    }
+
+    /// The process stops: two services that hold each other would keep their connections for ever.
+    pub fn is_gone(&self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -55,7 +60,7 @@ pub fn later(service: &'static str) -> (Later, Link) {
     let later = Later::default();
     let known = later.clone();
     let call = move |request| {
-        let link = known.0.get().cloned();
+        let link = known.0.read().unwrap_or_else(PoisonError::into_inner).clone();
         async move {
             let message = format!("the {service} service is starting; try again");
             let missing = || status_with_reason(Kind::Unavailable, ErrorReason::ServiceUnavailable, message);

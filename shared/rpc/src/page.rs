@@ -114,6 +114,11 @@ impl PageKey {
         rows.last().map(|row| self.seal(&cursor(row), &page.filter)).unwrap_or_default()
     }
 
+    /// The token of a page that goes on behind this place, though the page before it is not full.
+    pub fn next_at(&self, page: &Page, cursor: &str) -> String {
+        self.seal(cursor, &page.filter)
+    }
+
     fn seal(&self, cursor: &str, filter: &str) -> String {
         let mut bytes = self.mac(cursor, filter);
         bytes.extend_from_slice(cursor.as_bytes());
@@ -174,6 +179,14 @@ mod tests {
         assert_eq!(read(vec![MAX_BYTES + 1, 7]), (vec![MAX_BYTES + 1], Some((MAX_BYTES + 1).to_string())));
         assert_eq!(read(vec![1, 2]), (vec![1, 2], None));
         assert_eq!(read(vec![]), (vec![], None));
+    }
+
+    #[test]
+    fn a_page_that_is_not_full_can_go_on_where_its_reader_says() {
+        let key = PageKey::new(&SecretString::from("secret"));
+        let token = key.next_at(&key.page(10, "", "team=a").unwrap(), "x");
+        assert_eq!(key.page(10, &token, "team=a").unwrap().cursor.as_deref(), Some("x"));
+        assert_eq!(key.page(10, &token, "team=b"), Err(PageError::Token));
     }
 
     #[test]

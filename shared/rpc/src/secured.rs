@@ -1,5 +1,5 @@
 //! Connections that were secured before anybody serves them. Must never hand over one whose handshake failed, nor let one
-//! that is slow hold up another.
+//! that is slow hold up another, nor one address keep the port from the rest.
 
 use std::{
     io,
@@ -19,12 +19,15 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use crate::Tls;
+use crate::{Shares, Tls, site};
 
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Handshakes under way at once; more wait in the queue of the system.
 const MAX_HANDSHAKES: usize = 1_024;
+/// How many of them one address may have, or one site of IPv6: whoever connects and says nothing closes the port to
+/// nobody else.
+pub(crate) const MAX_HANDSHAKES_OF_ONE: usize = MAX_HANDSHAKES / 8;
 /// Pause after the system could give no connection, as without file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -41,6 +44,7 @@ pub(crate) fn incoming(listener: TcpListener, tls: Tls) -> impl Stream<Item = io
 
 async fn accept(listener: TcpListener, tls: Tls, ready: mpsc::Sender<Secured>) {
     let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let shares = Shares::new(MAX_HANDSHAKES, MAX_HANDSHAKES_OF_ONE);
     loop {
         let permit = Arc::clone(&handshakes).acquire_owned().await.expect("never closed");
         let accepted = tokio::select! {
@@ -51,10 +55,14 @@ async fn accept(listener: TcpListener, tls: Tls, ready: mpsc::Sender<Secured>) {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
+        let Ok(share) = shares.take(site(peer.ip()), 1) else {
+            tracing::debug!(%peer, "a connection was refused: its address has as many handshakes as it may");
+            continue;
+        };
         let (tls, ready) = (tls.clone(), ready.clone());
         tokio::spawn(async move {
             if let Some(secured) = shake(&tls, connection, peer).await {
-                drop(permit);
+                drop((permit, share));
                 // Nobody takes it any more once the port is closed.
                 let _ = ready.send(secured).await;
             }

@@ -86,7 +86,8 @@ pub fn unknown_method(path: &str) -> Box<Status> {
     Box::new(Status::unimplemented(message))
 }
 
-fn refused(caller: &Caller, lack: Lack) -> Box<Status> {
+/// PERMISSION_DENIED for a caller who may not use an RPC; it says what is lacking.
+pub fn refused(caller: &Caller, lack: Lack) -> Box<Status> {
     let role = caller.role.as_str();
     let (reason, message) = match lack {
         Lack::Service => {

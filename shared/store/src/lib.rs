@@ -18,5 +18,5 @@ pub use group::{Entry, GroupCommit};
 pub use kept::Kept;
 pub use local::{LocalCluster, LocalError, LocalOptions, User, unprivileged_user, user_can_reach};
 pub use migrate::{MigrateError, Schema};
-pub use outbox::{DeliveryFailed, Outbox};
+pub use outbox::{DeliveryFailed, Outbox, outbox_insert};
 pub use redis::{Redis, RedisError, RedisOptions, Script};

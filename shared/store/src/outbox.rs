@@ -8,6 +8,7 @@
 
 mod fresh;
 mod scan;
+mod write;
 
 use std::{
     sync::{
@@ -23,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::fresh::Fresh;
 use crate::{Database, Error, Kept};
+
+pub use types::DeliveryFailed;
+pub use write::outbox_insert;
 
 /// How long events gather before they are sent together: an event costs little then, and nobody waits for it.
 const GATHER: Duration = Duration::from_millis(50);
@@ -40,17 +44,6 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 const MAX_BYTES: usize = 2 * 1024 * 1024;
 /// Deliveries of one kind before the others have their turn.
 const AT_A_TIME: usize = 16;
-
-/// The receiver did not take the events; they are kept and sent again.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct DeliveryFailed {
-    /// What it said.
-    pub message: String,
-    /// Whether it refused these events and not any: they are sent again in smaller parts, so that one which
-    /// it never takes does not hold up the others.
-    pub refused: bool,
-}
 
 impl From<Error> for DeliveryFailed {
     fn from(error: Error) -> Self {

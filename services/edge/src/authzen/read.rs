@@ -10,6 +10,10 @@ use serde_json::value::RawValue;
 pub(super) const MAX_EVALUATIONS: usize = 100;
 /// Most bytes of arguments that evaluations share, each of which has its own of them when it is asked.
 const MAX_SHARED: usize = 4 * 1024 * 1024;
+/// Most bytes of a type, an id, an action's name and a user: evaluations share them too, and answers quote them.
+const MAX_WORD: usize = 512;
+/// Most characters of what a reader of JSON says of a fault: it quotes what it has read.
+const MAX_FAULT: usize = 300;
 
 /// Why something cannot be read, for whoever wrote it.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,6 +92,7 @@ struct Context {
 pub(super) fn read(body: &[u8], is_many: bool) -> Result<Asked, Unread> {
     let text = std::str::from_utf8(body).map_err(|_| Unread("the request is not UTF-8".to_owned()))?;
     let default: Tuple = parse(text)?;
+    short(&default)?;
     if !is_many {
         return Ok(Asked::One(question(Tuple::default(), &default)));
     }
@@ -117,12 +122,35 @@ fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Unread> {
     if !text.trim_start().starts_with('{') {
         return Err(Unread("a JSON object is expected".to_owned()));
     }
-    serde_json::from_str(text).map_err(|error| Unread(format!("the JSON is not as it should be: {error}")))
+    let unread = |error: serde_json::Error| {
+        let fault: String = error.to_string().chars().take(MAX_FAULT).collect();
+        Unread(format!("the JSON is not as it should be: {fault}"))
+    };
+    serde_json::from_str(text).map_err(unread)
+}
+
+/// Refuses words that no name here is as long as.
+fn short(tuple: &Tuple) -> Result<(), Unread> {
+    let (subject, resource) = (tuple.subject.as_ref(), tuple.resource.as_ref());
+    let words = [
+        ("subject.type", subject.and_then(|subject| subject.kind.as_ref())),
+        ("subject.id", subject.and_then(|subject| subject.id.as_ref())),
+        ("action.name", tuple.action.as_ref().and_then(|action| action.name.as_ref())),
+        ("resource.type", resource.and_then(|resource| resource.kind.as_ref())),
+        ("resource.id", resource.and_then(|resource| resource.id.as_ref())),
+        ("context.user", tuple.context.as_ref().and_then(|context| context.user.as_ref())),
+    ];
+    let long =
+        words.into_iter().find_map(|(field, word)| Some((field, word?.len())).filter(|it| it.1 > MAX_WORD));
+    long.map_or(Ok(()), |(field, length)| {
+        Err(Unread(format!("{field} has {length} bytes; at most {MAX_WORD} are taken")))
+    })
 }
 
 /// One question, with what it does not say taken from the defaults: entity by entity, and of an entity what must not
 /// be missing.
 fn question(own: Tuple, default: &Tuple) -> Result<Question, Unread> {
+    short(&own)?;
     let (subject, subject_id) = entity("subject", own.subject, default.subject.as_ref())?;
     let action = own.action.and_then(|action| action.name);
     let action = action.or_else(|| default.action.as_ref()?.name.clone());
@@ -242,6 +270,36 @@ mod tests {
             let asked = one(&format!("{{{}}}", RIGHT.replace(from, to)));
             assert!(matches!(&asked, Ok(Question::Unknown(_))), "{asked:?}");
         }
+    }
+
+    #[test]
+    fn long_words_are_refused_by_their_field_and_quoted_nowhere() {
+        let (long, most) = ("x".repeat(513), "x".repeat(512));
+        for (field, right) in [
+            ("subject.type", "agent"),
+            ("subject.id", "a"),
+            ("action.name", "call"),
+            ("resource.type", "tool"),
+            ("resource.id", "t"),
+        ] {
+            let with = |word: &str| RIGHT.replace(&format!("{right:?}"), &format!("{word:?}"));
+            let expected = Unread(format!("{field} has 513 bytes; at most 512 are taken"));
+            assert_eq!(one(&format!("{{{}}}", with(&long))), Err(expected.clone()));
+            assert!(one(&format!("{{{}}}", with(&most))).is_ok());
+            let many = format!(r#"{{{RIGHT},"evaluations":[{{}},{{{}}}]}}"#, with(&long));
+            let Ok(Asked::Many(questions, _)) = read(many.as_bytes(), true) else { panic!() };
+            assert!(questions[0].is_ok());
+            assert_eq!(questions[1], Err(expected));
+        }
+        let user = one(&format!(r#"{{{RIGHT},"context":{{"user":{long:?}}}}}"#));
+        assert!(matches!(user, Err(Unread(why)) if why.starts_with("context.user ")));
+        let shared = format!(r#"{{{RIGHT},"context":{{"user":{long:?}}},"evaluations":[{{}}]}}"#);
+        assert!(read(shared.as_bytes(), true).is_err());
+        let wrong = format!(
+            r#"{{"options":{{"evaluations_semantic":"{}"}},"evaluations":[{{}}]}}"#,
+            "x".repeat(9_999)
+        );
+        assert!(matches!(read(wrong.as_bytes(), true), Err(Unread(why)) if why.len() < 400));
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! AuthZEN's published scenarios with data of our own: the certification scenario of Authorization API 1.0 (basic,
 //! batch, discovery) and the Todo scenario of its interop events, told of agents and tools; and what goes wrong.
 
-use std::sync::Mutex;
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 
 use http::{Method, StatusCode};
 use proto::permissions::v1::{ExplainRequest, ExplainResponse};
@@ -17,6 +20,8 @@ struct House {
     edge: Link,
     /// What was asked of `Explain`.
     asked: Arc<Mutex<Vec<ExplainRequest>>>,
+    /// Whether no key is valid any more.
+    is_revoked: Arc<AtomicBool>,
 }
 
 /// `reader` may read notes, `writer` may write them too, but below `/drafts` alone.
@@ -62,13 +67,15 @@ fn explained(request: &ExplainRequest) -> Result<ExplainResponse, Status> {
 impl House {
     fn new(config: &Config) -> Self {
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&asked);
+        let is_revoked = Arc::<AtomicBool>::default();
+        let (seen, revoked) = (Arc::clone(&asked), Arc::clone(&is_revoked));
         let permissions = service(move |request: Request<Body>| {
-            let seen = Arc::clone(&seen);
+            let (seen, revoked) = (Arc::clone(&seen), Arc::clone(&revoked));
             async move {
                 if request.uri().path().ends_with("/Authenticate") {
                     let key = message::<AuthenticateRequest>(request).await.credential;
-                    let Some((team, key)) = key.split_once('.') else {
+                    let known = key.split_once('.').filter(|_| !revoked.load(Ordering::Relaxed));
+                    let Some((team, key)) = known else {
                         return rpc::error_response(Status::unauthenticated(
                             "the API key is missing or not valid",
                         ));
@@ -97,7 +104,7 @@ impl House {
             key: TokenKey::new(&"0123456789abcdef0123456789abcdef".to_owned().into()),
             limiter: Limiter::memory(),
         };
-        Self { edge: start(config, parts), asked }
+        Self { edge: start(config, parts), asked, is_revoked }
     }
 
     fn plain() -> Self {
@@ -431,4 +438,27 @@ async fn whoever_has_no_valid_key_or_asks_too_often_is_told_so() {
     let (status, headers, _) = house.send(post(ONE), body).await;
     let seconds: u64 = headers["retry-after"].to_str().unwrap().parse().unwrap();
     assert!(status == StatusCode::TOO_MANY_REQUESTS && (1..=60).contains(&seconds), "{status} {seconds}");
+}
+
+#[tokio::test]
+async fn a_question_is_asked_by_whoever_its_asker_is_once_all_of_it_is_there() {
+    let house = House::plain();
+    let body = tuple("reader", "notes.read").to_string();
+    let (first, rest) = body.split_at(10);
+    for is_revoked in [false, true] {
+        let (pieces, mut arriving) = tokio::sync::mpsc::unbounded_channel::<Bytes>();
+        let stream = stream::poll_fn(move |cx| arriving.poll_recv(cx));
+        let sent = Body::new(StreamBody::new(stream.map(|piece| Ok::<_, Status>(Frame::data(piece)))));
+        let mut answer = Box::pin(house.edge.clone().oneshot(post(ONE).body(sent).unwrap()));
+        pieces.send(first.to_owned().into()).unwrap();
+        assert!(futures_util::FutureExt::now_or_never(&mut answer).is_none());
+        // Longer than what was said of a key is believed.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        house.is_revoked.store(is_revoked, Ordering::Relaxed);
+        pieces.send(rest.to_owned().into()).unwrap();
+        drop(pieces);
+        let expected = if is_revoked { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
+        assert_eq!(answer.await.unwrap().status(), expected);
+    }
+    assert_eq!(house.asked.lock().unwrap().len(), 1);
 }

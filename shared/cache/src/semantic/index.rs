@@ -67,6 +67,15 @@ impl Index {
         }
     }
 
+    /// Takes out every text of a team.
+    pub(super) fn remove_team(&mut self, team: &str) {
+        self.groups.retain(|_, points| {
+            points.retain(|point| point.key.team != team);
+            !points.is_empty()
+        });
+        self.points = self.groups.values().map(VecDeque::len).sum();
+    }
+
     fn remove_oldest(&mut self) {
         let Some((number, group)) = self.order.pop_front() else { return };
         let Some(points) = self.groups.get_mut(&group) else { return };

@@ -59,6 +59,11 @@ impl Matcher {
         self.lock_index().add(question);
     }
 
+    /// Forgets every text of a team.
+    pub fn forget(&self, team: &str) {
+        self.lock_index().remove_team(team);
+    }
+
     /// The nearest answer, and whether to serve it.
     pub async fn look(&self, cache: &Cache, question: &Question) -> Look {
         let mode = self.mode(question);

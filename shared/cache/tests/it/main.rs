@@ -8,6 +8,7 @@ mod outages;
 mod secrecy;
 mod semantic;
 mod suite;
+mod teams;
 
 use std::{future::Future, time::Duration};
 

@@ -9,7 +9,9 @@ use tonic::{Code, Status, body::Body};
 use tower::{ServiceExt, service_fn};
 
 use super::*;
-use crate::{Link, ServerOptions, bind, local, remote, remote_secured, serve};
+use crate::{
+    Link, ServerOptions, bind, local, remote, remote_secured, secured::MAX_HANDSHAKES_OF_ONE, serve,
+};
 
 /// An authority that issues certificates.
 struct Authority {
@@ -245,4 +247,59 @@ fn a_fault_names_the_file_and_never_the_key() {
     let shown =
         format!("{:?}", Files::new(&authority, authority.issue("localhost", 2_099)).mutual().unwrap());
     assert!(!shown.contains("PRIVATE"), "{shown}");
+}
+
+/// A connection to a server from one of this machine's own addresses.
+async fn connect_from(from: [u8; 4], to: std::net::SocketAddr) -> tokio::net::TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+/// Whether the server shakes hands over a connection.
+async fn is_shaken(connection: tokio::net::TcpStream, authority: &Authority, own: &Files) -> bool {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let chain = CertificateDer::pem_file_iter(own.path("tls.crt")).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(own.path("tls.key")).unwrap();
+    let mut client = client.unwrap().with_root_certificates(roots).with_client_auth_cert(chain, key).unwrap();
+    client.alpn_protocols = vec![b"h2".to_vec()];
+    let name = "localhost".try_into().unwrap();
+    let shaken = tokio_rustls::TlsConnector::from(Arc::new(client)).connect(name, connection).await;
+    // With TLS 1.3 the client is done first: the server has taken it once it says something.
+    let Ok(mut shaken) = shaken else { return false };
+    shaken.read_u8().await.is_ok()
+}
+
+#[tokio::test]
+async fn an_address_that_is_silent_has_a_part_of_the_handshakes_and_others_have_theirs() {
+    let authority = Authority::new();
+    let files = Files::new(&authority, authority.issue("localhost", 2_099));
+    let address = process(Some(files.mutual().unwrap())).await;
+    let patience = Duration::from_secs(9);
+    let shaken_from = async |from| {
+        let shaken = is_shaken(connect_from(from, address).await, &authority, &files);
+        tokio::time::timeout(patience, shaken).await.expect("it is answered before the silent are given up")
+    };
+    let (silent_one, other) = ([127, 0, 0, 2], [127, 0, 0, 3]);
+    assert!(shaken_from(silent_one).await);
+    let mut silent = Vec::new();
+    for _ in 0..MAX_HANDSHAKES_OF_ONE {
+        silent.push(connect_from(silent_one, address).await);
+    }
+    // One more is closed at once, and nothing is said.
+    let mut more = connect_from(silent_one, address).await;
+    let closed = tokio::time::timeout(patience, more.read(&mut [0])).await.expect("it is closed");
+    assert!(!closed.is_ok_and(|read| read > 0));
+    assert!(!shaken_from(silent_one).await);
+    assert!(shaken_from(other).await, "another address has its own");
+    drop(silent);
+    let room = async {
+        while !shaken_from(silent_one).await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(patience, room).await.expect("those that end make room");
 }

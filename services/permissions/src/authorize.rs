@@ -210,7 +210,8 @@ impl Desk {
                     if let Some(held) = self.held_with_approval(&matter, reason).await? {
                         return matter.repeat(&self.policies, &held);
                     }
-                    return Ok(matter.denial(reason, index.map(|index| &candidates[index]), policies));
+                    let nearest = index.map(|index| &candidates[index]);
+                    return Ok(matter.denial(&self.policies, reason, nearest, policies));
                 }
             };
             let candidate = index.map(|index| &candidates[index]);

@@ -47,6 +47,7 @@ pub(crate) async fn batch_authorize(
             let particulars = Particulars {
                 team,
                 agent,
+                user,
                 tool: &tool.name,
                 tool_digest: "",
                 arguments_digest: "",

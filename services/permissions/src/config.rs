@@ -2,8 +2,9 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use chrono::TimeDelta;
 use reach::Authorities;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::{
     issuer::{self, Issuer},
@@ -22,13 +23,31 @@ pub struct Config {
     pub sweep_interval_s: u64,
     /// Issuers whose tokens are taken in place of API keys.
     pub issuers: Vec<Issuer>,
-    /// What is waited for after each failed attempt to tell a webhook, in seconds; after one more failure a message
-    /// is given up.
+    /// How long access requests are kept after they would have ended at the latest, in days.
+    pub access_request_retention_days: u64,
+    /// The most that is waited for after each failed attempt to tell a webhook, in seconds: each wait is drawn between
+    /// nothing and this. After one more failure a message is given up.
     pub webhook_retry_s: Vec<u64>,
     /// How long a webhook may take to answer, in seconds.
     pub webhook_timeout_s: u64,
-    /// Hosts of webhooks, or hosts with a port, that may be private addresses and be without TLS.
+    /// Hosts of webhooks, or hosts with a port, that may be private addresses and be without TLS; a list, or a text with
+    /// commas, as an environment variable has it.
+    #[serde(deserialize_with = "hosts")]
     pub webhook_private_hosts: Vec<String>,
+}
+
+fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Hosts {
+        List(Vec<String>),
+        Text(String),
+    }
+    Ok(match Hosts::deserialize(deserializer)? {
+        Hosts::List(hosts) => hosts,
+        Hosts::Text(text) if text.is_empty() => Vec::new(),
+        Hosts::Text(text) => text.split(',').map(|host| host.trim().to_owned()).collect(),
+    })
 }
 
 impl Config {
@@ -40,6 +59,9 @@ impl Config {
         }
         if !(1..=3_600).contains(&self.sweep_interval_s) {
             faults.push("permissions.sweep_interval_s must be 1 to 3600".to_owned());
+        }
+        if !(1..=36_500).contains(&self.access_request_retention_days) {
+            faults.push("permissions.access_request_retention_days must be 1 to 36500".to_owned());
         }
         if self.webhook_retry_s.len() > 20
             || self.webhook_retry_s.iter().any(|wait| !(1..=86_400).contains(wait))
@@ -59,6 +81,10 @@ impl Config {
 
     pub(crate) fn reservation_ttl(&self) -> Duration {
         Duration::from_secs(self.reservation_ttl_s)
+    }
+
+    pub(crate) fn access_request_retention(&self) -> TimeDelta {
+        TimeDelta::days(i64::try_from(self.access_request_retention_days).unwrap_or(i64::MAX))
     }
 
     pub(crate) fn webhook_retry(&self) -> Vec<Duration> {
@@ -86,6 +112,7 @@ mod tests {
             reservation_ttl_s: 900,
             sweep_interval_s: 30,
             issuers: Vec::new(),
+            access_request_retention_days: 400,
             webhook_retry_s: vec![5, 30],
             webhook_timeout_s: 10,
             webhook_private_hosts: vec!["hooks.internal:8080".into()],
@@ -93,7 +120,8 @@ mod tests {
         assert_eq!(config.validate(), Vec::<String>::new());
         (config.reservation_ttl_s, config.sweep_interval_s) = (359, 0);
         (config.webhook_retry_s, config.webhook_timeout_s) = (vec![0], 0);
+        config.access_request_retention_days = 0;
         config.webhook_private_hosts = vec!["https://hooks.internal/".into()];
-        assert_eq!(config.validate().len(), 5);
+        assert_eq!(config.validate().len(), 6);
     }
 }

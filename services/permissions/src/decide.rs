@@ -70,6 +70,8 @@ pub(crate) enum Arguments<'a> {
 pub(crate) struct Particulars<'a> {
     pub team: &'a str,
     pub agent: &'a str,
+    /// The end user that the agent acts for; empty: none.
+    pub user: &'a str,
     pub tool: &'a str,
     pub tool_digest: &'a str,
     pub arguments_digest: &'a str,
@@ -85,14 +87,7 @@ pub(crate) fn candidates(
     used: &HashMap<Uuid, Used>,
     call: &Particulars<'_>,
 ) -> Vec<Candidate> {
-    let arguments = match call.arguments {
-        Arguments::NotYet => None,
-        Arguments::Given(arguments) => arguments,
-    };
-    let serving = |approvals: &[Approval]| {
-        let (tool, tool_digest, digest) = (call.tool, call.tool_digest, call.arguments_digest);
-        serving(approvals, call.agent, tool, tool_digest, digest, arguments, call.now).map(Served::from)
-    };
+    let serving = |approvals: &[Approval]| serving(approvals, call).map(Served::from);
     let of_grant = |grant: &Arc<GrantRow>| Candidate {
         used: used.get(&grant.grant_id).copied().unwrap_or_default(),
         within_hours: grant.hours.as_ref().is_none_or(|hours| hours.contain(call.now)),

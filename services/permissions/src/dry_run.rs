@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::rpc::{Link, Outgoing};
-use chrono::{DateTime, TimeDelta, Utc};
-use types::Caller;
+use ::rpc::{Link, Outgoing, ServiceError};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use types::{Caller, Kind};
 
 use crate::{
     Error,
@@ -21,7 +21,7 @@ use crate::{
     put_policy::{checked, no_policy},
     teams::Standing,
 };
-use past::{Page, PastCall, Sources, Tool};
+use past::{Found, Page, PastCall, Sources, Tool};
 use trial::{Outcome, Trial};
 
 /// Calls that are looked at unless told otherwise.
@@ -57,6 +57,10 @@ pub(crate) struct Report {
     pub undecided: i64,
     /// The newest of them, at most `MAX_CHANGED`.
     pub changed: Vec<Changed>,
+    /// Why not every call was looked at that was asked for; `None`: every one was.
+    pub incomplete: Option<String>,
+    /// Of the oldest call that was looked at.
+    pub oldest: Option<DateTime<Utc>>,
 }
 
 /// A past call that would have been decided otherwise.
@@ -96,21 +100,54 @@ impl DryRun<'_> {
         let (start, most) = bounds(&proposal, now)?;
         let mut trial = self.trial(&proposal).await?;
         let until = Instant::now() + MAX_TIME.min(self.time_left.saturating_sub(MARGIN));
-        let (mut known, mut report, mut page) = (Known::default(), Report::default(), Page::first(start));
+        let mut report = Report::default();
+        match self.look(&mut trial, &mut report, (start, most), until).await {
+            Ok(incomplete) => report.incomplete = incomplete,
+            // What was looked at holds, whoever is away now.
+            Err(error) if report.calls > 0 && is_away(&error) => {
+                tracing::warn!(%error, "a dry run ends before its last call");
+                report.incomplete = Some(error.public_message());
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(report)
+    }
+
+    /// Looks at calls, newest first, and tells why not at all that were asked for.
+    async fn look(
+        &self,
+        trial: &mut Trial,
+        report: &mut Report,
+        (start, most): (DateTime<Utc>, i64),
+        until: Instant,
+    ) -> Result<Option<String>, Error> {
+        let (mut known, mut page) = (Known::default(), Page::first(start));
         let sources = self.sources(until);
+        let out_of_time = || Some("the time is over; ask for fewer calls".to_owned());
         loop {
-            let (calls, next) = sources.calls(page).await?;
+            let Found { calls, next, kept_since } = sources.calls(page).await?;
             for call in calls {
-                if report.calls >= most || Instant::now() >= until {
-                    return Ok(report);
+                if report.calls >= most {
+                    return Ok(None);
+                }
+                if Instant::now() >= until {
+                    return Ok(out_of_time());
                 }
                 tokio::task::consume_budget().await;
-                let outcome = self.outcome(&mut trial, &mut known, &sources, &call).await?;
+                let outcome = self.outcome(trial, &mut known, &sources, &call).await?;
                 report.count(call, outcome);
             }
             match next {
-                Some(next) if Instant::now() < until => page = next,
-                _ => return Ok(report),
+                Some(_) if report.calls >= most => return Ok(None),
+                Some(_) if Instant::now() >= until => return Ok(out_of_time()),
+                Some(next) => page = next,
+                None => {
+                    let told = |since: DateTime<Utc>| {
+                        let since = since.to_rfc3339_opts(SecondsFormat::Secs, true);
+                        format!("the trail is kept since {since} only")
+                    };
+                    return Ok(kept_since.map(told));
+                }
             }
         }
     }
@@ -170,6 +207,7 @@ impl DryRun<'_> {
 impl Report {
     fn count(&mut self, call: PastCall, outcome: Outcome) {
         self.calls += 1;
+        self.oldest = Some(call.time);
         let policies = match outcome {
             Outcome::Same => return,
             Outcome::Undecided => {
@@ -195,6 +233,11 @@ impl Report {
             });
         }
     }
+}
+
+/// Whether somebody who was asked does not answer for now.
+fn is_away(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Unavailable | Kind::Deadline)
 }
 
 /// Since when, and how many calls.

@@ -7,7 +7,7 @@ use types::Role;
 
 use crate::{
     decide::Candidate,
-    policies::{AgentFacts, Budget, ToolFacts, team::TeamPolicies},
+    policies::{AgentFacts, Budget, Failure, ToolFacts, team::TeamPolicies},
     store::{GrantRow, Windows},
 };
 
@@ -24,6 +24,8 @@ pub(crate) struct Denial<'a> {
     pub team: &'a TeamPolicies,
     /// Ids of the policies that decided.
     pub policies: &'a [String],
+    /// The policies that could not be evaluated.
+    pub failures: &'a [Failure],
     pub budget: Budget,
     pub now: DateTime<Utc>,
 }
@@ -50,7 +52,7 @@ impl Denial<'_> {
             ),
             reason => match self.nearest {
                 Some(nearest) => self.of_grant(reason, nearest),
-                None => unevaluated(),
+                None => self.unevaluated(),
             },
         }
     }
@@ -85,13 +87,13 @@ impl Denial<'_> {
                 grant.approver_role.map_or("somebody else", with_article)
             ),
             ErrorReason::QuotaExhausted => self.quota(nearest),
-            _ => unevaluated(),
+            _ => self.unevaluated(),
         }
     }
 
     fn hours(&self, nearest: &Candidate) -> String {
         let (tool, holder) = (&self.tool.name, holder(&nearest.grant));
-        let Some(hours) = &nearest.grant.hours else { return unevaluated() };
+        let Some(hours) = &nearest.grant.hours else { return self.unevaluated() };
         let next = hours.next_start(self.now).map(|next| format!("; they begin next at {}", time(next)));
         format!(
             "the grant of {tool} to {holder} allows calls {} only{}",
@@ -128,7 +130,14 @@ impl Denial<'_> {
         let own = |id: &&String| id.starts_with("team/");
         let mut told: Vec<String> = Vec::new();
         for id in self.policies.iter().filter(own) {
+            let failure = self.failures.iter().find(|failure| failure.policy == *id);
             told.push(match self.team.message(id) {
+                _ if failure.is_some() => {
+                    let cause = failure.map(|failure| failure.cause.as_str()).unwrap_or_default();
+                    format!(
+                        "policy {id} cannot be evaluated for this call ({cause}), and an admin must mend it"
+                    )
+                }
                 _ if self.team.broken().contains(id) => {
                     format!(
                         "policy {id} cannot be read any more, and an admin must write it anew or remove it"
@@ -142,13 +151,16 @@ impl Denial<'_> {
         format!("denied by the policies of team {team:?}: {}; ask an admin of the team", told.join("; "))
     }
 
+    fn unevaluated(&self) -> String {
+        let causes: Vec<String> =
+            self.failures.iter().map(|failure| format!("{}: {}", failure.policy, failure.cause)).collect();
+        let causes = if causes.is_empty() { String::new() } else { format!(" ({})", causes.join("; ")) };
+        format!("the policies could not be evaluated, so the call is denied{causes}; the log has the detail")
+    }
+
     fn add(&self) -> String {
         format!("toolcrib grants add {} --agent {}", self.tool.name, self.agent.name)
     }
-}
-
-fn unevaluated() -> String {
-    "the policies could not be evaluated, so the call is denied; the log has the detail".to_owned()
 }
 
 /// The message when there is no such agent.

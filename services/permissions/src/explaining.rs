@@ -163,7 +163,7 @@ fn decision(matter: &Matter<'_>, desk: &Desk, candidates: &[Candidate]) -> Decis
             matter.permission(Uuid::nil(), index.map(|index| &candidates[index]), policies, Vec::new(), None)
         }
         Decided::Denied { reason, index, policies } => {
-            matter.denial(reason, index.map(|index| &candidates[index]), policies)
+            matter.denial(&desk.policies, reason, index.map(|index| &candidates[index]), policies)
         }
     }
 }

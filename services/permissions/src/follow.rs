@@ -10,6 +10,7 @@ use ::store::{Database, Error};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    access_requests::Decisions,
     store::{Listener, News},
     teams::Teams,
 };
@@ -21,13 +22,18 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Pause before the next connection.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Follows until told to stop.
-pub(crate) async fn follow(teams: Arc<Teams>, database: Database, stop: CancellationToken) {
+/// Follows until told to stop, and passes decisions on access requests on to whoever watches.
+pub(crate) async fn follow(
+    teams: Arc<Teams>,
+    decisions: Decisions,
+    database: Database,
+    stop: CancellationToken,
+) {
     let mut was_lost = false;
     loop {
         let lost = tokio::select! {
             () = stop.cancelled() => return,
-            lost = listen(&teams, &database) => lost,
+            lost = listen(&teams, &decisions, &database) => lost,
         };
         if let Err(error) = lost {
             if !std::mem::replace(&mut was_lost, true) {
@@ -44,7 +50,7 @@ pub(crate) async fn follow(teams: Arc<Teams>, database: Database, stop: Cancella
 }
 
 /// Follows on one connection until it is lost. `Ok` when it worked for a while.
-async fn listen(teams: &Teams, database: &Database) -> Result<(), Error> {
+async fn listen(teams: &Teams, decisions: &Decisions, database: &Database) -> Result<(), Error> {
     let mut listener = in_time(Listener::connect(database.pool()?)).await?;
     in_time(poll(teams, &mut listener)).await?;
     tracing::debug!("changes of grants are heard");
@@ -53,6 +59,7 @@ async fn listen(teams: &Teams, database: &Database) -> Result<(), Error> {
         while let Ok(heard) = tokio::time::timeout_at(next_poll, listener.next()).await {
             match heard {
                 Ok(News::Revision { team, revision }) => teams.changed(&team, revision),
+                Ok(News::Decided(decided)) => decisions.tell(decided),
                 Ok(News::Missed) => break,
                 Err(error) => {
                     tracing::debug!(%error, "the connection that listens is lost");

@@ -32,8 +32,13 @@ pub(crate) struct Keeping {
     pub refresh: Duration,
     /// How long they are used when they cannot be read again.
     pub stale: Duration,
-    /// Least time between two readings that tokens ask for, and between two that failed.
+    /// Least time between two readings that failed; after each time of this length tokens may ask for one more, up to
+    /// `burst`.
     pub gap: Duration,
+    /// Least time between two readings that tokens ask for.
+    pub least: Duration,
+    /// Readings that tokens may ask for at once, as long as none fails.
+    pub burst: u32,
     /// How long a reading may take.
     pub timeout: Duration,
 }
@@ -45,8 +50,8 @@ pub(crate) struct Jwks {
     client: Client,
     keeping: Keeping,
     known: RwLock<Option<Known>>,
-    /// When the last reading ended, by success or not. One reads at a time, for all that wait.
-    last_end: tokio::sync::Mutex<Option<Instant>>,
+    /// The last reading. One reads at a time, for all that wait.
+    last: tokio::sync::Mutex<Last>,
     /// One place for each that waits for a reading.
     waiting: Semaphore,
 }
@@ -55,6 +60,36 @@ pub(crate) struct Jwks {
 struct Known {
     keys: Arc<[Key]>,
     read_at: Instant,
+}
+
+/// What the last reading came to, and what tokens may still ask for.
+#[derive(Debug, Default)]
+struct Last {
+    /// When it ended, and whether it succeeded.
+    end: Option<(Instant, bool)>,
+    asked: Bucket,
+}
+
+/// Readings that tokens asked for, as a token bucket: what was taken of it, as of a time.
+#[derive(Debug, Default)]
+struct Bucket {
+    taken: f64,
+    at: Option<Instant>,
+}
+
+impl Bucket {
+    /// Takes one of at most `burst`, one of which comes back each `gap`; `false`: there is none.
+    fn take(&mut self, burst: u32, gap: Duration, now: Instant) -> bool {
+        let back = self.at.map_or(0.0, |at| {
+            now.saturating_duration_since(at).as_secs_f64() / gap.as_secs_f64().max(f64::MIN_POSITIVE)
+        });
+        (self.taken, self.at) = ((self.taken - back).max(0.0), Some(now));
+        let is_there = self.taken + 1.0 <= f64::from(burst);
+        if is_there {
+            self.taken += 1.0;
+        }
+        is_there
+    }
 }
 
 /// Why there is no key for a token.
@@ -85,9 +120,9 @@ impl Jwks {
             .timeout(keeping.timeout)
             .user_agent(concat!("toolcrib/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        let (known, last_end) = (RwLock::default(), tokio::sync::Mutex::default());
+        let (known, last) = (RwLock::default(), tokio::sync::Mutex::default());
         let waiting = Semaphore::new(MAX_WAITING);
-        Ok(Self { issuer: issuer.to_owned(), address, client, keeping, known, last_end, waiting })
+        Ok(Self { issuer: issuer.to_owned(), address, client, keeping, known, last, waiting })
     }
 
     /// The key of this id that is for this algorithm. A token without an id is for the only one that fits.
@@ -134,22 +169,32 @@ impl Jwks {
     async fn read_if_due(&self) {
         // More need not wait: whoever makes tokens up must not fill the service with them.
         let Ok(_place) = self.waiting.try_acquire() else { return };
-        let mut last_end = self.last_end.lock().await;
-        if last_end.is_some_and(|at| at.elapsed() < self.keeping.gap) {
+        let mut last = self.last.lock().await;
+        if !self.is_due(&mut last) {
             return;
         }
         // Only once it has ended: a reading whose request was given up is made by the next.
         let read = self.fetch().await;
-        *last_end = Some(Instant::now());
+        last.end = Some((Instant::now(), read.is_ok()));
         if let Err(fault) = read {
             self.warn(&fault);
         }
     }
 
+    /// Whether a token may ask for a reading now. A key that is new is found at once, and guesses cost few readings.
+    fn is_due(&self, last: &mut Last) -> bool {
+        let Keeping { gap, least, burst, .. } = self.keeping;
+        match last.end {
+            None => true,
+            Some((at, false)) => at.elapsed() >= gap,
+            Some((at, true)) => at.elapsed() >= least && last.asked.take(burst, gap, Instant::now()),
+        }
+    }
+
     async fn read(&self) -> Result<(), String> {
-        let mut last_end = self.last_end.lock().await;
+        let mut last = self.last.lock().await;
         let read = self.fetch().await;
-        *last_end = Some(Instant::now());
+        last.end = Some((Instant::now(), read.is_ok()));
         read
     }
 
@@ -205,4 +250,23 @@ fn told(error: &reqwest::Error) -> String {
         (false, false) => "broke off its answer",
     };
     what.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_unknown_keys_asks_for_six_readings_and_then_for_one_each_ten_seconds() {
+        let (mut bucket, start) = (Bucket::default(), Instant::now());
+        let at = |tenths: u64| start + Duration::from_millis(100 * tenths);
+        let gap = Duration::from_secs(10);
+        let asked: Vec<u64> = (0..3_000).filter(|tenths| bucket.take(6, gap, at(*tenths))).collect();
+        assert_eq!(asked[..6], [0, 1, 2, 3, 4, 5]);
+        assert!((6 + 29..=6 + 30).contains(&asked.len()), "{asked:?}");
+        assert!(asked[6..].windows(2).all(|pair| (99..=101).contains(&(pair[1] - pair[0]))), "{asked:?}");
+        // What was not asked for comes back, and no more than there is.
+        let later = (100_000..100_100).filter(|tenths| bucket.take(6, gap, at(*tenths))).count();
+        assert_eq!(later, 6);
+    }
 }

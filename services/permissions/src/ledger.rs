@@ -5,7 +5,10 @@ mod allot;
 
 use ::store::{Database, Entry, Error, GroupCommit, Kept};
 
-use crate::store::{self, Connection, NewReservation, Settlement};
+use crate::{
+    budget_alerts::Witness,
+    store::{self, Connection, NewReservation, Settlement},
+};
 
 pub(crate) use allot::{Full, Taken};
 
@@ -18,9 +21,15 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// The ledger, with its writers at work. Must be called inside a tokio runtime.
+    #[cfg(test)]
     pub(crate) fn start(database: &Database) -> Self {
+        Self::start_telling(database, Witness::default())
+    }
+
+    /// The same, with somebody who sees what reservations reach.
+    pub(crate) fn start_telling(database: &Database, witness: Witness) -> Self {
         Self {
-            takes: GroupCommit::start(Kept::relaxed(database), ()),
+            takes: GroupCommit::start(Kept::relaxed(database), witness),
             ends: GroupCommit::start(Kept::relaxed(database), ()),
         }
     }
@@ -46,7 +55,7 @@ impl Ledger {
 impl Entry for NewReservation {
     const NAME: &'static str = "reservations";
 
-    type Desk = ();
+    type Desk = Witness;
     type Answer = Taken;
     type Key = (String, uuid::Uuid);
 
@@ -55,7 +64,7 @@ impl Entry for NewReservation {
     }
 
     async fn commit(
-        (): &mut (),
+        witness: &mut Witness,
         connection: &mut Connection,
         batch: &[&Self],
     ) -> Result<Vec<Option<Taken>>, Error> {
@@ -70,6 +79,7 @@ impl Entry for NewReservation {
             Some(rows) => rows,
             None => store::reservations_insert(connection, batch).await?,
         };
+        witness.see(batch, &rows);
         let missing = allot::missing(batch, &rows);
         if !missing.is_empty() {
             store::counters_make(connection, &missing).await?;

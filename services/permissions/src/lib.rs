@@ -14,11 +14,13 @@ mod authorize;
 mod batch_authorize;
 mod bootstrap;
 mod budget;
+mod budget_alerts;
 mod condition;
 mod config;
 mod create_agent;
 mod decide;
 mod dry_run;
+mod erase_user;
 mod error;
 mod explain;
 mod explaining;
@@ -95,6 +97,8 @@ pub struct Parts {
     pub audit: Link,
     /// Makes requests to them.
     pub outgoing: Outgoing,
+    /// What is taken out of what is stored.
+    pub redaction: Arc<redact::Redaction>,
     /// Seals secrets of webhooks; the same in every process.
     pub seal: [u8; 32],
     /// Whose certificates webhooks may show besides those of the system's.
@@ -112,7 +116,7 @@ pub fn schema() -> Schema {
 
 /// Checks the platform's policies, starts the background tasks and gives the routes to serve.
 pub fn start(config: &Config, parts: Parts) -> Result<Routes, Error> {
-    let teams = Arc::new(teams::Teams::new(&parts.database));
+    let teams = Arc::new(teams::Teams::new(&parts.database).keeping_to(Arc::clone(&parts.redaction)));
     let usage = Arc::new(usage::Usage::default());
     let flushed = usage::keep_flushed(Arc::clone(&usage), parts.database.clone(), parts.stop.clone());
     parts.tasks.spawn(flushed);
@@ -132,11 +136,14 @@ pub fn start(config: &Config, parts: Parts) -> Result<Routes, Error> {
         uses: Arc::clone(&uses),
         failures: Arc::clone(&failures),
     };
+    let (witness, passed) = budget_alerts::Witness::new();
+    let alerts = budget_alerts::keep_told(parts.database.clone(), passed, parts.stop.clone());
+    parts.tasks.spawn(alerts);
     let service = rpc::Service {
         desk: authorize::Desk {
             policies: Arc::new(policies::Policies::load()?),
             teams: Arc::clone(&teams),
-            ledger: ledger::Ledger::start(&parts.database),
+            ledger: ledger::Ledger::start_telling(&parts.database, witness),
             reservation_ttl: config.reservation_ttl(),
             usage: Arc::clone(&usage),
         },
@@ -148,6 +155,8 @@ pub fn start(config: &Config, parts: Parts) -> Result<Routes, Error> {
         audit: parts.audit,
         outgoing: parts.outgoing,
         courier,
+        decisions: access_requests::Decisions::default(),
+        stop: parts.stop.clone(),
     };
     let (told, stop) = (parts.database.clone(), parts.stop.clone());
     parts.tasks.spawn(async move { failures.keep_told(told, stop).await });
@@ -164,7 +173,13 @@ pub fn start(config: &Config, parts: Parts) -> Result<Routes, Error> {
         Arc::clone(&teams),
         parts.stop.clone(),
     ));
-    parts.tasks.spawn(follow::follow(teams, parts.database.clone(), parts.stop.clone()));
+    parts.tasks.spawn(access_requests::keep_purged(
+        parts.database.clone(),
+        config.access_request_retention(),
+        parts.stop.clone(),
+    ));
+    let decisions = service.decisions.clone();
+    parts.tasks.spawn(follow::follow(teams, decisions, parts.database.clone(), parts.stop.clone()));
     parts.tasks.spawn(settle::keep_swept(parts.database, config.sweep_interval(), parts.stop));
     Ok(Routes::new(PermissionsServiceServer::new(service)))
 }

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod bounds;
+mod cause;
 pub(crate) mod complaint;
 mod context;
 pub(crate) mod literals;
@@ -25,6 +26,7 @@ use types::{Effect, Role, Sensitivity};
 
 use crate::{Error, decide::Candidate, pattern};
 use arguments::Arguments;
+pub(crate) use cause::Failure;
 use context::context;
 use team::TeamPolicies;
 
@@ -305,6 +307,17 @@ impl Asking<'_> {
                 .is_none_or(|(request, entities)| team.errs(&self.policies.authorizer, &request, entities))
         };
         self.team.is_some_and(errs)
+    }
+
+    /// The policies that cannot be evaluated for this grant, and why; those that cannot be read are not among them.
+    pub(crate) fn failures(&self, candidate: Option<&Candidate>) -> Vec<Failure> {
+        let Some((request, entities)) = self.request(candidate) else { return Vec::new() };
+        let Policies { authorizer, set, .. } = self.policies;
+        let response = authorizer.is_authorized(&request, set, entities);
+        let mut failures: Vec<_> = response.diagnostics().errors().map(Failure::of).collect();
+        failures
+            .extend(self.team.map(|team| team.failures(authorizer, &request, entities)).unwrap_or_default());
+        failures
     }
 
     fn request(&self, candidate: Option<&Candidate>) -> Option<(Request, &Entities)> {

@@ -3,39 +3,45 @@
 
 mod access_requests;
 mod decisions;
+mod erasure;
 mod explain;
 mod grants;
 mod identities;
 mod policies;
+mod values;
 mod webhooks;
+
+use std::pin::Pin;
 
 use ::rpc::{Call, Link, Outgoing, PageKey, status};
 use ::store::Database;
-use chrono::{DateTime, SubsecRound, Utc};
+use futures_util::Stream;
 use proto::permissions::v1::{
     AuthenticateRequest, AuthenticateResponse, AuthorizeRequest, AuthorizeResponse, BatchAuthorizeRequest,
     BatchAuthorizeResponse, BatchSettleReservationsRequest, BatchSettleReservationsResponse,
     CreateAgentRequest, CreateAgentResponse, DecideAccessRequestRequest, DecideAccessRequestResponse,
-    DryRunPolicyRequest, DryRunPolicyResponse, ExplainRequest, ExplainResponse, GetAccessRequestRequest,
-    GetAccessRequestResponse, GetBudgetRequest, GetBudgetResponse, GetUsageReportRequest,
-    GetUsageReportResponse, GrantPermissionRequest, GrantPermissionResponse, IssueApiKeyRequest,
-    IssueApiKeyResponse, ListAccessRequestsRequest, ListAccessRequestsResponse, ListAgentsRequest,
-    ListAgentsResponse, ListApiKeysRequest, ListApiKeysResponse, ListGrantsRequest, ListGrantsResponse,
-    ListPoliciesRequest, ListPoliciesResponse, ListWebhooksRequest, ListWebhooksResponse, PutPolicyRequest,
-    PutPolicyResponse, PutWebhookRequest, PutWebhookResponse, RemovePolicyRequest, RemovePolicyResponse,
-    RemoveWebhookRequest, RemoveWebhookResponse, RequestAccessRequest, RequestAccessResponse,
-    RevokeApiKeyRequest, RevokeApiKeyResponse, RevokePermissionRequest, RevokePermissionResponse,
-    RotateApiKeyRequest, RotateApiKeyResponse, SetBudgetRequest, SetBudgetResponse, SettleReservationRequest,
+    DryRunPolicyRequest, DryRunPolicyResponse, EraseUserRequest, EraseUserResponse, ExplainRequest,
+    ExplainResponse, GetAccessRequestRequest, GetAccessRequestResponse, GetBudgetRequest, GetBudgetResponse,
+    GetUsageReportRequest, GetUsageReportResponse, GrantPermissionRequest, GrantPermissionResponse,
+    IssueApiKeyRequest, IssueApiKeyResponse, ListAccessRequestsRequest, ListAccessRequestsResponse,
+    ListAgentsRequest, ListAgentsResponse, ListApiKeysRequest, ListApiKeysResponse, ListGrantsRequest,
+    ListGrantsResponse, ListPoliciesRequest, ListPoliciesResponse, ListWebhooksRequest, ListWebhooksResponse,
+    PutPolicyRequest, PutPolicyResponse, PutWebhookRequest, PutWebhookResponse, RemovePolicyRequest,
+    RemovePolicyResponse, RemoveWebhookRequest, RemoveWebhookResponse, RequestAccessRequest,
+    RequestAccessResponse, RevokeAccessRequest, RevokeAccessResponse, RevokeApiKeyRequest,
+    RevokeApiKeyResponse, RevokePermissionRequest, RevokePermissionResponse, RotateApiKeyRequest,
+    RotateApiKeyResponse, SetBudgetRequest, SetBudgetResponse, SettleReservationRequest,
     SettleReservationResponse, SettlementResult, ToolDecision, UpdateAgentRequest, UpdateAgentResponse,
-    WhoAmIRequest, WhoAmIResponse, permissions_service_server::PermissionsService,
+    WatchAccessRequestsRequest, WatchAccessRequestsResponse, WhoAmIRequest, WhoAmIResponse,
+    permissions_service_server::PermissionsService,
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use types::Caller;
-use uuid::Uuid;
 
 use crate::{
     Error, Keys,
-    access_requests::Registry,
+    access_requests::{Decisions, Registry},
     authenticate::Authenticator,
     authorize::Desk,
     batch_authorize::batch_authorize,
@@ -49,6 +55,10 @@ use crate::{
 };
 use decisions::{asked, authorize_response, budget, quota, reason_name, settlement, tool_facts};
 use grants::{grant, grant_filter, new_grant};
+use values::{id, now, time, timestamp};
+
+/// Decisions on access requests as they are made.
+type Watch = Pin<Box<dyn Stream<Item = Result<WatchAccessRequestsResponse, Status>> + Send>>;
 
 pub(crate) struct Service {
     pub database: Database,
@@ -62,6 +72,10 @@ pub(crate) struct Service {
     pub outgoing: Outgoing,
     /// Tells webhooks.
     pub courier: Courier,
+    /// Tells services of decisions on access requests.
+    pub decisions: Decisions,
+    /// Ends what is told without end.
+    pub stop: CancellationToken,
 }
 
 #[tonic::async_trait]
@@ -178,6 +192,13 @@ impl PermissionsService for Service {
         Ok(Response::new(GetBudgetResponse { budget: Some(budget(found, at)) }))
     }
 
+    async fn erase_user(
+        &self,
+        request: Request<EraseUserRequest>,
+    ) -> Result<Response<EraseUserResponse>, Status> {
+        answer(erasure::erase(self, request.into_inner()).await)
+    }
+
     async fn create_agent(
         &self,
         request: Request<CreateAgentRequest>,
@@ -279,6 +300,21 @@ impl PermissionsService for Service {
         answer(access_requests::decide(self, &call, request.into_inner()).await)
     }
 
+    async fn revoke_access(
+        &self,
+        request: Request<RevokeAccessRequest>,
+    ) -> Result<Response<RevokeAccessResponse>, Status> {
+        let call = call_of(&request)?;
+        answer(access_requests::revoke(self, &call, request.into_inner()).await)
+    }
+
+    async fn watch_access_requests(
+        &self,
+        _request: Request<WatchAccessRequestsRequest>,
+    ) -> Result<Response<Watch>, Status> {
+        Ok(Response::new(access_requests::watch(self)))
+    }
+
     async fn put_webhook(
         &self,
         request: Request<PutWebhookRequest>,
@@ -357,26 +393,4 @@ fn answer<T>(result: Result<T, Error>) -> Result<Response<T>, Status> {
 
 fn caller_of<T>(request: &Request<T>) -> Result<Caller, Status> {
     Call::of(request).map(|call| call.caller).map_err(|status| *status)
-}
-
-fn id(field: &str, text: &str) -> Result<Uuid, Error> {
-    text.parse().map_err(|_| Error::invalid(field, "is not set or not a UUID"))
-}
-
-fn time(field: &str, at: prost_types::Timestamp) -> Result<DateTime<Utc>, Error> {
-    u32::try_from(at.nanos)
-        .ok()
-        .and_then(|nanos| DateTime::from_timestamp(at.seconds, nanos))
-        .map(|at| at.trunc_subsecs(6))
-        .ok_or_else(|| Error::invalid(field, "is not a time"))
-}
-
-/// Now, as exact as the database keeps it: what is answered first is what is read later.
-fn now() -> DateTime<Utc> {
-    Utc::now().trunc_subsecs(6)
-}
-
-fn timestamp(at: DateTime<Utc>) -> prost_types::Timestamp {
-    let nanos = i32::try_from(at.timestamp_subsec_nanos()).unwrap_or(0);
-    prost_types::Timestamp { seconds: at.timestamp(), nanos }
 }

@@ -5,11 +5,12 @@
 mod access_request;
 mod agent;
 mod budget;
+mod budget_alert;
 mod changes;
+mod erasure;
 mod grant;
 mod key;
 mod listen;
-mod outbox;
 mod policy;
 mod reservation;
 mod settlement;
@@ -21,24 +22,27 @@ mod webhook;
 pub(crate) use sqlx::PgConnection as Connection;
 
 pub(crate) use access_request::{
-    AccessRequestFilter, AccessRequestRow, Conditions, DecisionRow, access_request_complete,
+    AccessRequestFilter, AccessRequestRow, Conditions, DecisionRow, RevocationRow, access_request_complete,
     access_request_decide, access_request_end, access_request_find, access_request_get,
-    access_request_insert, access_request_list, access_requests_count, access_requests_due,
-    access_requests_expire, access_requests_use,
+    access_request_insert, access_request_list, access_request_revoke, access_requests_count,
+    access_requests_due, access_requests_expire, access_requests_purge, access_requests_use,
 };
 pub(crate) use agent::{
     AgentRow, agent_add, agent_get, agent_hold, agent_list, agent_update, other_admin_exists, revision_next,
     team_bootstrap, team_hold,
 };
 pub(crate) use budget::{Budget, budget_get, budget_set};
+pub(crate) use budget_alert::{Alert, Spending, budget_alerts_insert, spending_list};
 pub(crate) use changes::{Changes, changes_get};
+pub(crate) use erasure::{
+    Erased, ErasedRequest, Subject, is_in_outbox, user_deliveries_erase, user_requests_erase,
+};
 pub(crate) use grant::{GrantFilter, GrantRow, ListedGrant, grant_add, grant_end, grant_hold, grant_list};
 pub(crate) use key::{
     HeldKey, KeyFilter, KeyOwner, KeyRow, NewKeyRow, key_hold, key_insert, key_is_live, key_list,
     key_owner_get, key_replace, key_revoke, key_uses_write,
 };
-pub(crate) use listen::{Listener, News};
-pub(crate) use outbox::outbox_insert;
+pub(crate) use listen::{Decided, Listener, News, decided_tell};
 pub(crate) use policy::{
     PolicyRow, policies_count, policy_end, policy_insert, policy_list, policy_newest, policy_versions,
 };
@@ -52,8 +56,8 @@ pub(crate) use usage::{
     GrantUse, ToolUse, UseKey, UseRow, use_add, use_by_grant, use_by_tool, use_delete, use_since,
 };
 pub(crate) use webhook::{
-    Claimed, NewWebhook, WebhookKey, WebhookRow, deliveries_claim, deliveries_insert, delivery_failed,
-    delivery_taken, webhook_disable, webhook_list, webhook_put, webhook_remove,
+    Claimed, NewWebhook, WebhookKey, WebhookRow, deliveries_claim, deliveries_insert, deliveries_purge,
+    delivery_failed, delivery_taken, webhook_disable, webhook_list, webhook_put, webhook_remove,
 };
 
 #[cfg(test)]
@@ -63,3 +67,5 @@ pub(crate) use reservation::counter_get;
 
 /// Channel of the notifications; the payload is a revision, a space and the team it is of.
 const CHANNEL: &str = "toolcrib_permissions";
+/// Channel on which decisions on access requests are told; the payload is a `Decided` as JSON.
+const DECIDED: &str = "toolcrib_permissions_decided";

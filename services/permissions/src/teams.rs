@@ -15,6 +15,7 @@ use std::{
 };
 
 use ::store::Database;
+use redact::Redaction;
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -52,6 +53,8 @@ pub(crate) struct Teams {
     known: RwLock<HashMap<String, Arc<Team>>>,
     /// When it was last known that no team has a later revision than the one wanted of it.
     verified: Mutex<Option<Instant>>,
+    /// What of a team's calls and words is not stored.
+    redaction: Arc<Redaction>,
 }
 
 #[derive(Debug)]
@@ -68,7 +71,22 @@ struct Team {
 
 impl Teams {
     pub(crate) fn new(database: &Database) -> Self {
-        Self { database: database.clone(), known: RwLock::default(), verified: Mutex::new(None) }
+        Self {
+            database: database.clone(),
+            known: RwLock::default(),
+            verified: Mutex::new(None),
+            redaction: Arc::default(),
+        }
+    }
+
+    /// The same under these rules of redaction.
+    pub(crate) fn keeping_to(self, redaction: Arc<Redaction>) -> Self {
+        Self { redaction, ..self }
+    }
+
+    /// The rules under which a team's calls of a tool and its words are stored; what the tool adds is among them.
+    pub(crate) fn rules(&self, team: &str, added: redact::Added) -> Arc<redact::Rules> {
+        self.redaction.tool(team, added)
     }
 
     /// Where it all is read.

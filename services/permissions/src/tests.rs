@@ -3,6 +3,7 @@
 mod access_requests;
 mod authorize;
 mod budget;
+mod budget_alerts;
 mod dry_run;
 mod explaining;
 mod follow;

@@ -20,8 +20,12 @@ use crate::{
 
 /// Longest token, in bytes.
 const MAX_BYTES: usize = 8 * 1024;
-/// Least time between two readings of an issuer's keys that tokens ask for.
+/// Tokens of unknown keys ask for at most so many readings of an issuer's keys at once, and then for one in each gap:
+/// six a minute.
+const BURST: u32 = 6;
 const GAP: Duration = Duration::from_secs(10);
+/// Least time between two of them.
+const LEAST: Duration = Duration::from_secs(1);
 /// How long a reading may take: less than the edge waits.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// What a token may say it is (`typ`): nothing, or one of these (RFC 7519, section 5.1, and RFC 9068, section 2.1).
@@ -84,6 +88,8 @@ impl Issuers {
                 refresh: settings.jwks_refresh(),
                 stale: settings.jwks_stale(),
                 gap: GAP,
+                least: LEAST,
+                burst: BURST,
                 timeout: TIMEOUT,
             };
             let issuer = Trusted::new(settings, keeping, authorities)?;

@@ -38,6 +38,8 @@ pub(crate) enum News {
     Expired,
     /// An approval that serves once did.
     Used,
+    /// An approval was taken back.
+    Revoked,
 }
 
 impl News {
@@ -48,6 +50,7 @@ impl News {
             Self::Denied => "access_request.denied",
             Self::Expired => "access_request.expired",
             Self::Used => "access_request.used",
+            Self::Revoked => "access_request.revoked",
         }
     }
 }
@@ -68,6 +71,10 @@ pub(crate) struct Subject<'a> {
     pub decided_by: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub decision_reason: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub revoked_by: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub revoke_reason: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub execution_id: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -54,7 +54,8 @@ pub(crate) async fn decide(
     if verdict.arguments_digest != request.arguments_digest {
         return Err(Refusal::OtherArguments { id }.into());
     }
-    let decision = checked(caller, verdict, now)?;
+    let rules = teams.rules(&caller.team, redact::Added::default());
+    let decision = checked(caller, &rules, verdict, now)?;
     if approve {
         check_definition(registry, caller, &request).await?;
     }
@@ -82,8 +83,25 @@ async fn write(
     let Some(row) = decided else { return Ok(None) };
     let news = if row.state == State::Approved.as_str() { News::Approved } else { News::Denied };
     tell(&mut transaction, news, &row, Some(caller), now).await?;
+    announce(&mut transaction, &row, revision).await?;
     transaction.commit().await.map_err(::store::Error::from)?;
     Ok(Some((row, revision)))
+}
+
+/// Wakes whoever waits for it, in every process, once the transaction is committed.
+pub(super) async fn announce(
+    connection: &mut store::Connection,
+    row: &AccessRequestRow,
+    revision: i64,
+) -> Result<(), Error> {
+    let serves_others = row.state == State::Approved.as_str() && row.scope.as_deref() != Some("once");
+    let decided = store::Decided {
+        team: row.team_id.clone(),
+        id: row.request_id,
+        revision,
+        others: serves_others.then(|| (row.agent_id.clone(), row.tool_name.clone())),
+    };
+    Ok(store::decided_tell(connection, &decided).await?)
 }
 
 /// Neither the agent that asks nor the person it acts for, under whichever name they come back.
@@ -125,8 +143,13 @@ fn told(request: &AccessRequestRow) -> String {
 }
 
 /// The decision as it is written.
-fn checked(caller: &Caller, verdict: Verdict, now: DateTime<Utc>) -> Result<DecisionRow, Error> {
-    let reason = words("reason", &verdict.reason)?;
+fn checked(
+    caller: &Caller,
+    rules: &redact::Rules,
+    verdict: Verdict,
+    now: DateTime<Utc>,
+) -> Result<DecisionRow, Error> {
+    let reason = words(rules, "reason", &verdict.reason)?;
     let denial = DecisionRow {
         state: State::Denied.as_str(),
         decided_by: caller.agent.clone(),

@@ -4,9 +4,12 @@
 mod decide;
 mod expire;
 mod list;
+mod purge;
 mod refusal;
 mod request;
+mod revoke;
 mod tool;
+mod watch;
 
 use chrono::{DateTime, Utc};
 use proto::audit::v1::Result as Outcome;
@@ -19,13 +22,19 @@ pub(crate) use expire::keep_swept;
 #[cfg(test)]
 pub(crate) use expire::sweep;
 pub(crate) use list::{get, list};
+pub(crate) use purge::keep_purged;
+#[cfg(test)]
+pub(crate) use purge::purge;
 pub use refusal::Refusal;
 pub(crate) use request::{NewAccessRequest, request};
+pub(crate) use revoke::{Revocation, revoke};
 pub(crate) use tool::Registry;
+pub(crate) use watch::Decisions;
 
 use crate::{
     Error,
     condition::{Condition, unmet},
+    decide::{Arguments, Particulars},
     store::{self, AccessRequestRow},
     trail::{self, Action, Event},
     webhooks::{self, News, Subject},
@@ -60,6 +69,8 @@ pub(crate) struct Approval {
     /// Of the access request; also of the counter from which an approval for one call takes its only place.
     pub id: Uuid,
     pub agent_id: String,
+    /// The end user that the agent acts for; empty: none. It serves no call for another, nor for none.
+    pub user: String,
     pub tool_name: String,
     pub tool_digest: String,
     pub scope: Scope,
@@ -96,6 +107,7 @@ impl Approval {
         Some(Self {
             id: row.request_id,
             agent_id: row.agent_id,
+            user: row.end_user,
             tool_name: row.tool_name,
             tool_digest: row.tool_digest,
             scope,
@@ -124,22 +136,19 @@ impl Approval {
 }
 
 /// The approval that serves a call at this time, if there is one: of several one that lasts, and else the oldest.
-pub(crate) fn serving<'a>(
-    approvals: &'a [Approval],
-    agent: &str,
-    tool_name: &str,
-    tool_digest: &str,
-    arguments_digest: &str,
-    arguments: Option<&Value>,
-    now: DateTime<Utc>,
-) -> Option<&'a Approval> {
+pub(crate) fn serving<'a>(approvals: &'a [Approval], call: &Particulars<'_>) -> Option<&'a Approval> {
+    let arguments = match call.arguments {
+        Arguments::NotYet => None,
+        Arguments::Given(arguments) => arguments,
+    };
     let serves = |approval: &&Approval| {
-        approval.agent_id == agent
-            && approval.tool_name == tool_name
-            && !tool_digest.is_empty()
-            && approval.tool_digest == tool_digest
-            && now < approval.expire_time
-            && approval.admits(arguments_digest, arguments)
+        approval.agent_id == call.agent
+            && approval.user == call.user
+            && approval.tool_name == call.tool
+            && !call.tool_digest.is_empty()
+            && approval.tool_digest == call.tool_digest
+            && call.now < approval.expire_time
+            && approval.admits(call.arguments_digest, arguments)
     };
     approvals.iter().filter(serves).min_by_key(|approval| (approval.is_once(), approval.id))
 }
@@ -154,13 +163,13 @@ fn standing(row: AccessRequestRow, now: DateTime<Utc>) -> AccessRequestRow {
 }
 
 /// What somebody says, on one line and without secrets.
-fn words(field: &str, text: &str) -> Result<String, Error> {
+fn words(rules: &redact::Rules, field: &str, text: &str) -> Result<String, Error> {
     if text.chars().count() > MAX_WORDS {
         return Err(Error::invalid(field, format!("has more than {MAX_WORDS} characters")));
     }
     let visible: String =
         text.chars().map(|c| if c.is_control() || types::is_hidden(c) { ' ' } else { c }).collect();
-    Ok(redact::text(visible.trim()))
+    Ok(rules.text(visible.trim()))
 }
 
 /// Tells the trail and the team's webhooks what happened to a request, in the transaction in which it does: in the
@@ -183,6 +192,8 @@ async fn tell(
         approver_role: &row.approver_role,
         decided_by: row.decided_by.as_deref().unwrap_or_default(),
         decision_reason: &row.decision_reason,
+        revoked_by: row.revoked_by.as_deref().unwrap_or_default(),
+        revoke_reason: &row.revoke_reason,
         execution_id: row.execution_id,
         expire_time: Some(row.expire_time),
     };
@@ -202,6 +213,11 @@ async fn tell(
         News::Denied => (Outcome::Denied, format!("access request {id} of {agent} was denied: {reason}")),
         News::Expired => (Outcome::Denied, format!("access request {id} has ended")),
         News::Used => (Outcome::Success, format!("access request {id} has served its one call")),
+        News::Revoked => {
+            let told =
+                format!("the approval of access request {id} of {agent} was revoked: {}", row.revoke_reason);
+            (Outcome::Denied, told)
+        }
     };
     let event = Event {
         tool_name: row.tool_name.clone(),

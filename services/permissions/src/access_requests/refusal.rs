@@ -22,6 +22,28 @@ pub enum Refusal {
         /// Why, behind a colon; empty where it was not said.
         reason: String,
     },
+    /// It was approved, and the approval was taken back before.
+    #[error("the approval of access request {id} was revoked by {revoked_by:?} at {} already: {reason}", time(*.revoke_time))]
+    AlreadyRevoked {
+        /// The access request.
+        id: Uuid,
+        /// Who took it back.
+        revoked_by: String,
+        /// When.
+        revoke_time: DateTime<Utc>,
+        /// Why.
+        reason: String,
+    },
+    /// It is no approval in force.
+    #[error("access request {id} {told}; there is nothing to revoke")]
+    NotApproved {
+        /// The access request.
+        id: Uuid,
+        /// The word for what it is.
+        state: String,
+        /// The same, for people.
+        told: String,
+    },
     /// It has ended, and nobody had decided it.
     #[error("access request {id} ended at {} and was not decided; the agent can ask again", time(*.expire_time))]
     Expired {
@@ -86,6 +108,8 @@ impl Refusal {
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::AlreadyDecided { .. }
+            | Self::AlreadyRevoked { .. }
+            | Self::NotApproved { .. }
             | Self::Expired { .. }
             | Self::OtherArguments { .. }
             | Self::DefinitionChanged { .. } => Kind::Precondition,
@@ -96,7 +120,8 @@ impl Refusal {
 
     pub(crate) fn reason(&self) -> ErrorReason {
         match self {
-            Self::AlreadyDecided { .. } => ErrorReason::AlreadyDecided,
+            Self::AlreadyDecided { .. } | Self::AlreadyRevoked { .. } => ErrorReason::AlreadyDecided,
+            Self::NotApproved { .. } => ErrorReason::NotApproved,
             Self::Expired { .. } => ErrorReason::ApprovalDenied,
             Self::OtherArguments { .. } | Self::DefinitionChanged { .. } => ErrorReason::DigestMismatch,
             Self::Own { .. } => ErrorReason::OwnRequest,
@@ -109,8 +134,12 @@ impl Refusal {
     pub(crate) fn details(&self) -> Details {
         let mut details = Details::default();
         match self {
-            Self::AlreadyDecided { id, state, .. } => {
+            Self::AlreadyDecided { id, state, .. } | Self::NotApproved { id, state, .. } => {
                 let description = format!("the access request is {state}");
+                details.precondition = Some(("ACCESS_REQUEST".to_owned(), id.to_string(), description));
+            }
+            Self::AlreadyRevoked { id, .. } => {
+                let description = "the access request is revoked".to_owned();
                 details.precondition = Some(("ACCESS_REQUEST".to_owned(), id.to_string(), description));
             }
             Self::Expired { id, .. } => {

@@ -71,7 +71,8 @@ pub(crate) async fn request(
     now: DateTime<Utc>,
 ) -> Result<AccessRequestRow, Error> {
     let expire_time = now + checked(caller, &new)?;
-    let justification = words("justification", &new.justification)?;
+    let rules = desk.teams.rules(&caller.team, redact::Added::default());
+    let justification = words(&rules, "justification", &new.justification)?;
     let (need, wanted) = match new.approver_role.filter(|_| caller.is_service()) {
         // Permissions itself has told, a moment ago and of this very call.
         Some(role) => (Need::Approval { role, is_grant: false }, of_service(new)?),
@@ -104,6 +105,9 @@ pub(crate) async fn request(
         scope: None,
         conditions: store::Conditions::default(),
         revision: 0,
+        revoked_by: None,
+        revoke_time: None,
+        revoke_reason: String::new(),
     };
     keep(database, caller, row, now).await
 }
@@ -175,9 +179,10 @@ async fn looked_up(
     };
     let need = need((database, desk), caller, &serving, (&arguments, &arguments_digest), now).await?;
     let schema: Option<Value> = serde_json::from_str(&serving.input_schema_json).ok();
+    let rules = desk.teams.rules(&caller.team, serving.redaction);
     let wanted = NewAccessRequest {
         tool_digest: serving.digest,
-        arguments_json: redact::json(&arguments, schema.as_ref(), MAX_ARGUMENTS),
+        arguments_json: rules.json(&arguments, schema.as_ref(), MAX_ARGUMENTS),
         arguments_digest,
         ..new
     };
@@ -199,6 +204,7 @@ async fn need(
     let particulars = Particulars {
         team: &caller.team,
         agent: &caller.agent,
+        user: &caller.user,
         tool,
         tool_digest: &serving.digest,
         arguments_digest,

@@ -25,6 +25,8 @@ pub(crate) struct Serving {
     pub facts: ToolFacts,
     pub digest: String,
     pub input_schema_json: String,
+    /// What is taken out of its arguments before they are stored, besides what always is.
+    pub redaction: redact::Added,
     /// What a call costs, in micro USD.
     pub cost_micro_usd: i64,
 }
@@ -51,6 +53,12 @@ impl Registry<'_> {
                 sensitivity: Option::from(sensitivity).unwrap_or(types::Sensitivity::Internal),
                 name: definition.name,
             },
+            redaction: tool
+                .settings
+                .and_then(|settings| settings.redaction)
+                .map_or_else(Default::default, |set| {
+                    redact::Added::of(set.keys, set.patterns.into_iter().map(|it| (it.name, it.pattern)))
+                }),
             digest: tool.digest,
             cost_micro_usd: definition.cost_micro_usd,
             input_schema_json: definition.input_schema_json,

@@ -14,7 +14,7 @@ use crate::{
     decide::{Arguments, Candidate, Decided, Particulars, Served, by_approval, candidates, decide, verdicts},
     explain,
     ledger::Full,
-    policies::{Budget, Call, Policies, Verdict},
+    policies::{Budget, Call, Failure, Policies, Verdict},
     store::{Held, NewReservation, Used, Windows},
     teams::Standing,
 };
@@ -35,6 +35,7 @@ impl Matter<'_> {
         Particulars {
             team: &asked.team,
             agent: &asked.agent,
+            user: &asked.user,
             tool: &asked.tool.name,
             tool_digest: &asked.tool_digest,
             arguments_digest: &asked.arguments_digest,
@@ -115,7 +116,7 @@ impl Matter<'_> {
     }
 
     /// The execution holds a place already: the same decision, unless its grant no longer allows the call.
-    pub(crate) fn repeat(&self, policies: &Policies, held: &Held) -> Result<Decision, Error> {
+    pub(crate) fn repeat(&self, policies_of_all: &Policies, held: &Held) -> Result<Decision, Error> {
         let asked = self.asked;
         let same = held.agent_id == asked.agent
             && held.tool_name == asked.tool.name
@@ -140,7 +141,7 @@ impl Matter<'_> {
         for candidate in &mut candidates {
             candidate.used = Used::default();
         }
-        Ok(match self.decide(policies, Budget::NONE, &candidates) {
+        Ok(match self.decide(policies_of_all, Budget::NONE, &candidates) {
             Decided::Allowed { index, policies } => {
                 let limits = [held.quota_limit, held.day_limit, held.total_limit];
                 let quotas = quotas(limits, held.used, Windows::of(held.window_start));
@@ -151,7 +152,7 @@ impl Matter<'_> {
                 self.permission(held.decision_id, candidate, policies, quotas, budget)
             }
             Decided::Denied { reason, index, policies } => {
-                self.denial(reason, index.map(|index| &candidates[index]), policies)
+                self.denial(policies_of_all, reason, index.map(|index| &candidates[index]), policies)
             }
         })
     }
@@ -180,12 +181,29 @@ impl Matter<'_> {
         }
     }
 
+    /// Why policies could not be evaluated, where that may be why the call is denied.
+    fn failures(
+        &self,
+        policies: &Policies,
+        reason: ErrorReason,
+        nearest: Option<&Candidate>,
+    ) -> Vec<Failure> {
+        if !matches!(reason, ErrorReason::PolicyDenied | ErrorReason::Internal) {
+            return Vec::new();
+        }
+        let (agent, tool) = (&self.standing.agent, &self.asked.tool);
+        let asking = policies.asking(agent, tool, self.call(self.budget), Some(&self.standing.policies));
+        asking.map(|asking| asking.failures(nearest)).unwrap_or_default()
+    }
+
     pub(crate) fn denial(
         &self,
+        policies_of_all: &Policies,
         reason: ErrorReason,
         nearest: Option<&Candidate>,
         policies: Vec<String>,
     ) -> Decision {
+        let failures = self.failures(policies_of_all, reason, nearest);
         let exhausted = nearest.filter(|_| reason == ErrorReason::QuotaExhausted);
         let quotas = exhausted.map(|candidate| used_up(candidate, Windows::of(self.now))).unwrap_or_default();
         let spent = (reason == ErrorReason::BudgetExhausted).then_some(self.budget);
@@ -196,6 +214,7 @@ impl Matter<'_> {
             nearest,
             team: &self.standing.policies,
             policies: &policies,
+            failures: &failures,
             budget: self.budget,
             now: self.now,
         };

@@ -54,6 +54,15 @@ impl Page {
     }
 }
 
+/// What a page of the trail holds.
+pub(super) struct Found {
+    /// Newest first.
+    pub calls: Vec<PastCall>,
+    pub next: Option<Page>,
+    /// Since when the trail is kept, where it was asked for more.
+    pub kept_since: Option<DateTime<Utc>>,
+}
+
 /// Where calls and tools are known.
 pub(super) struct Sources<'a> {
     pub registry: &'a Link,
@@ -70,7 +79,7 @@ impl Sources<'_> {
     }
 
     /// The calls of a page, newest first, and the next page.
-    pub(super) async fn calls(&self, page: Page) -> Result<(Vec<PastCall>, Option<Page>), Error> {
+    pub(super) async fn calls(&self, page: Page) -> Result<Found, Error> {
         let nanos = i32::try_from(page.start.timestamp_subsec_nanos()).unwrap_or(0);
         let request = QueryTrailRequest {
             start_time: Some(prost_types::Timestamp { seconds: page.start.timestamp(), nanos }),
@@ -85,7 +94,9 @@ impl Sources<'_> {
         let answer = self.outgoing.read(ask).await.map_err(|status| Error::peer("audit", status))?;
         let calls = answer.events.into_iter().filter_map(call).collect();
         let token = answer.next_page_token;
-        Ok((calls, (!token.is_empty()).then_some(Page { start: page.start, token })))
+        let kept_since = answer.available_start_time.and_then(|at| DateTime::from_timestamp(at.seconds, 0));
+        let next = (!token.is_empty()).then_some(Page { start: page.start, token });
+        Ok(Found { calls, next, kept_since })
     }
 
     /// What policies are told of a tool; `None` when that version is not known any more.

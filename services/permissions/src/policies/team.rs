@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     SCHEMA, bounds,
+    cause::Failure,
     complaint::{Complaint, at, complaints, told},
 };
 use cedar_policy::{
@@ -179,6 +180,17 @@ impl TeamPolicies {
     pub(super) fn errs(&self, authorizer: &Authorizer, request: &Request, entities: &Entities) -> bool {
         let response = authorizer.is_authorized(request, &self.0.set, entities);
         !self.0.broken.is_empty() || response.diagnostics().errors().next().is_some()
+    }
+
+    /// Those that cannot be evaluated for a call, and why.
+    pub(super) fn failures(
+        &self,
+        authorizer: &Authorizer,
+        request: &Request,
+        entities: &Entities,
+    ) -> Vec<Failure> {
+        let response = authorizer.is_authorized(request, &self.0.set, entities);
+        response.diagnostics().errors().map(Failure::of).collect()
     }
 
     /// What they say to a call. One that cannot be read or evaluated is among `failed`.

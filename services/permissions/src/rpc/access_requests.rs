@@ -5,15 +5,18 @@ use proto::permissions::v1::{
     self as wire, AccessRequest, AccessRequestState, ApprovalScope, DecideAccessRequestRequest,
     DecideAccessRequestResponse, GetAccessRequestRequest, GetAccessRequestResponse,
     ListAccessRequestsRequest, ListAccessRequestsResponse, RequestAccessRequest, RequestAccessResponse,
+    RevokeAccessRequest, RevokeAccessResponse, WatchAccessRequestsResponse,
 };
 use types::Role;
 
-use super::{Service, id, now, timestamp};
+use futures_util::StreamExt;
+
+use super::{Service, Watch, id, now, timestamp};
 use crate::{
     Error,
-    access_requests::{self, NewAccessRequest, Registry, Verdict},
+    access_requests::{self, NewAccessRequest, Registry, Revocation, Verdict},
     condition,
-    store::{AccessRequestFilter, AccessRequestRow},
+    store::{AccessRequestFilter, AccessRequestRow, Decided},
 };
 
 pub(super) async fn request(
@@ -87,6 +90,33 @@ pub(super) async fn decide(
     Ok(DecideAccessRequestResponse { access_request: Some(access_request(row)), revision })
 }
 
+pub(super) async fn revoke(
+    service: &Service,
+    call: &Call,
+    request: RevokeAccessRequest,
+) -> Result<RevokeAccessResponse, Error> {
+    let revocation = Revocation { id: id("id", &request.id)?, reason: request.reason };
+    let parts = (&service.database, &*service.desk.teams);
+    let (row, revision) = access_requests::revoke(parts, &call.caller, revocation, now()).await?;
+    Ok(RevokeAccessResponse { access_request: Some(access_request(row)), revision })
+}
+
+pub(super) fn watch(service: &Service) -> Watch {
+    let decided = service.decisions.watch(service.stop.clone());
+    Box::pin(decided.map(|decided| Ok(decided.map(told).unwrap_or_default())))
+}
+
+fn told(decided: Decided) -> WatchAccessRequestsResponse {
+    let (agent_id, tool_name) = decided.others.unwrap_or_default();
+    WatchAccessRequestsResponse {
+        access_request_id: decided.id.to_string(),
+        team_id: decided.team,
+        revision: decided.revision,
+        agent_id,
+        tool_name,
+    }
+}
+
 fn registry(service: &Service) -> Registry<'_> {
     Registry { link: &service.registry, outgoing: &service.outgoing }
 }
@@ -115,5 +145,8 @@ fn access_request(row: AccessRequestRow) -> AccessRequest {
         scope: scope.into(),
         conditions: condition::to_wire(&row.conditions.0),
         execution_id: row.execution_id.map(|id| id.to_string()).unwrap_or_default(),
+        revoked_by: row.revoked_by.unwrap_or_default(),
+        revoke_time: row.revoke_time.map(timestamp),
+        revoke_reason: row.revoke_reason,
     }
 }

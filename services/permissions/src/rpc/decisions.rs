@@ -102,6 +102,7 @@ pub(super) fn budget(row: Budget, now: DateTime<Utc>) -> wire::Budget {
         spent_micro_usd: row.spent,
         reserved_micro_usd: row.reserved,
         reset_time: Some(timestamp(next_day(now))),
+        threshold_percent: row.threshold_percent,
     }
 }
 

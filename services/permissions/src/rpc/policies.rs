@@ -79,6 +79,9 @@ pub(super) async fn dry_run(
         newly_allowed: report.newly_allowed,
         undecided: report.undecided,
         changed: report.changed.into_iter().map(changed).collect(),
+        complete: report.incomplete.is_none(),
+        incomplete_reason: report.incomplete.unwrap_or_default(),
+        oldest_time: report.oldest.map(timestamp),
     })
 }
 

@@ -1,12 +1,19 @@
 //! Access requests: asked for once while they are open, and decided once. Whoever changes one holds its team by
 //! `team_hold` first, so that of two who decide at once one does.
 
+mod ending;
+
 use ::store::Error;
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, types::Json};
 use uuid::Uuid;
 
 use crate::condition::Condition;
+
+pub(crate) use ending::{
+    RevocationRow, access_request_revoke, access_requests_due, access_requests_expire, access_requests_purge,
+    access_requests_use,
+};
 
 /// Conditions as the table keeps them.
 pub(crate) type Conditions = Json<Vec<Condition>>;
@@ -39,6 +46,9 @@ pub(crate) struct AccessRequestRow {
     pub scope: Option<String>,
     pub conditions: Conditions,
     pub revision: i64,
+    pub revoked_by: Option<String>,
+    pub revoke_time: Option<DateTime<Utc>>,
+    pub revoke_reason: String,
 }
 
 /// A decision on one.
@@ -80,7 +90,8 @@ pub(crate) async fn access_request_get(
                       AND t.used > 0
                 ) THEN 'used' ELSE a.state END AS \"state!\",
                 a.create_time, a.expire_time, a.decided_by, a.decided_role, a.decide_time, a.decision_reason, a.scope,
-                a.conditions AS \"conditions: Json<Vec<Condition>>\", a.revision
+                a.conditions AS \"conditions: Json<Vec<Condition>>\", a.revision, a.revoked_by, a.revoke_time,
+                a.revoke_reason
          FROM permissions.access_request a WHERE a.team_id = $1 AND a.request_id = $2",
         team,
         id,
@@ -107,7 +118,8 @@ pub(crate) async fn access_request_list(
                       AND t.used > 0
                 ) THEN 'used' ELSE a.state END AS \"state!\",
                 a.create_time, a.expire_time, a.decided_by, a.decided_role, a.decide_time, a.decision_reason, a.scope,
-                a.conditions AS \"conditions: Json<Vec<Condition>>\", a.revision
+                a.conditions AS \"conditions: Json<Vec<Condition>>\", a.revision, a.revoked_by, a.revoke_time,
+                a.revoke_reason
          FROM permissions.access_request a
          WHERE a.team_id = $1
            AND ($2::uuid IS NULL OR a.request_id < $2)
@@ -145,7 +157,7 @@ pub(crate) async fn access_request_find(
         "SELECT team_id, request_id, agent_id, end_user, tool_name, tool_digest, arguments_digest, arguments_json,
                 justification, approver_role, is_grant, execution_id, state, create_time, expire_time, decided_by,
                 decided_role, decide_time, decision_reason, scope,
-                conditions AS \"conditions: Json<Vec<Condition>>\", revision
+                conditions AS \"conditions: Json<Vec<Condition>>\", revision, revoked_by, revoke_time, revoke_reason
          FROM permissions.access_request
          WHERE team_id = $1 AND agent_id = $2 AND md5(end_user) = md5($3) AND tool_name = $4 AND tool_digest = $5
            AND arguments_digest = $6 AND state = 'pending'",
@@ -227,7 +239,7 @@ pub(crate) async fn access_request_complete(
          RETURNING team_id, request_id, agent_id, end_user, tool_name, tool_digest, arguments_digest, arguments_json,
                 justification, approver_role, is_grant, execution_id, state, create_time, expire_time, decided_by,
                 decided_role, decide_time, decision_reason, scope,
-                conditions AS \"conditions: Json<Vec<Condition>>\", revision",
+                conditions AS \"conditions: Json<Vec<Condition>>\", revision, revoked_by, revoke_time, revoke_reason",
         team,
         id,
         justification,
@@ -270,7 +282,7 @@ pub(crate) async fn access_request_decide(
          RETURNING team_id, request_id, agent_id, end_user, tool_name, tool_digest, arguments_digest, arguments_json,
                 justification, approver_role, is_grant, execution_id, state, create_time, expire_time, decided_by,
                 decided_role, decide_time, decision_reason, scope,
-                conditions AS \"conditions: Json<Vec<Condition>>\", revision",
+                conditions AS \"conditions: Json<Vec<Condition>>\", revision, revoked_by, revoke_time, revoke_reason",
         team,
         id,
         decision.state,
@@ -288,86 +300,6 @@ pub(crate) async fn access_request_decide(
     Ok(row)
 }
 
-/// The teams that have requests or approvals past their time, or an approval that has served its call.
-pub(crate) async fn access_requests_due(pool: &PgPool, now: DateTime<Utc>) -> Result<Vec<String>, Error> {
-    let teams = sqlx::query_scalar!(
-        "SELECT team_id AS \"team_id!\" FROM permissions.access_request
-         WHERE state IN ('pending', 'approved') AND expire_time <= $1
-         UNION
-         SELECT a.team_id FROM permissions.access_request a
-         WHERE a.state = 'approved' AND a.scope = 'once' AND EXISTS (
-             SELECT FROM permissions.reservation r
-             WHERE r.team_id = a.team_id AND r.approval_id = a.request_id AND r.state = 'committed')",
-        now,
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(teams)
-}
-
-/// Ends what is past its time in a team, approvals as of a revision, and gives it as it was before.
-pub(crate) async fn access_requests_expire(
-    connection: &mut PgConnection,
-    team: &str,
-    (now, revision, limit): (DateTime<Utc>, i64, i64),
-) -> Result<Vec<AccessRequestRow>, Error> {
-    let rows = sqlx::query_as!(
-        AccessRequestRow,
-        "WITH due AS (
-             SELECT * FROM permissions.access_request
-             WHERE team_id = $1 AND state IN ('pending', 'approved') AND expire_time <= $2
-             ORDER BY request_id LIMIT $3
-             FOR UPDATE
-         ), ended AS (
-             UPDATE permissions.access_request r
-             SET state = 'expired', revision = CASE d.state WHEN 'approved' THEN $4 ELSE r.revision END
-             FROM due d WHERE r.team_id = d.team_id AND r.request_id = d.request_id
-         )
-         SELECT team_id, request_id, agent_id, end_user, tool_name, tool_digest, arguments_digest, arguments_json,
-                justification, approver_role, is_grant, execution_id, state, create_time, expire_time, decided_by,
-                decided_role, decide_time, decision_reason, scope,
-                conditions AS \"conditions: Json<Vec<Condition>>\", revision
-         FROM due ORDER BY request_id",
-        team,
-        now,
-        limit,
-        revision,
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows)
-}
-
-/// Notes that approvals of one call have served it, and which: the execution that was made. Gives them as they are then.
-pub(crate) async fn access_requests_use(
-    connection: &mut PgConnection,
-    team: &str,
-    (revision, limit): (i64, i64),
-) -> Result<Vec<AccessRequestRow>, Error> {
-    let rows = sqlx::query_as!(
-        AccessRequestRow,
-        "WITH served AS (
-             SELECT s.request_id, r.execution_id FROM permissions.access_request s
-             JOIN permissions.reservation r ON r.team_id = s.team_id AND r.approval_id = s.request_id
-             WHERE s.team_id = $1 AND s.state = 'approved' AND s.scope = 'once' AND r.state = 'committed'
-             ORDER BY s.request_id LIMIT $3
-         )
-         UPDATE permissions.access_request a
-         SET state = 'used', execution_id = s.execution_id, revision = $2
-         FROM served s WHERE a.team_id = $1 AND a.request_id = s.request_id
-         RETURNING a.team_id, a.request_id, a.agent_id, a.end_user, a.tool_name, a.tool_digest, a.arguments_digest,
-                a.arguments_json, a.justification, a.approver_role, a.is_grant, a.execution_id, a.state, a.create_time,
-                a.expire_time, a.decided_by, a.decided_role, a.decide_time, a.decision_reason, a.scope,
-                a.conditions AS \"conditions: Json<Vec<Condition>>\", a.revision",
-        team,
-        revision,
-        limit,
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows)
-}
-
 /// Requests of a team whose approval changed after a revision: what was approved, and what may not serve any more.
 pub(crate) async fn approvals_since(
     connection: &mut PgConnection,
@@ -379,7 +311,7 @@ pub(crate) async fn approvals_since(
         "SELECT team_id, request_id, agent_id, end_user, tool_name, tool_digest, arguments_digest, arguments_json,
                 justification, approver_role, is_grant, execution_id, state, create_time, expire_time, decided_by,
                 decided_role, decide_time, decision_reason, scope,
-                conditions AS \"conditions: Json<Vec<Condition>>\", revision
+                conditions AS \"conditions: Json<Vec<Condition>>\", revision, revoked_by, revoke_time, revoke_reason
          FROM permissions.access_request
          WHERE team_id = $1 AND revision > 0 AND revision > $2 AND scope IS NOT NULL
            AND ($2 >= 0 OR state = 'approved')",

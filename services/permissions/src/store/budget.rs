@@ -13,6 +13,8 @@ pub(crate) struct Budget {
     pub daily: i64,
     pub spent: i64,
     pub reserved: i64,
+    /// The highest threshold in percent of which was told that it was passed; 0: none.
+    pub threshold_percent: i32,
 }
 
 /// Sets a team's budget, in the transaction of what is told of it, and gives the revision from which it holds.
@@ -41,7 +43,9 @@ pub(crate) async fn budget_get(pool: &PgPool, team: &str, day: NaiveDate) -> Res
         "SELECT coalesce((SELECT daily_micro_usd FROM permissions.budget WHERE team_id = $1), 0)
                     AS \"daily!\",
                 coalesce(sum(spent_micro_usd), 0)::bigint AS \"spent!\",
-                coalesce(sum(reserved_micro_usd), 0)::bigint AS \"reserved!\"
+                coalesce(sum(reserved_micro_usd), 0)::bigint AS \"reserved!\",
+                coalesce((SELECT max(threshold_percent) FROM permissions.budget_alert
+                          WHERE team_id = $1 AND day = $2), 0) AS \"threshold_percent!\"
          FROM permissions.spend WHERE team_id = $1 AND day = $2",
         team,
         day,

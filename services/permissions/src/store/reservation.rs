@@ -147,8 +147,8 @@ pub(crate) async fn reservations_insert(
     Ok(answers.collect())
 }
 
-/// What an execution holds with an approval for one call, if it does. A place that is not settled yet is kept until
-/// this time at least.
+/// What an execution holds with an approval for one call that is not revoked, if it does. A place that is not settled yet
+/// is kept until this time at least.
 pub(crate) async fn approved_hold(
     pool: &PgPool,
     team: &str,
@@ -156,10 +156,12 @@ pub(crate) async fn approved_hold(
     until: DateTime<Utc>,
 ) -> Result<Option<Held>, Error> {
     let row = sqlx::query!(
-        "UPDATE permissions.reservation
+        "UPDATE permissions.reservation r
          SET expire_time = CASE WHEN state = 'reserved' THEN greatest(expire_time, $3) ELSE expire_time END
          WHERE team_id = $1 AND execution_id = $2 AND state IN ('reserved', 'committed')
-           AND approval_id IS NOT NULL
+           AND approval_id IS NOT NULL AND NOT EXISTS (
+               SELECT FROM permissions.access_request a
+               WHERE a.team_id = $1 AND a.request_id = r.approval_id AND a.state = 'revoked')
          RETURNING decision_id, grant_id, agent_id, window_start, tool_name, tool_digest, arguments_digest, used,
                    quota_limit, day_used, day_limit, total_used, total_limit, approval_id, day, budget_limit,
                    budget_used",

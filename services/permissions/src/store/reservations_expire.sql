@@ -1,4 +1,5 @@
 -- Ends reservations past their time; see reservations_expire. Locks in the same order as reservations_insert.sql does.
+-- The only place of an approval is not given back: the call may have been made, and its settlement be late.
 WITH late AS (
     SELECT team_id, decision_id FROM permissions.reservation
     WHERE state = 'reserved' AND expire_time <= $1
@@ -7,7 +8,7 @@ WITH late AS (
     UPDATE permissions.reservation r SET state = 'expired' FROM late l
     WHERE r.team_id = l.team_id AND r.decision_id = l.decision_id
     RETURNING r.team_id, r.grant_id, r.agent_id, r.window_start, r.quota_limit, r.day_limit, r.total_limit,
-              r.approval_id, r.day, r.cost_micro_usd
+              r.day, r.cost_micro_usd
 ), counters AS (
     SELECT k.*
     FROM (
@@ -31,8 +32,7 @@ WITH late AS (
         FROM expired e
         CROSS JOIN LATERAL (VALUES
             (e.grant_id, date_trunc('day', e.window_start, 'UTC'), e.day_limit > 0),
-            (e.grant_id, 'epoch'::timestamptz, e.total_limit > 0),
-            (e.approval_id, 'epoch'::timestamptz, e.approval_id IS NOT NULL)
+            (e.grant_id, 'epoch'::timestamptz, e.total_limit > 0)
         ) AS w(counter_id, window_start, is_there)
         WHERE w.is_there AND (SELECT count(*) FROM counters) >= 0
         GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4

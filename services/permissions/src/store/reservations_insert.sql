@@ -21,8 +21,19 @@ WITH asked AS (
 ), kept AS (
     UPDATE permissions.reservation r SET expire_time = greatest(r.expire_time, h.until) FROM held h
     WHERE h.state = 'reserved' AND r.team_id = h.team_id AND r.decision_id = h.decision_id
+), own AS (
+    -- The approval that this execution took before, under a reservation that has expired: it is still its own.
+    SELECT a.n, r.decision_id
+    FROM (SELECT * FROM asked WHERE approval_id IS NOT NULL ORDER BY team_id, execution_id) a
+    CROSS JOIN LATERAL (
+        SELECT o.decision_id FROM permissions.reservation o
+        WHERE o.team_id = a.team_id AND o.execution_id = a.execution_id AND o.state = 'expired'
+          AND o.approval_id = a.approval_id AND (SELECT count(*) FROM held) >= 0
+        LIMIT 1 FOR UPDATE
+    ) r
 ), open AS (
-    SELECT * FROM asked a WHERE NOT EXISTS (SELECT FROM held h WHERE h.n = a.n)
+    SELECT a.*, EXISTS (SELECT FROM own o WHERE o.n = a.n) AS is_own
+    FROM asked a WHERE NOT EXISTS (SELECT FROM held h WHERE h.n = a.n)
 ), counters AS (
     SELECT k.*, c.used
     FROM (
@@ -41,7 +52,7 @@ WITH asked AS (
     CROSS JOIN LATERAL (VALUES
         ('day', o.grant_id, o.day_start, o.day_limit),
         ('total', o.grant_id, 'epoch'::timestamptz, o.total_limit),
-        ('approval', o.approval_id, 'epoch'::timestamptz, (o.approval_id IS NOT NULL)::int::bigint)
+        ('approval', o.approval_id, 'epoch'::timestamptz, (o.approval_id IS NOT NULL AND NOT o.is_own)::int::bigint)
     ) AS w(period, counter_id, window_start, most)
     WHERE w.most > 0
 ), tallies AS (
@@ -142,6 +153,10 @@ WITH asked AS (
            tool_name, tool_digest, arguments_digest, used, quota_limit, day_used, day_limit, total_used,
            total_limit, approval_id, expire_time, day, cost_micro_usd, budget_limit, budget_used
     FROM granted
+), moved AS (
+    UPDATE permissions.reservation r SET approval_id = NULL
+    FROM own o JOIN granted g ON g.n = o.n
+    WHERE r.team_id = g.team_id AND r.decision_id = o.decision_id
 )
 SELECT g.n IS NOT NULL AS "granted!", r.counter_used AS "counter_used?", g.used AS "used?",
        r.day_before AS "day_before?", g.day_used AS "day_used?",

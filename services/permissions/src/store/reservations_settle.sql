@@ -16,12 +16,14 @@ WITH asked AS (
         FOR UPDATE
     ) r
 ), ending AS (
-    SELECT f.*, f.committed::int - (f.state = 'reserved')::int AS places,
+    -- What expired gave its places back, but not that of an approval, which only this says was not used.
+    SELECT f.*, f.committed::int - (f.state = 'reserved')::int AS places, f.committed::int - 1 AS approvals,
            CASE WHEN f.state = 'reserved' THEN f.reserved ELSE 0 END AS given_back,
            CASE WHEN f.committed THEN f.cost ELSE 0 END AS charged
     FROM found f
     -- Not NOT EXISTS, which may be answered by reading the whole index.
-    WHERE f.state = 'reserved' OR (f.state = 'expired' AND f.committed AND (
+    WHERE f.state = 'reserved' OR (f.state = 'expired' AND NOT f.committed AND f.approval_id IS NOT NULL)
+       OR (f.state = 'expired' AND f.committed AND (
         SELECT o.decision_id FROM permissions.reservation o
         WHERE o.team_id = f.team_id AND o.execution_id = f.execution_id
           AND o.state IN ('reserved', 'committed')
@@ -53,15 +55,15 @@ WITH asked AS (
     SELECT k.team_id, k.counter_id, k.agent_id, k.window_start,
            greatest(t.used + k.places, 0)::bigint AS used
     FROM (
-        SELECT e.team_id, w.counter_id, e.agent_id, w.window_start, sum(e.places) AS places
+        SELECT e.team_id, w.counter_id, e.agent_id, w.window_start, sum(w.places) AS places
         FROM ending e
         CROSS JOIN LATERAL (VALUES
-            (e.grant_id, date_trunc('day', e.window_start, 'UTC'), e.day_limit > 0),
-            (e.grant_id, 'epoch'::timestamptz, e.total_limit > 0),
-            (e.approval_id, 'epoch'::timestamptz, e.approval_id IS NOT NULL)
-        ) AS w(counter_id, window_start, is_there)
+            (e.grant_id, date_trunc('day', e.window_start, 'UTC'), e.day_limit > 0, e.places),
+            (e.grant_id, 'epoch'::timestamptz, e.total_limit > 0, e.places),
+            (e.approval_id, 'epoch'::timestamptz, e.approval_id IS NOT NULL, e.approvals)
+        ) AS w(counter_id, window_start, is_there, places)
         WHERE w.is_there AND (SELECT count(*) FROM counters) >= 0
-        GROUP BY 1, 2, 3, 4 HAVING sum(e.places) <> 0
+        GROUP BY 1, 2, 3, 4 HAVING sum(w.places) <> 0
         ORDER BY 1, 2, 3, 4
     ) k
     CROSS JOIN LATERAL (

@@ -66,6 +66,9 @@ pub(crate) async fn past_delete(pool: &PgPool, before: DateTime<Utc>) -> Result<
         .execute(pool)
         .await?;
     sqlx::query!("DELETE FROM permissions.spend WHERE day < $1", before.date_naive()).execute(pool).await?;
+    sqlx::query!("DELETE FROM permissions.budget_alert WHERE day < $1", before.date_naive())
+        .execute(pool)
+        .await?;
     Ok(())
 }
 

@@ -257,3 +257,39 @@ pub(crate) async fn delivery_failed(
     .await?;
     Ok(())
 }
+
+/// Gives up at most so many messages that were made before a time, of every webhook, and tells how many there were. One
+/// process does at a time; for another there is nothing to do.
+pub(crate) async fn deliveries_purge(pool: &PgPool, before: DateTime<Utc>, limit: i64) -> Result<i64, Error> {
+    let mut transaction = pool.begin().await?;
+    let alone = sqlx::query_scalar!(
+        "SELECT pg_try_advisory_xact_lock(hashtext('permissions.deliveries_purge')) AS \"alone!\""
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
+    if !alone {
+        return Ok(0);
+    }
+    let purged = sqlx::query_scalar!(
+        "WITH past AS (
+             SELECT team_id, delivery_id FROM permissions.delivery WHERE create_time < $1
+             ORDER BY create_time LIMIT $2
+             FOR UPDATE SKIP LOCKED
+         ), gone AS (
+             DELETE FROM permissions.delivery d USING past p
+             WHERE d.team_id = p.team_id AND d.delivery_id = p.delivery_id
+             RETURNING d.team_id, d.webhook
+         ), counted AS (
+             UPDATE permissions.webhook w SET given_up = w.given_up + g.messages
+             FROM (SELECT team_id, webhook, count(*) AS messages FROM gone GROUP BY 1, 2) g
+             WHERE w.team_id = g.team_id AND w.name = g.webhook
+         )
+         SELECT count(*) AS \"purged!\" FROM gone",
+        before,
+        limit,
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(purged)
+}

@@ -36,6 +36,10 @@ unless { context.arguments.texts.hasTag("/to") && context.arguments.texts.getTag
 struct Trail {
     events: Arc<Mutex<Vec<Event>>>,
     asked: Arc<Mutex<Vec<QueryTrailRequest>>>,
+    /// It answers so many times, and then it is away.
+    answers: Arc<Mutex<Option<usize>>>,
+    /// What is older was deleted.
+    available_start_time: Arc<Mutex<Option<prost_types::Timestamp>>>,
 }
 
 #[tonic::async_trait]
@@ -46,11 +50,22 @@ impl AuditService for Trail {
     ) -> Result<Response<QueryTrailResponse>, Status> {
         let request = request.into_inner();
         let from: usize = request.page_token.parse().unwrap_or(0);
-        self.asked.lock().unwrap().push(request);
+        let asked = {
+            let mut asked = self.asked.lock().unwrap();
+            asked.push(request);
+            asked.len()
+        };
+        if self.answers.lock().unwrap().is_some_and(|answers| asked > answers) {
+            return Err(status_with_reason(Kind::Unavailable, ErrorReason::ServiceUnavailable, "away"));
+        }
         let events = self.events.lock().unwrap();
         let page: Vec<_> = events.iter().skip(from).take(2).cloned().collect();
         let next_page_token = if from + 2 < events.len() { (from + 2).to_string() } else { String::new() };
-        Ok(Response::new(QueryTrailResponse { events: page, next_page_token }))
+        Ok(Response::new(QueryTrailResponse {
+            events: page,
+            next_page_token,
+            available_start_time: *self.available_start_time.lock().unwrap(),
+        }))
     }
 }
 
@@ -251,6 +266,37 @@ async fn it_looks_at_no_more_calls_than_it_was_told_and_tells_at_most_a_hundred(
     ] {
         assert_eq!(place.run(wrong).await.unwrap_err().kind(), Kind::Invalid);
     }
+}
+
+#[tokio::test]
+async fn when_the_trail_goes_away_midway_what_was_looked_at_is_told_and_how_far_it_is() {
+    let mut events: Vec<Event> = (0..9).map(|_| sent("ann@example.org")).collect();
+    for (event, seconds) in events.iter_mut().zip(1..) {
+        event.time = Some(prost_types::Timestamp { seconds: noon().timestamp() - seconds, nanos: 0 });
+    }
+    let place = Place::new(events).await;
+    *place.trail.answers.lock().unwrap() = Some(2);
+    let report = place.run(proposal("mail", MAIL)).await.unwrap();
+    assert_eq!((report.calls, report.newly_denied, report.changed.len()), (4, 4, 4));
+    let why = report.incomplete.unwrap();
+    assert!(why.contains("audit"), "{why}");
+    assert_eq!(report.oldest, Some(noon() - TimeDelta::seconds(4)));
+    // All that was asked for is complete, also where there is more.
+    *place.trail.answers.lock().unwrap() = None;
+    for (most, calls, oldest) in [(3, 3, 3), (4, 4, 4), (0, 9, 9)] {
+        let report = place.run(Proposal { max_calls: most, ..proposal("mail", MAIL) }).await.unwrap();
+        assert_eq!((report.calls, report.incomplete), (calls, None));
+        assert_eq!(report.oldest, Some(noon() - TimeDelta::seconds(oldest)));
+    }
+    let kept_since = prost_types::Timestamp { seconds: noon().timestamp() - 86_400, nanos: 0 };
+    *place.trail.available_start_time.lock().unwrap() = Some(kept_since);
+    let report = place.run(proposal("mail", MAIL)).await.unwrap();
+    let why = report.incomplete.unwrap();
+    assert!(report.calls == 9 && why.contains("2026-11-21T12:30:00Z"), "{why}");
+    // Nothing was looked at: that is a failure.
+    place.trail.asked.lock().unwrap().clear();
+    *place.trail.answers.lock().unwrap() = Some(0);
+    assert_eq!(place.run(proposal("mail", MAIL)).await.unwrap_err().kind(), Kind::Unavailable);
 }
 
 #[tokio::test]

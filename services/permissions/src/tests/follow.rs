@@ -3,12 +3,12 @@
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{authorize::Quota, follow::follow};
+use crate::{access_requests::Decisions, authorize::Quota, follow::follow};
 
 /// A process that hears of changes, until the token is cancelled.
 async fn following(database: &Database) -> (Desk, CancellationToken) {
     let (desk, stop) = (desk(database), CancellationToken::new());
-    tokio::spawn(follow(Arc::clone(&desk.teams), database.clone(), stop.clone()));
+    tokio::spawn(follow(Arc::clone(&desk.teams), Decisions::default(), database.clone(), stop.clone()));
     until(|| async { desk.teams.is_trusted() }).await;
     (desk, stop)
 }

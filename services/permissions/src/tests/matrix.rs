@@ -190,6 +190,7 @@ fn table() -> String {
                     let particulars = Particulars {
                         team: "t",
                         agent: AGENT,
+                        user: "",
                         tool,
                         tool_digest: "d",
                         arguments_digest: "a",

@@ -67,6 +67,7 @@ struct Given {
 #[derive(Debug, Clone)]
 struct Approved {
     agent: String,
+    user: String,
     tool: String,
     tool_digest: String,
     scope: Scope,
@@ -265,6 +266,7 @@ fn reasons(given: &Given, case: &Case) -> BTreeSet<i32> {
 /// "It holds for this agent and this definition of the tool alone", until it ends, for what its scope says.
 fn serves(approval: &Approved, case: &Case) -> bool {
     approval.agent == case.agent.name
+        && approval.user == case.user
         && approval.tool == case.tool.name
         && approval.tool_digest == case.tool_digest
         && case.now < approval.expire_time

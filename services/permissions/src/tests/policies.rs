@@ -7,6 +7,7 @@ use types::Kind;
 
 use super::*;
 use crate::{
+    access_requests::Decisions,
     authorize::ArgumentsText,
     follow,
     list_policies::{ListedPolicy, list_policies},
@@ -197,6 +198,26 @@ async fn one_that_errs_denies_and_is_named() {
         (Some(ErrorReason::PolicyDenied), vec!["team/sums".to_owned()])
     );
     assert!(denied.message.contains("team/sums"), "{}", denied.message);
+    assert!(
+        denied.message.contains("cannot be evaluated for this call (integer overflow)"),
+        "{}",
+        denied.message
+    );
+    remove(&database, "sums").await.unwrap();
+    // Cedar names what it adds; a number that came with the call is told to nobody.
+    let text = format!(
+        "forbid (principal, action, resource)
+         when {{ context.arguments.numbers.hasTag(\"/n\") && context.arguments.numbers.getTag(\"/n\") + {most} > 0 }};"
+    );
+    put(&database, new("adds", &text)).await.unwrap();
+    let call = Asked { arguments: ArgumentsText::from(r#"{"n": 8155551234}"#.to_owned()), ..asked("scout") };
+    let denied = desk(&database).authorize(&call, noon()).await.unwrap();
+    assert_eq!(denied.reason, Some(ErrorReason::PolicyDenied));
+    assert!(
+        denied.message.contains("team/adds") && denied.message.contains("integer overflow"),
+        "{denied:?}"
+    );
+    assert!(!denied.message.contains("8155551234") && !denied.message.contains(most), "{denied:?}");
 }
 
 #[tokio::test]
@@ -260,7 +281,12 @@ async fn another_process_decides_by_it_within_a_second() {
     granted(&database, "python_sandbox").await;
     let desk = desk(&database);
     let stop = tokio_util::sync::CancellationToken::new();
-    let following = tokio::spawn(follow::follow(Arc::clone(&desk.teams), database.clone(), stop.clone()));
+    let following = tokio::spawn(follow::follow(
+        Arc::clone(&desk.teams),
+        Decisions::default(),
+        database.clone(),
+        stop.clone(),
+    ));
     assert_eq!(desk.authorize(&asked("scout"), noon()).await.unwrap().reason, None);
     for (text, expected) in [(FORBID_ALL, Some(ErrorReason::PolicyDenied)), (PERMIT_ALL, None)] {
         put(&database, new("p", text)).await.unwrap();

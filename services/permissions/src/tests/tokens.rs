@@ -23,7 +23,7 @@ const ISSUER: &str = "https://id.example.com/";
 
 /// An issuer with a server of keys, and a process that trusts it.
 struct House {
-    _server: KeyServer,
+    server: KeyServer,
     authenticator: Authenticator,
     database: Database,
     stop: CancellationToken,
@@ -40,7 +40,7 @@ impl House {
         assert_eq!(crate::issuer::validate(std::slice::from_ref(&issuer)), Vec::<String>::new());
         let issuers = Issuers::start(&[issuer], &Authorities::default(), &stop, &TaskTracker::new()).unwrap();
         let authenticator = authenticator(&database, &keys(), issuers);
-        Self { _server: server, authenticator, database, stop }
+        Self { server, authenticator, database, stop }
     }
 
     async fn read(&self, token: &str) -> Result<Identity, Error> {
@@ -251,7 +251,8 @@ async fn a_key_serves_its_own_issuer_only() {
 
 fn keeping(refresh_ms: u64, stale_ms: u64, gap_ms: u64) -> Keeping {
     let ms = Duration::from_millis;
-    Keeping { refresh: ms(refresh_ms), stale: ms(stale_ms), gap: ms(gap_ms), timeout: ms(500) }
+    let (refresh, stale, gap, timeout) = (ms(refresh_ms), ms(stale_ms), ms(gap_ms), ms(500));
+    Keeping { refresh, stale, gap, least: gap, burst: 6, timeout }
 }
 
 fn jwks(server: &KeyServer, keeping: Keeping) -> Jwks {
@@ -285,6 +286,32 @@ async fn a_new_key_is_found_when_a_token_names_it_and_guesses_cost_one_reading()
     assert_eq!((find(&keys, "old").await, server.requests()), (None, before));
     assert_eq!(find(&keys, "unknown").await, Some(Miss::Unknown));
     assert_eq!((find(&keys, "old").await, find(&keys, "new").await), (Some(Miss::Unknown), None));
+}
+
+#[tokio::test]
+async fn guesses_cost_a_few_readings_and_no_more_however_many_there_are() {
+    let key = SigningKey::new("key", SigningKeyKind::P256);
+    let server = KeyServer::start(&[&key]);
+    let keys = jwks(&server, Keeping { least: Duration::ZERO, ..keeping(LONG, LONG, LONG) });
+    assert_eq!(find(&keys, "key").await, None);
+    for guess in 0..200 {
+        assert_eq!(find(&keys, &guess.to_string()).await, Some(Miss::Unknown));
+    }
+    assert_eq!(server.requests(), 1 + 6);
+}
+
+#[tokio::test]
+async fn a_token_of_a_key_that_was_just_rotated_in_is_taken_at_once() {
+    let (old, new) =
+        (SigningKey::new("old", SigningKeyKind::P256), SigningKey::new("new", SigningKeyKind::P256));
+    let house = House::new(&[&old]).await;
+    house.read(&old.sign(&claims(&json!({})))).await.unwrap();
+    // Readings are a second apart at least.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    house.server.rotate(&[&new]);
+    let first = house.read(&new.sign(&claims(&json!({})))).await.unwrap();
+    assert_eq!(first.caller.agent, "scout");
+    house.refused(&old.sign(&claims(&json!({})))).await;
 }
 
 #[tokio::test]

@@ -142,6 +142,7 @@ fn replay(policies: &Policies, least: &[LeastGrant], called: &[Called]) -> Optio
         let particulars = Particulars {
             team: "t",
             agent,
+            user: "",
             tool: &tool.name,
             tool_digest: "d",
             arguments_digest: "a",

@@ -156,6 +156,44 @@ async fn one_that_fails_is_asked_again_under_the_same_id_until_it_takes_it_or_is
 }
 
 #[tokio::test]
+async fn one_that_says_when_to_come_again_is_left_alone_until_then_and_an_hour_at_most() {
+    let database = team().await;
+    let receiver = Receiver::start(|path, number| match (path, number) {
+        (_, 2..) => Answer::Status(200),
+        ("/soon", _) => Answer::Later(503, "90"),
+        ("/never", _) => Answer::Later(429, "99999999999"),
+        _ => Answer::Later(503, "tomorrow"),
+    })
+    .await;
+    for name in ["soon", "never", "odd"] {
+        put(&database, name, &receiver.url(&format!("/{name}"))).await;
+    }
+    let _process = Process::start(&database, Duration::from_secs(5));
+    tell(&database, News::Created).await;
+    until(&database, "odd", |webhook| webhook.last_success_time.is_some()).await;
+    for (name, least, most) in [("soon", 60.0, 90.0), ("never", 3_500.0, 3_600.0)] {
+        until(&database, name, |webhook| !webhook.last_error.is_empty()).await;
+        let left: f64 = sqlx::query_scalar(
+            "SELECT extract(epoch FROM due_time - now())::float8 FROM permissions.delivery WHERE webhook = $1",
+        )
+        .bind(name)
+        .fetch_one(database.pool().unwrap())
+        .await
+        .unwrap();
+        assert!((least..=most).contains(&left), "{name} is asked again in {left} s");
+    }
+    sqlx::query("UPDATE permissions.delivery SET due_time = now()")
+        .execute(database.pool().unwrap())
+        .await
+        .unwrap();
+    for name in ["soon", "never"] {
+        until(&database, name, |webhook| webhook.last_success_time.is_some()).await;
+        let messages = receiver.messages(&format!("/{name}"));
+        assert_eq!((messages.len(), messages[0].id()), (2, messages[1].id()));
+    }
+}
+
+#[tokio::test]
 async fn one_that_hangs_or_answers_late_holds_up_no_other() {
     let database = team().await;
     let receiver = Receiver::start(|path, _| match path {

@@ -26,7 +26,7 @@ pub(crate) struct Courier {
     pub database: Database,
     pub seal: Seal,
     pub destinations: Destinations,
-    /// What is waited for after each failed attempt; after one more failure a message is given up.
+    /// The most that is waited for after each failed attempt; after one more failure a message is given up.
     pub retry: Vec<Duration>,
 }
 
@@ -35,7 +35,8 @@ enum Outcome {
     Taken,
     /// The receiver wants no more, ever.
     Gone,
-    Failed(String),
+    /// Why, and how long it asks to be left alone.
+    Failed(String, Option<Duration>),
 }
 
 impl Courier {
@@ -100,14 +101,15 @@ impl Courier {
                     let told = "answered 410 Gone; nothing is sent until it is put again";
                     store::webhook_disable(pool, team, name, told).await
                 }
-                Outcome::Failed(error) => {
+                Outcome::Failed(error, asked) => {
                     // Attempts are counted from 1; none that is left is the end.
                     let place = usize::try_from(claimed.attempts).unwrap_or(usize::MAX).saturating_sub(1);
-                    store::delivery_failed(pool, &claimed, error, self.retry.get(place).copied()).await
+                    let again = self.retry.get(place).map(|most| pause(*most, *asked, rand::random()));
+                    store::delivery_failed(pool, &claimed, error, again).await
                 }
             }
         };
-        if let Outcome::Failed(error) = &outcome {
+        if let Outcome::Failed(error, _) = &outcome {
             tracing::debug!(
                 team,
                 webhook = name,
@@ -124,23 +126,28 @@ impl Courier {
     async fn attempt(&self, claimed: &Claimed) -> Outcome {
         let WebhookKey { team, name } = &claimed.key;
         let Some(secret) = self.seal.open(team, name, &claimed.secret) else {
-            return Outcome::Failed(
-                "its secret was sealed under another security.caller_token_key; put it again".to_owned(),
-            );
+            let why = "its secret was sealed under another security.caller_token_key; put it again";
+            return Outcome::Failed(why.to_owned(), None);
         };
         let (id, timestamp) = (format!("msg_{}", claimed.delivery_id.simple()), Utc::now().timestamp());
         let signature = secret.sign(&id, timestamp, &claimed.body);
         let headers = Headers { id, timestamp, signature };
         match self.destinations.post(&claimed.url, &headers, claimed.body.clone()).await {
-            Ok(status) if status.is_success() => Outcome::Taken,
-            Ok(StatusCode::GONE) => Outcome::Gone,
-            Ok(status) if status.is_redirection() => {
-                Outcome::Failed(format!("answered {}; redirects are not followed", status.as_u16()))
+            Ok((status, _)) if status.is_success() => Outcome::Taken,
+            Ok((StatusCode::GONE, _)) => Outcome::Gone,
+            Ok((status, asked)) if status.is_redirection() => {
+                Outcome::Failed(format!("answered {}; redirects are not followed", status.as_u16()), asked)
             }
-            Ok(status) => Outcome::Failed(format!("answered {}", status.as_u16())),
-            Err(why) => Outcome::Failed(why),
+            Ok((status, asked)) => Outcome::Failed(format!("answered {}", status.as_u16()), asked),
+            Err(why) => Outcome::Failed(why, None),
         }
     }
+}
+
+/// What is waited for before the next attempt: any part of the most, so that those that failed together do not come again
+/// together (full jitter), and no less than the receiver asks for. `draw` is 0 to 1.
+fn pause(most: Duration, asked: Option<Duration>, draw: f64) -> Duration {
+    most.mul_f64(draw.clamp(0.0, 1.0)).max(asked.unwrap_or_default())
 }
 
 fn note_end(busy: &mut HashMap<WebhookKey, usize>, ended: Result<WebhookKey, tokio::task::JoinError>) {
@@ -153,5 +160,26 @@ fn note_end(busy: &mut HashMap<WebhookKey, usize>, ended: Result<WebhookKey, tok
         }
         // Which webhook it was of is not known any more: all may be asked again.
         Err(_) => busy.clear(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_any_part_of_the_most_and_what_the_receiver_asks_for() {
+        let s = Duration::from_secs;
+        let table = [
+            (0.0, None, 0),
+            (0.5, None, 30),
+            (1.0, None, 60),
+            (0.5, Some(7), 30),
+            (0.0, Some(7), 7),
+            (1.0, Some(3_600), 3_600),
+        ];
+        for (draw, asked, seconds) in table {
+            assert_eq!(pause(s(60), asked.map(s), draw), s(seconds), "{draw} {asked:?}");
+        }
     }
 }

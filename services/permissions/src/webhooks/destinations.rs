@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use reach::{Authorities, CertificateFault, Guard, Reach, Refused};
-use reqwest::{Client, StatusCode, header, redirect::Policy};
+use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
 use url::Url;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest that a receiver may ask to be left alone.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// Where webhooks may be.
 #[derive(Debug, Clone)]
@@ -76,13 +79,13 @@ impl Destinations {
         self.private_hosts.iter().any(|allowed| *allowed == host || Some(allowed) == with_port.as_ref())
     }
 
-    /// Posts a message; gives the status of the answer, or why there is none.
+    /// Posts a message; gives the status of the answer and how long it asks to be left alone, or why there is none.
     pub(super) async fn post(
         &self,
         address: &str,
         headers: &Headers,
         body: String,
-    ) -> Result<StatusCode, String> {
+    ) -> Result<(StatusCode, Option<Duration>), String> {
         let url = self.check(address)?;
         let client = if self.is_allowed_private(&url) { &self.private } else { &self.public };
         let client = client.as_ref().ok_or("cannot be asked by this process")?;
@@ -96,7 +99,7 @@ impl Destinations {
             .send()
             .await;
         // The body of the answer is of no use, however long it is: the connection is dropped with it.
-        answer.map(|answer| answer.status()).map_err(|error| self.unanswered(&error))
+        answer.map(|answer| (answer.status(), retry_after(&answer))).map_err(|error| self.unanswered(&error))
     }
 
     /// In words of our own: those of the client may hold the address.
@@ -120,9 +123,45 @@ impl Destinations {
     }
 }
 
+/// What the answer says of when to come again: seconds, or a date (RFC 9110, section 10.2.3); at most an hour.
+fn retry_after(answer: &Response) -> Option<Duration> {
+    wait(answer.headers().get(header::RETRY_AFTER)?.to_str().ok()?, Utc::now())
+}
+
+fn wait(text: &str, now: DateTime<Utc>) -> Option<Duration> {
+    let text = text.trim();
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => MAX_RETRY_AFTER,
+        Err(_) => (DateTime::parse_from_rfc2822(text).ok()?.to_utc() - now).to_std().unwrap_or_default(),
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_receiver_says_when_to_come_again_and_is_heard_up_to_an_hour() {
+        let now = "1994-11-06T08:49:00Z".parse().unwrap();
+        let table = [
+            ("0", Some(0)),
+            (" 120 ", Some(120)),
+            ("3600", Some(3_600)),
+            ("3601", Some(3_600)),
+            ("99999999999999999999999", Some(3_600)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(37)),
+            ("Sun, 06 Nov 1994 08:48:00 GMT", Some(0)),
+            ("Sun, 13 Nov 1994 08:48:00 GMT", Some(3_600)),
+            ("-1", None),
+            ("soon", None),
+            ("", None),
+        ];
+        for (text, seconds) in table {
+            assert_eq!(wait(text, now), seconds.map(Duration::from_secs), "{text:?}");
+        }
+    }
 
     fn checked(private_hosts: &[&str], address: &str) -> Result<(), String> {
         let hosts: Vec<String> = private_hosts.iter().map(|host| (*host).to_owned()).collect();

@@ -87,6 +87,7 @@ fn approval(number: usize, approved: &Approved) -> Approval {
     Approval {
         id: id(1_000 + number),
         agent_id: approved.agent.clone(),
+        user: approved.user.clone(),
         tool_name: approved.tool.clone(),
         tool_digest: approved.tool_digest.clone(),
         scope: match &approved.scope {
@@ -138,6 +139,7 @@ fn decided(
     let particulars = Particulars {
         team: TEAM,
         agent: &case.agent.name,
+        user: &case.user,
         tool: &case.tool.name,
         tool_digest: &case.tool_digest,
         arguments_digest: &case.arguments_digest,

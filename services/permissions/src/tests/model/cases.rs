@@ -346,6 +346,7 @@ fn approved(random: &mut StdRng, tool: &Tool, now: i64) -> Approved {
     let other = pick(random, &TOOLS).to_owned();
     Approved {
         agent: pick(random, &AGENTS).into(),
+        user: pick(random, &["", "kim"]).into(),
         tool: if one_in(random, 4) { other } else { tool.name.clone() },
         tool_digest: pick(random, &["d1", "d1", "d2"]).into(),
         scope,

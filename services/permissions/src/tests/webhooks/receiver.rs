@@ -17,6 +17,8 @@ use tokio::{
 #[derive(Debug, Clone)]
 pub(super) enum Answer {
     Status(u16),
+    /// With this in Retry-After.
+    Later(u16, &'static str),
     /// After this time.
     Late(Duration, u16),
     /// Never.
@@ -134,6 +136,7 @@ async fn give(stream: &mut TcpStream, answer: Answer) {
     };
     match answer {
         Answer::Status(code) => status(code, "").await,
+        Answer::Later(code, when) => status(code, &format!("retry-after: {when}\r\n")).await,
         Answer::Late(time, code) => {
             tokio::time::sleep(time).await;
             status(code, "").await;

@@ -82,6 +82,9 @@ pub(crate) fn check(settings: &Settings, found: &mut Found) {
     if let Some(key) = &settings.idempotency_key {
         check_place(key, found);
     }
+    for fault in settings.redaction.faults() {
+        found.add(format!("redaction.{}", fault.field), fault.message);
+    }
 }
 
 fn check_retry(retry: &Retry, found: &mut Found) {
@@ -289,6 +292,24 @@ mod tests {
             "cache.semantic.max_error",
         ];
         assert_eq!(found, expected.map(|field| format!("settings.{field}")));
+    }
+
+    #[test]
+    fn what_redaction_cannot_use_is_told_with_its_place() {
+        let pattern = |pattern: &str| redact::Pattern { name: "case".into(), pattern: pattern.into() };
+        let wrong = |keys: &[&str], patterns: &[&str]| {
+            let keys = keys.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let patterns = patterns.iter().map(|text| pattern(text)).collect::<Vec<_>>();
+            fields(|settings| {
+                settings.redaction = redact::Added { keys: keys.clone(), patterns: patterns.clone() };
+            })
+        };
+        assert_eq!(wrong(&["badge", "*_pin"], &[r"CASE-\d{6}"]), [""; 0]);
+        assert_eq!(wrong(&["badge", "a*"], &[]), ["redaction.keys[1]"]);
+        for bad in ["(", "x*", "x+", "(?=a)b", r"(a)\1", r"(\w{100}){100}", ""] {
+            assert_eq!(wrong(&[], &[bad]), ["redaction.patterns[0].pattern"], "{bad}");
+        }
+        assert_eq!(wrong(&[], &["a", "b"]), ["redaction.patterns[1].name"]);
     }
 
     #[test]

@@ -29,6 +29,10 @@ pub struct Config {
     /// How long a watch may be silent before a heartbeat is sent, in seconds. Watchers take 30 s of
     /// silence for death.
     pub watch_heartbeat_s: u64,
+    /// Watches that this process serves at once, besides those of the suite's own services.
+    pub max_watches: usize,
+    /// How many of them one team may have.
+    pub max_watches_per_team: usize,
     /// Credentials.
     pub credentials: CredentialConfig,
 }
@@ -62,6 +66,12 @@ impl Config {
         check("watch_heartbeat_s", self.watch_heartbeat_s, 1..=15);
         if !(0.0..=1.0).contains(&self.health_threshold) {
             faults.push("registry.health_threshold must be 0 to 1".to_owned());
+        }
+        if !(1..=100_000).contains(&self.max_watches) {
+            faults.push("registry.max_watches must be 1 to 100000".to_owned());
+        }
+        if !(1..=self.max_watches).contains(&self.max_watches_per_team) {
+            faults.push("registry.max_watches_per_team must be 1 to registry.max_watches".to_owned());
         }
         faults.extend(self.credentials.validate());
         faults

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::rpc::{Details, ErrorReason, FieldViolation, PageError, ServiceError};
+use ::rpc::{Details, ErrorReason, FieldViolation, Full, PageError, ServiceError};
 use types::Kind;
 
 use crate::credentials::KeysError;
@@ -127,6 +127,14 @@ pub enum Error {
     /// A secret cannot be sealed, or what is sealed does not open.
     #[error("a credential cannot be sealed or opened")]
     Sealing,
+    /// As many watches are open as may be.
+    #[error("{whose} has {most} watches open, as many as it may; end one, or try again")]
+    TooManyWatches {
+        /// The team or the process.
+        whose: &'static str,
+        /// So many may be.
+        most: usize,
+    },
     /// The database failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -159,6 +167,15 @@ impl From<PageError> for Error {
     }
 }
 
+impl From<Full> for Error {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::One(most) => Self::TooManyWatches { whose: "this team", most },
+            Full::All(most) => Self::TooManyWatches { whose: "this process", most },
+        }
+    }
+}
+
 impl ServiceError for Error {
     fn kind(&self) -> Kind {
         match self {
@@ -180,6 +197,7 @@ impl ServiceError for Error {
             | Self::EtagMismatch(_)
             | Self::DigestMismatch { .. }
             | Self::NothingPending(_) => Kind::Precondition,
+            Self::TooManyWatches { .. } => Kind::Exhausted,
             Self::Store(error) => error.kind(),
             Self::Sealing | Self::Encoding(_) | Self::Task(_) => Kind::Internal,
         }
@@ -204,6 +222,7 @@ impl ServiceError for Error {
             Self::DigestMismatch { .. } => ErrorReason::DigestMismatch,
             Self::NothingPending(_) => ErrorReason::NothingPending,
             Self::Undecided(_) => ErrorReason::ServiceUnavailable,
+            Self::TooManyWatches { .. } => ErrorReason::Overloaded,
             Self::Store(store::Error::Unavailable(_)) => ErrorReason::StoreUnavailable,
             Self::Store(store::Error::Conflict { .. } | store::Error::Failed(_))
             | Self::Sealing
@@ -220,7 +239,7 @@ impl ServiceError for Error {
             | Self::CredentialNotFound(_)
             | Self::CredentialVersionNotFound { .. }
             | Self::CredentialUnavailable { .. }
-            | Self::CredentialKeys(KeysError::NotSet | KeysError::Missing(_))
+            | Self::CredentialKeys(KeysError::NotSet(_) | KeysError::Missing { .. })
             | Self::ServerNotFound(_)
             | Self::VersionExists { .. }
             | Self::ServerExists(_)
@@ -230,6 +249,7 @@ impl ServiceError for Error {
             | Self::Kept { .. }
             | Self::DigestMismatch { .. }
             | Self::NothingPending(_)
+            | Self::TooManyWatches { .. }
             | Self::EtagMismatch(_) => self.to_string(),
             Self::Undecided(_) => {
                 "the permissions service cannot be reached, and no tool is given without it; try again".into()
@@ -269,6 +289,7 @@ impl ServiceError for Error {
                 details.precondition = Some(("CREDENTIAL_UNAVAILABLE".into(), name.clone(), told.into()));
             }
             Self::CredentialUnavailable { retry_after, .. } => details.retry_after = *retry_after,
+            Self::TooManyWatches { .. } => details.retry_after = Some(Duration::from_secs(1)),
             Self::ToolNotFound { .. }
             | Self::VersionNotFound { .. }
             | Self::ServerNotFound(_)

@@ -1,9 +1,9 @@
 //! The registry: which tools exist, how each is run, and which MCP servers provide them.
 //!
-//! `rpc.rs` parses; `register.rs`, `review.rs`, `get.rs`, `list.rs`, `search.rs`, `export.rs`, `set_status.rs`, `update.rs`, `fallbacks.rs`,
-//! `watch.rs` and `servers.rs` are the use cases; `keep.rs` keeps MCP servers discovered; `store.rs` holds the
-//! SQL. The definition of a version never changes, settings do (`settings.rs`), and no change of the catalog
-//! escapes a watcher.
+//! `rpc.rs` parses; `register.rs`, `review.rs`, `get.rs`, `list.rs`, `search.rs`, `export.rs`, `set_status.rs`,
+//! `update.rs`, `fallbacks.rs`, `watch.rs` and `servers.rs` are the use cases; `keep.rs` keeps MCP servers discovered;
+//! `trail.rs` tells the trail of changes; `store.rs` holds the SQL. The definition of a version never changes, settings
+//! do (`settings.rs`), and no change of the catalog escapes a watcher, or the trail.
 
 mod binding;
 mod change;
@@ -48,6 +48,7 @@ mod set_status;
 mod settings;
 mod store;
 mod take;
+mod trail;
 mod trust;
 mod update;
 mod watch;
@@ -81,6 +82,8 @@ pub struct Parts {
     pub pages: PageKey,
     /// Tells which tools a caller may use.
     pub permissions: Link,
+    /// Keeps what is told of changes.
+    pub audit: Link,
     /// Signs what the registry asks other services.
     pub outgoing: Outgoing,
     /// Programs that may be run as MCP servers.
@@ -113,6 +116,12 @@ pub fn start(config: &Config, parts: Parts) -> Routes {
     let credentials =
         Credentials::new(&config.credentials, parts.authorities, parts.database.clone(), parts.tasks.clone());
     parts.tasks.spawn(credentials::keep(credentials.clone(), parts.stop.clone()));
+    parts.tasks.spawn(trail::relay(
+        parts.database.clone(),
+        parts.audit,
+        parts.outgoing.clone(),
+        parts.stop.clone(),
+    ));
     let shared = Arc::new(keep::Shared {
         database: parts.database.clone(),
         owner: types::new_id(),
@@ -144,6 +153,7 @@ pub fn start(config: &Config, parts: Parts) -> Routes {
         credentials,
         revision: changes.revision,
         heartbeat: config.watch_heartbeat(),
+        watches: ::rpc::Shares::new(config.max_watches, config.max_watches_per_team),
         stop: parts.stop,
         servers,
         imports: import::Turns::default(),

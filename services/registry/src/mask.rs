@@ -49,6 +49,9 @@ const PLAIN: &[(&str, Take)] = paths![
     degradation,
     idempotency_key,
     fallbacks,
+    redaction,
+    redaction.keys,
+    redaction.patterns,
 ];
 
 /// Those below a setting that may be unset.

@@ -4,6 +4,7 @@
 use ::rpc::FieldViolation;
 use ::store::Database;
 use semver::Version;
+use types::Caller;
 use uuid::Uuid;
 
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     definition::{Definition, Proposal},
     fit,
     store::{self, KnownTool, NewSettings, NewVersion, SettingsRow, ToolRow, Write},
+    trail,
     update::Change,
 };
 
@@ -55,7 +57,7 @@ pub(crate) struct Registered {
 /// Registers what a person proposes.
 pub(crate) async fn register(
     database: &Database,
-    team: &str,
+    caller: &Caller,
     proposal: Proposal,
     plan: SettingsPlan,
 ) -> Result<Registered, Error> {
@@ -65,13 +67,13 @@ pub(crate) async fn register(
         Err(Error::Invalid(violations)) => return Err(with_values(violations, found, &plan)),
         Err(other) => return Err(other),
     };
-    let pool = database.pool()?;
+    let (pool, team) = (database.pool()?, caller.team.as_str());
     let stands = store::tool_find(pool, team, &definition.name).await?;
     let compared = match stands {
         Some(stands) => Some(Compared::of(stands.definition, &definition).await?),
         None => None,
     };
-    let (id, changes) = put(Write::begin(pool).await?, team, definition, &plan, found, compared).await?;
+    let (id, changes) = put(Write::begin(pool).await?, caller, definition, &plan, found, compared).await?;
     let tool = store::tool_find_by_id(pool, team, id).await?;
     let tool = tool.ok_or_else(|| Error::ToolNotFound { key: id.to_string(), nearest: vec![] })?;
     Ok(Registered { tool, created: changes.is_some(), changes: changes.unwrap_or_default() })
@@ -102,13 +104,13 @@ fn with_values(mut violations: Vec<FieldViolation>, mut found: Found, plan: &Set
 /// Gives the version, and its changes where it is a new one.
 async fn put(
     mut write: Write,
-    team: &str,
+    caller: &Caller,
     mut definition: Definition,
     plan: &SettingsPlan,
     found: Found,
     compared: Option<Compared>,
 ) -> Result<(Uuid, Option<Vec<change::Change>>), Error> {
-    let digests = definition.digests()?;
+    let (team, digests) = (caller.team.as_str(), definition.digests()?);
     let newest = store::tool_known(&mut write, team, &definition.name).await?;
     refuse_kept(&mut write, team, newest.as_ref(), &definition.provider).await?;
     let same = store::version_content(&mut write, team, &definition.name, &definition.version).await?;
@@ -118,7 +120,7 @@ async fn put(
     };
     let id = match decide(&definition, &digests.content, before.as_ref(), same)? {
         Decision::Known(id) => {
-            if settle(&mut write, team, &definition.name, plan, found, false).await? {
+            if settle(&mut write, caller, &definition.name, plan, found, false).await? {
                 write.commit().await?;
             }
             return Ok((id, None));
@@ -128,10 +130,13 @@ async fn put(
             let version = [NewVersion::new(&definition, digests)?];
             store::versions_insert(&mut write, team, &version).await?;
             store::tool_put(&mut write, team, None, &version).await?;
+            let changes = before.as_ref().map_or(&[][..], |before| &before.changes);
+            let told = format!("version {} was registered{}", definition.version, trail::difference(changes));
+            write.tell(trail::tool(caller, version[0].named(), told));
             version[0].id()
         }
     };
-    settle(&mut write, team, &definition.name, plan, found, true).await?;
+    settle(&mut write, caller, &definition.name, plan, found, true).await?;
     write.commit().await?;
     Ok((id, Some(before.map(|before| before.changes).unwrap_or_default())))
 }
@@ -195,20 +200,22 @@ pub(crate) fn highest<'a>(newest: &'a str, versions: impl Iterator<Item = &'a st
 /// Brings the settings in line with the tool as it is now; gives whether they changed.
 async fn settle(
     write: &mut Write,
-    team: &str,
+    caller: &Caller,
     name: &str,
     plan: &SettingsPlan,
     found: Found,
     is_new: bool,
 ) -> Result<bool, Error> {
+    let team = caller.team.as_str();
     let current = store::settings_find(write, team, name).await?;
     let Some(current) = current else { return Ok(false) };
     let definition: Definition = serde_json::from_str(&current.definition)?;
     match plan {
-        SettingsPlan::Set(change) => change.keep(write, team, &definition, &current, found).await,
+        SettingsPlan::Set(change) => change.keep(write, caller, &definition, &current, found).await,
         SettingsPlan::Keep if is_new => refuse_misfits(&current, &definition).map(|()| false),
         SettingsPlan::Fit if is_new => {
             let Some(new) = fitted(team, &current, &definition)? else { return Ok(false) };
+            write.tell(trail::tool(caller, current.named(), dropped(&current, &new)));
             store::settings_put(write, team, &[new]).await?;
             Ok(true)
         }
@@ -243,6 +250,12 @@ pub(crate) fn fitted(
         tracing::warn!(team, tool = current.name, setting = field, "a setting is dropped, for it {wrong}");
     }
     Ok((!dropped.is_empty()).then(|| NewSettings { name: current.name.clone(), settings }))
+}
+
+/// What the trail is told of settings that `fitted` dropped.
+pub(crate) fn dropped(current: &SettingsRow, fitted: &NewSettings) -> String {
+    let told = trail::settings(&current.settings(), &fitted.settings);
+    format!("settings that do not go with its new definition were dropped: {told}")
 }
 
 /// A tool that a registered server provides belongs to its discovery.
@@ -353,6 +366,7 @@ mod tests {
                 name: "weather".into(),
                 id: Uuid::from_u128(1),
                 version: version.into(),
+                digest: String::new(),
                 content_digest: content.into(),
                 server_name: None,
                 provider: "toolcrib".into(),

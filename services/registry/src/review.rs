@@ -2,6 +2,7 @@
 //! or rejects it by its digest, so that nobody approves what they did not see.
 
 use ::store::Database;
+use types::Caller;
 
 use crate::{
     Error,
@@ -9,6 +10,7 @@ use crate::{
     definition::{Binding, Definition},
     get, register,
     store::{self, NewVersion, ReviewState, ToReview, ToolRow, Write},
+    trail::{self, Named},
 };
 
 /// Longest note, in characters.
@@ -34,16 +36,15 @@ pub(crate) struct Answer {
     pub decided: bool,
 }
 
-/// Shows the definition, or decides on it in the name of an agent.
+/// Shows the definition, or decides on it in the name of who calls.
 pub(crate) async fn review(
     database: &Database,
-    team: &str,
-    reviewer: &str,
+    caller: &Caller,
     question: Question,
 ) -> Result<Answer, Error> {
     check(&question)?;
     let Question { name, digest, reject, note } = &question;
-    let pool = database.pool()?;
+    let (pool, team, reviewer) = (database.pool()?, caller.team.as_str(), caller.agent.as_str());
     let mut write = Write::begin(pool).await?;
     let Some(review) = store::review_find(&mut write, team, name, digest).await? else {
         drop(write);
@@ -64,11 +65,16 @@ pub(crate) async fn review(
     if decided {
         let state = if *reject { ReviewState::Rejected } else { ReviewState::Approved };
         store::review_decide(&mut write, team, review.id, state, reviewer, note).await?;
-        if !reject {
+        if *reject {
+            let told = format!("version {} was rejected{}", offered.version, trail::note(note));
+            let version = Named { name, version: &offered.version, digest: &review.digest };
+            write.tell(trail::tool(caller, version, told));
+            if review.approved {
+                store::pending_clear(&mut write, team, std::slice::from_ref(name)).await?;
+            }
+        } else {
             let is_as_offered = definition == offered;
-            serve(&mut write, team, &review, (definition.clone(), is_as_offered)).await?;
-        } else if review.approved {
-            store::pending_clear(&mut write, team, std::slice::from_ref(name)).await?;
+            serve(&mut write, caller, &review, (definition.clone(), is_as_offered), note).await?;
         }
         write.commit().await?;
         let version = &definition.version;
@@ -128,11 +134,12 @@ async fn present(write: &mut Write, team: &str, mut definition: Definition) -> R
 /// reviewer saw the change.
 async fn serve(
     write: &mut Write,
-    team: &str,
+    caller: &Caller,
     review: &ToReview,
     (mut definition, is_as_offered): (Definition, bool),
+    note: &str,
 ) -> Result<(), Error> {
-    let digests = definition.digests()?;
+    let (team, digests) = (caller.team.as_str(), definition.digests()?);
     let version = if is_as_offered {
         NewVersion::existing(review.id, &definition, digests)?
     } else {
@@ -141,11 +148,14 @@ async fn serve(
         store::versions_insert(write, team, std::slice::from_ref(&version)).await?;
         version
     };
+    let told = format!("version {} was approved{}", definition.version, trail::note(note));
+    write.tell(trail::tool(caller, version.named(), told));
     let version = [version.withdrawn(review.withdrawn)];
     store::tool_put(write, team, review.server_name.as_deref(), &version).await?;
     if let Some(current) = store::settings_find(write, team, &review.name).await?
         && let Some(fitted) = register::fitted(team, &current, &definition)?
     {
+        write.tell(trail::tool(caller, current.named(), register::dropped(&current, &fitted)));
         store::settings_put(write, team, &[fitted]).await?;
     }
     Ok(())

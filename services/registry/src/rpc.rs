@@ -15,7 +15,7 @@ pub(crate) use settings::default_settings;
 
 use std::{pin::Pin, time::Duration};
 
-use ::rpc::{Call, Link, Outgoing, PageKey, ServiceError, status};
+use ::rpc::{Call, Link, Outgoing, PageKey, ServiceError, Shares, status};
 use ::store::Database;
 use futures_util::{Stream, StreamExt};
 use proto::registry::v1::{
@@ -57,6 +57,8 @@ pub(crate) struct Service {
     pub credentials: Credentials,
     pub revision: Receiver<i64>,
     pub heartbeat: Duration,
+    /// The watches of this process, by team.
+    pub watches: Shares<String>,
     pub stop: CancellationToken,
     pub servers: Servers,
     pub imports: Turns,
@@ -82,12 +84,12 @@ fn answer<T>(result: Result<T, impl ServiceError>) -> Answer<T> {
 #[tonic::async_trait]
 impl RegistryService for Service {
     async fn register_tool(&self, request: Request<RegisterToolRequest>) -> Answer<RegisterToolResponse> {
-        let Caller { team, .. } = caller(&request)?.caller;
+        let caller = caller(&request)?.caller;
         let registered = async {
             let mut request = request.into_inner();
             let plan = settings::plan(request.settings.take())?;
             let proposal = mapping::proposal(request)?;
-            let done = register::register(&self.database, &team, proposal, plan).await?;
+            let done = register::register(&self.database, &caller, proposal, plan).await?;
             Ok::<_, Error>(RegisterToolResponse {
                 tool: Some(View::Full.tool(&done.tool)?),
                 created: done.created,
@@ -134,31 +136,31 @@ impl RegistryService for Service {
     }
 
     async fn set_tool_status(&self, request: Request<SetToolStatusRequest>) -> Answer<SetToolStatusResponse> {
-        let Caller { team, .. } = caller(&request)?.caller;
+        let caller = caller(&request)?.caller;
         let request = request.into_inner();
         let set = async {
             let wanted = mapping::status(request.status())?;
-            let row = set_status::set_status(&self.database, &team, &request.name, wanted).await?;
+            let row = set_status::set_status(&self.database, &caller, &request.name, wanted).await?;
             Ok::<_, Error>(SetToolStatusResponse { tool: Some(View::Full.tool(&row)?) })
         };
         answer(set.await)
     }
 
     async fn update_tool(&self, request: Request<UpdateToolRequest>) -> Answer<UpdateToolResponse> {
-        let Caller { team, .. } = caller(&request)?.caller;
+        let caller = caller(&request)?.caller;
         let updated = async {
             let (name, change) = settings::change(request.into_inner())?;
-            let row = update::update(&self.database, &team, &name, change).await?;
+            let row = update::update(&self.database, &caller, &name, change).await?;
             Ok::<_, Error>(UpdateToolResponse { tool: Some(View::Full.tool(&row)?) })
         };
         answer(updated.await)
     }
 
     async fn set_fallbacks(&self, request: Request<SetFallbacksRequest>) -> Answer<SetFallbacksResponse> {
-        let Caller { team, .. } = caller(&request)?.caller;
+        let caller = caller(&request)?.caller;
         let set = async {
             let (name, change) = settings::fallbacks_change(request.into_inner())?;
-            let row = update::update(&self.database, &team, &name, change).await?;
+            let row = update::update(&self.database, &caller, &name, change).await?;
             Ok::<_, Error>(SetFallbacksResponse { tool: Some(View::Full.tool(&row)?) })
         };
         answer(set.await)
@@ -180,17 +182,21 @@ impl RegistryService for Service {
                 "must be a revision of an earlier answer, or 0",
             )));
         }
-        // A service that speaks for itself sees every team; nobody else is without one.
+        // A service that speaks for itself sees every team; nobody else is without one. Every call waits for its copy of
+        // the catalog, and so it needs no place.
         let sees_all = caller.is_service() && caller.team.is_empty();
+        let place = (!sees_all).then(|| self.watches.take(caller.team.clone(), 1)).transpose();
+        let place = place.map_err(|full| status(&Error::from(full)))?;
         let view = View::of(&caller);
-        let events = watch::watch(Options {
+        let options = Options {
             database: self.database.clone(),
             revision: self.revision.clone(),
             team: (!sees_all).then_some(caller.team),
             from_revision,
             heartbeat: self.heartbeat,
             stop: self.stop.clone(),
-        });
+        };
+        let events = watch::watch(options, place);
         let responses = events
             .map(move |event| event.and_then(|event| view.event(event)).map_err(|error| status(&error)));
         Ok(Response::new(Box::pin(responses)))
@@ -203,7 +209,7 @@ impl RegistryService for Service {
         let call = caller(&request)?;
         let registered = async {
             let new = mapping::new_server(request.into_inner())?;
-            let (server, tools) = self.servers.register(&call.caller.team, new, call.time_left()).await?;
+            let (server, tools) = self.servers.register(&call.caller, new, call.time_left()).await?;
             let server = Some(mapping::server(server));
             Ok::<_, Error>(RegisterServerResponse { server, tools: View::Full.tools(&tools)? })
         };
@@ -226,8 +232,8 @@ impl RegistryService for Service {
     }
 
     async fn remove_server(&self, request: Request<RemoveServerRequest>) -> Answer<RemoveServerResponse> {
-        let Caller { team, .. } = caller(&request)?.caller;
-        let removed = self.servers.remove(&team, &request.into_inner().name).await;
+        let caller = caller(&request)?.caller;
+        let removed = self.servers.remove(&caller, &request.into_inner().name).await;
         let count = |disabled| i32::try_from(disabled).unwrap_or(i32::MAX);
         answer(removed.map(|disabled| RemoveServerResponse { tools_disabled: count(disabled) }))
     }

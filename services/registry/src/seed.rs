@@ -9,7 +9,7 @@ use crate::{
     Error,
     definition::{BUILTINS, Binding, Example, Proposal},
     register::{self, SettingsPlan},
-    store,
+    store, trail,
 };
 
 /// The definitions, one file each.
@@ -58,13 +58,13 @@ struct SeedExample {
 /// Registers for a team each tool that it does not have yet, and gives their number. A definition that the
 /// team was given once is not given again: what its operators made of the tool since stays.
 pub async fn seed(database: &Database, team: &str) -> Result<usize, Error> {
-    let mut made = 0;
+    let (own, mut made) = (trail::own(team), 0);
     for text in SEEDS {
         let proposal = proposal(text)?;
         let definition = register::checked(proposal.clone()).await?;
         let content = definition.digests()?.content;
         if !store::content_exists(database.pool()?, team, &definition.name, &content).await? {
-            let registered = register::register(database, team, proposal, SettingsPlan::Fit).await?;
+            let registered = register::register(database, &own, proposal, SettingsPlan::Fit).await?;
             made += usize::from(registered.created);
         }
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ::rpc::FieldViolation;
 use ::store::Database;
 use tokio::sync::watch;
+use types::Caller;
 
 use crate::{
     Error, check, check_binding,
@@ -15,6 +16,7 @@ use crate::{
     equip,
     normalise::clean,
     store::{self, Defaults, ServerRow, ServerState, ToolRow, Write},
+    trail,
 };
 
 /// Longest name of a server.
@@ -62,11 +64,11 @@ impl Servers {
     /// discovered again.
     pub(crate) async fn register(
         &self,
-        team: &str,
+        caller: &Caller,
         new: NewServer,
         time_left: Duration,
     ) -> Result<(ServerRow, Vec<ToolRow>), Error> {
-        let transport = Self::check(&new)?;
+        let (transport, team) = (Self::check(&new)?, caller.team.as_str());
         self.commands.check(&equip::outline(&transport, &new.credentials))?;
         for used in &new.credentials {
             self.credentials.find(team, &used.credential).await?;
@@ -75,10 +77,10 @@ impl Servers {
         if new.verify && store::server_find(pool, team, &new.name).await?.is_none() {
             self.verify(team, &new, &transport, time_left).await?;
         }
+        let told = trail::changed(caller, format!("MCP server {} was registered, at {transport}", new.name));
+        let (defaults, credentials) = (&new.defaults, &new.credentials);
         let server =
-            if store::server_insert(pool, team, &new.name, &transport, &new.defaults, &new.credentials)
-                .await?
-            {
+            if store::server_insert(pool, team, &new.name, &transport, defaults, credentials, &told).await? {
                 self.wait(team, &new.name, time_left, |server| {
                     server.refresh_done > 0 || server.state == ServerState::Unavailable
                 })
@@ -143,14 +145,20 @@ impl Servers {
     }
 
     /// Removes a server, disables its tools, and gives how many could be called until now.
-    pub(crate) async fn remove(&self, team: &str, name: &str) -> Result<i64, Error> {
+    pub(crate) async fn remove(&self, caller: &Caller, name: &str) -> Result<usize, Error> {
+        let team = caller.team.as_str();
         let mut write = Write::begin(self.database.pool()?).await?;
         if !store::server_delete(&mut write, team, name).await? {
             return Err(Error::ServerNotFound(name.to_owned()));
         }
-        let disabled = store::tool_withdraw(&mut write, team, name, &[]).await?;
+        let gone = store::tool_withdraw(&mut write, team, name, &[]).await?;
+        write.tell(trail::changed(caller, format!("MCP server {name} was removed")));
+        for tool in &gone {
+            let told = format!("it was withdrawn: its MCP server {name} was removed");
+            write.tell(trail::tool(caller, tool.named(), told));
+        }
         write.commit().await?;
-        Ok(disabled)
+        Ok(gone.iter().filter(|tool| tool.was_callable).count())
     }
 
     async fn find(&self, team: &str, name: &str) -> Result<ServerRow, Error> {

@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     pub idempotency_key: Option<IdempotencyKey>,
     /// In the order in which they are tried.
     pub fallbacks: Vec<Fallback>,
+    /// What is taken out of its calls before they are stored, besides what always is.
+    pub redaction: redact::Added,
 }
 
 /// When and how often a failed attempt is made again.

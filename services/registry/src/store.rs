@@ -17,13 +17,17 @@ mod tools;
 use ::store::Error;
 use sqlx::{PgPool, Postgres, Transaction};
 
+pub(crate) use sqlx::PgConnection as Connection;
+
+use crate::trail::{self, Event};
+
 pub(crate) use changes::{
     KnownTool, NewVersion, tool_known, tool_put, tool_restore, tool_set_status, tool_withdraw, tools_added,
     tools_known, version_content, versions_insert,
 };
 pub(crate) use credentials::{
     CredentialRow, CredentialWrite, SealedVersion, VersionRow, credential_find, credential_list,
-    credential_revoke, credential_versions,
+    credential_versions,
 };
 pub(crate) use digests::{KnownVersion, Seen, credential_seen};
 pub(crate) use discoveries::{
@@ -35,8 +39,8 @@ pub(crate) use reviews::{
     review_find, reviews_put, versions_past,
 };
 pub(crate) use rotations::{
-    DueRotation, WrappedKey, rotation_claim, rotation_fail, rotation_skip, version_end_due,
-    version_forgotten, wrapped_list, wrapped_replace,
+    DueRotation, WrappedKey, credential_revoke, rotation_claim, rotation_fail, rotation_skip,
+    version_end_due, version_forgotten, wrapped_list, wrapped_replace,
 };
 pub(crate) use search::{Found, Narrow, Sought, tool_names_page, tool_search};
 pub(crate) use servers::{
@@ -63,6 +67,8 @@ pub(crate) struct Write {
     transaction: Transaction<'static, Postgres>,
     /// What the changed rows are stamped with.
     pub revision: i64,
+    /// What the trail is told of it.
+    events: Vec<Event>,
 }
 
 impl Write {
@@ -72,16 +78,32 @@ impl Write {
         let revision = sqlx::query_scalar!("UPDATE registry.revision SET value = value + 1 RETURNING value")
             .fetch_one(&mut *transaction)
             .await?;
-        Ok(Self { transaction, revision })
+        Ok(Self { transaction, revision, events: Vec::new() })
+    }
+
+    /// Has the trail told of a change, once this is committed.
+    pub(crate) fn tell(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// Undoes what was written; others may write once this is done.
+    pub(crate) async fn give_up(self) -> Result<(), Error> {
+        Ok(self.transaction.rollback().await?)
     }
 
     /// Makes the changes seen by all, and tells the watchers.
     pub(crate) async fn commit(mut self) -> Result<(), Error> {
+        trail::record(&mut self.transaction, &self.events).await?;
         sqlx::query!("SELECT pg_notify($1, $2)", CHANNEL, self.revision.to_string())
             .execute(&mut *self.transaction)
             .await?;
         Ok(self.transaction.commit().await?)
     }
+}
+
+/// Tells the trail of what changed nothing.
+pub(crate) async fn event_insert(pool: &PgPool, event: Event) -> Result<(), Error> {
+    trail::record(&mut *pool.acquire().await?, &[event]).await
 }
 
 /// The last revision of the catalog: every change up to it can be read.

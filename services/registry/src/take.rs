@@ -2,6 +2,8 @@
 //! that are gone disabled. Settings stay, but for those that a changed tool cannot have any more. Nothing is
 //! written when nothing changed.
 
+mod plan;
+
 use std::collections::HashMap;
 
 use ::store::Database;
@@ -14,11 +16,12 @@ use crate::{
     normalise::{self, Offer},
     register,
     rounds::Rounds,
-    store::{
-        self, KnownTool, NewSettings, NewVersion, PastVersion, ReviewState, ServerRow, SettingsRow, Write,
-    },
+    store::{self, KnownTool, PastVersion, ReviewState, ServerRow, SettingsRow, Write},
+    trail,
     trust::{Standing, Verdict},
 };
+
+use plan::Plan;
 
 /// Most rejected tools that are told.
 const MAX_REJECTED: usize = 20;
@@ -26,42 +29,6 @@ const MAX_REJECTED: usize = 20;
 const MAX_NAMES: usize = 2 * mcp::MAX_TOOLS;
 /// Most names that a server adds within a day, without those of its first discovery.
 const MAX_NEW_A_DAY: usize = 1_000;
-
-/// What is to be written.
-#[derive(Debug, Default)]
-struct Plan {
-    /// To add, and to make the newest of their tools.
-    newest: Vec<NewVersion>,
-    /// To make the newest, though they are there already: approved by the policy.
-    approved: Vec<NewVersion>,
-    /// To add, and to wait for approval.
-    held: Vec<NewVersion>,
-    /// Which version of which tool waits from now on.
-    waiting: Vec<(String, Uuid)>,
-    /// Newest versions that wait for approval.
-    quarantined: Vec<Uuid>,
-    /// Tools of which nothing waits any more.
-    cleared: Vec<String>,
-    /// Of tools that changed so that some of theirs had to be dropped.
-    settings: Vec<NewSettings>,
-    /// Withdrawn before, and offered again.
-    restored: Vec<String>,
-    /// Every tool that the server offers.
-    offered: Vec<String>,
-    /// Whether a tool is gone.
-    has_gone: bool,
-}
-
-impl Plan {
-    fn is_empty(&self) -> bool {
-        self.newest.is_empty()
-            && self.approved.is_empty()
-            && self.waiting.is_empty()
-            && self.cleared.is_empty()
-            && self.restored.is_empty()
-            && !self.has_gone
-    }
-}
 
 /// What the catalog holds of the tools that a server offers.
 #[derive(Clone, PartialEq)]
@@ -123,7 +90,7 @@ where
             carry_out(write, server, planned.plan).await?;
             return Ok(Some(told(planned.rejected)));
         }
-        let kept = rounds.begin(write);
+        let kept = rounds.begin(write).await?;
         let (make, of) = (make.clone(), server.clone());
         let work = move || make(&of, &offer, catalog).map(|made| (offer, made));
         let (same, made) = tokio::task::spawn_blocking(work).await??;
@@ -202,7 +169,13 @@ async fn carry_out(mut write: Write, server: &ServerRow, plan: Plan) -> Result<(
     store::pending_set(&mut write, team, &plan.waiting).await?;
     store::settings_put(&mut write, team, &plan.settings).await?;
     store::tool_restore(&mut write, team, &plan.restored).await?;
-    store::tool_withdraw(&mut write, team, &server.name, &plan.offered).await?;
+    let gone = store::tool_withdraw(&mut write, team, &server.name, &plan.offered).await?;
+    let own = trail::own(team);
+    for tool in &gone {
+        let told = format!("it was withdrawn: MCP server {} does not offer it", server.name);
+        write.tell(trail::tool(&own, tool.named(), told));
+    }
+    plan.events.into_iter().for_each(|event| write.tell(event));
     let (versions, waiting) = (plan.newest.len(), plan.waiting.len() + plan.quarantined.len());
     write.commit().await?;
     tracing::info!(team, server.name, versions, waiting, "tools of an mcp server changed");
@@ -228,7 +201,8 @@ fn plan(
             room.left -= 1;
             definition.version = register::first();
             plan.offered.push(definition.name.clone());
-            plan.add(&definition, digests, policy != TrustPolicy::ApproveEverything)?;
+            let serves = policy != TrustPolicy::ApproveEverything;
+            plan.add(server, &definition, (digests, serves), "")?;
             continue;
         };
         if !is_own(&tool) {
@@ -257,8 +231,11 @@ fn plan(
                 plan.restored.push(tool.name.clone());
             }
         }
-        let settings = catalog.settings.get(&tool.name);
-        plan.follow(&server.team_id, &tool, settings, verdict, definition, digests)?;
+        let (settings, told) = (catalog.settings.get(&tool.name), plan.events.len());
+        plan.follow(server, &tool, settings, verdict, definition, digests)?;
+        if tool.withdrawn && !stays_elsewhere && plan.events.len() == told {
+            plan.tell(server, tool.named(), format!("MCP server {name} offers it again"));
+        }
     }
     plan.has_gone |= catalog.known.values().any(|tool| is_own(tool) && !tool.withdrawn);
     Ok(plan)
@@ -294,75 +271,6 @@ impl Room {
             Some(today) if today.left < in_all.left => today,
             _ => in_all,
         }
-    }
-}
-
-impl Plan {
-    /// Adds a version as the newest of its tool.
-    fn add(&mut self, definition: &Definition, digests: Digests, serves: bool) -> Result<(), Error> {
-        let mut version = NewVersion::new(definition, digests)?;
-        if !serves {
-            version = version.unapproved();
-            self.quarantined.push(version.id());
-        }
-        self.newest.push(version);
-        Ok(())
-    }
-
-    /// Does what was decided of a tool that is there.
-    fn follow(
-        &mut self,
-        team: &str,
-        tool: &KnownTool,
-        settings: Option<&SettingsRow>,
-        verdict: Verdict,
-        mut offered: Definition,
-        digests: Digests,
-    ) -> Result<(), Error> {
-        let fit = |plan: &mut Self, definition: &Definition| -> Result<(), Error> {
-            if let Some(current) = settings {
-                plan.settings.extend(register::fitted(team, current, definition)?);
-            }
-            Ok(())
-        };
-        match verdict {
-            Verdict::Refused { adopted: Some(adopted), .. } => {
-                fit(self, &adopted)?;
-                let digests = adopted.digests()?;
-                self.add(&adopted, digests, true)?;
-            }
-            Verdict::Stands | Verdict::Refused { clears: true, .. } if tool.pending_id.is_some() => {
-                self.cleared.push(tool.name.clone());
-            }
-            Verdict::Stands | Verdict::Waits | Verdict::Refused { .. } => {}
-            Verdict::Approved => {
-                offered.version.clone_from(&tool.version);
-                fit(self, &offered)?;
-                self.approved.push(NewVersion::existing(tool.id, &offered, digests)?);
-            }
-            Verdict::Serves(definition) => {
-                fit(self, &definition)?;
-                self.add(&definition, digests, true)?;
-            }
-            Verdict::Replaces(definition) => self.add(&definition, digests, false)?,
-            Verdict::Held { adopted, changed, again } => {
-                if let Some(adopted) = adopted {
-                    fit(self, &adopted)?;
-                    let digests = adopted.digests()?;
-                    self.add(&adopted, digests, true)?;
-                }
-                let id = if let Some(id) = again {
-                    id
-                } else {
-                    let version = NewVersion::new(&changed, digests)?;
-                    let id = version.id();
-                    self.held.push(version);
-                    id
-                };
-                self.waiting.push((tool.name.clone(), id));
-            }
-        }
-        Ok(())
     }
 }
 

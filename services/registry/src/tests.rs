@@ -16,6 +16,7 @@ mod seeds;
 mod servers;
 mod settings;
 mod tools;
+mod trail;
 mod watches;
 
 use std::time::Duration;
@@ -55,6 +56,8 @@ fn config() -> Config {
         health_threshold: 0.8,
         trust_policy: TrustPolicy::ApproveChanges,
         watch_heartbeat_s: 1,
+        max_watches: 50,
+        max_watches_per_team: 20,
         credentials: crate::CredentialConfig::default(),
     }
 }
@@ -80,6 +83,18 @@ fn registry_with(
     config: &Config,
     database: &Database,
 ) -> Registry {
+    // An audit service that is always about to start: what it would be told waits.
+    registry_telling(::rpc::later("audit").1, permissions, commands, config, database)
+}
+
+/// One that tells this audit service.
+fn registry_telling(
+    audit: Link,
+    permissions: tonic::service::Routes,
+    commands: mcp::Commands,
+    config: &Config,
+    database: &Database,
+) -> Registry {
     let secret = SecretString::from("s".repeat(32));
     let key = TokenKey::new(&secret);
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -88,6 +103,7 @@ fn registry_with(
         database: database.clone(),
         pages: PageKey::new(&secret),
         permissions: ::rpc::stack(permissions, options.clone()),
+        audit,
         outgoing: Outgoing::new("registry", key.clone()),
         commands,
         authorities: reach::Authorities::default(),

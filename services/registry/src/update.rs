@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use ::store::Database;
+use types::Caller;
 
 use crate::{
     Error, check_fallbacks,
@@ -13,6 +14,7 @@ use crate::{
     mask::Mask,
     settings::{Fallback, Settings},
     store::{self, NewSettings, SettingsRow, ToolRow, Write},
+    trail,
 };
 
 /// What is to become of the settings of a tool.
@@ -30,19 +32,19 @@ pub(crate) struct Change {
 /// Changes the settings and gives the newest version.
 pub(crate) async fn update(
     database: &Database,
-    team: &str,
+    caller: &Caller,
     name: &str,
     change: Change,
 ) -> Result<ToolRow, Error> {
     let found = change.examine(name).await?;
-    let pool = database.pool()?;
+    let (pool, team) = (database.pool()?, caller.team.as_str());
     let mut write = Write::begin(pool).await?;
     let Some(current) = store::settings_find(&mut write, team, name).await? else {
         drop(write);
         return Err(get::not_found(database, team, name.to_owned()).await);
     };
     let definition = serde_json::from_str(&current.definition)?;
-    if change.keep(&mut write, team, &definition, &current, found).await? {
+    if change.keep(&mut write, caller, &definition, &current, found).await? {
         write.commit().await?;
     } else {
         drop(write);
@@ -73,7 +75,7 @@ impl Change {
     pub(crate) async fn keep(
         &self,
         write: &mut Write,
-        team: &str,
+        caller: &Caller,
         definition: &Definition,
         current: &SettingsRow,
         mut found: Found,
@@ -86,7 +88,7 @@ impl Change {
         check_settings::check(&settings, &mut found);
         fit::check(&settings, definition, &mut found)?;
         if self.mask.has_fallbacks() {
-            check_among(write, team, &current.name, &settings.fallbacks, &mut found).await?;
+            check_among(write, &caller.team, &current.name, &settings.fallbacks, &mut found).await?;
         }
         if !found.0.is_empty() {
             return Err(Error::Invalid(found.below(self.prefix)));
@@ -95,8 +97,10 @@ impl Change {
         if settings == before {
             return Ok(false);
         }
+        let told = format!("its settings were changed: {}", trail::settings(&before, &settings));
+        write.tell(trail::tool(caller, current.named(), told));
         let new = NewSettings { name: current.name.clone(), settings };
-        store::settings_put(write, team, &[new]).await?;
+        store::settings_put(write, &caller.team, &[new]).await?;
         Ok(true)
     }
 }

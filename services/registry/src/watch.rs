@@ -1,8 +1,9 @@
-//! Sends a snapshot of the catalog, or what changed in it since a revision, then every change. Rows are read only as fast as the receiver takes
-//! them: nothing is queued for a slow one but the page it is at.
+//! Sends a snapshot of the catalog, or what changed in it since a revision, then every change. Rows are read only as
+//! fast as the receiver takes them: nothing is queued for a slow one but the page it is at.
 
 use std::{collections::VecDeque, time::Duration};
 
+use ::rpc::Share;
 use ::store::Database;
 use futures_util::Stream;
 use tokio::{sync::watch, time::Instant};
@@ -45,10 +46,15 @@ pub(crate) struct Options {
     pub stop: CancellationToken,
 }
 
-/// The stream; it ends when told to stop, or with the first error.
-pub(crate) fn watch(options: Options) -> impl Stream<Item = Result<Event, Error>> + Send {
+/// The stream; it ends when told to stop, or with the first error. Until then it has its place among its team's; the
+/// suite's own watches need none.
+pub(crate) fn watch(
+    options: Options,
+    place: Option<Share<String>>,
+) -> impl Stream<Item = Result<Event, Error>> + Send {
     let from = options.from_revision;
     let watch = Watch {
+        _place: place,
         options,
         cursor: start(from),
         known: from,
@@ -73,6 +79,7 @@ fn start(revision: i64) -> Cursor {
 }
 
 struct Watch {
+    _place: Option<Share<String>>,
     options: Options,
     cursor: Cursor,
     /// Everything up to this revision has been read.

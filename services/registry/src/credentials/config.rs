@@ -4,7 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use super::keys;
+/// The setting that names the file of wrapping keys.
+pub(super) const KEY_FILE: &str = "registry.credentials.key_file";
 
 /// Settings of credentials; the embedded `default.toml` has a value for each.
 #[derive(Debug, Clone, Deserialize)]
@@ -39,7 +40,7 @@ impl CredentialConfig {
             faults.push("registry.credentials.timeout_s must be 1 to 30".to_owned());
         }
         if !self.key_file.as_os_str().is_empty()
-            && let Err(error) = keys::read(&self.key_file)
+            && let Err(error) = keyring::read(&self.key_file, KEY_FILE)
         {
             faults.push(error.to_string());
         }

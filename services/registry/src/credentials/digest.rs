@@ -2,10 +2,11 @@
 //! back because a source still gives it.
 
 use chrono::{DateTime, Utc};
+use keyring::Key;
 
 use super::{
     Credentials,
-    envelope::{Key, Owner},
+    envelope::{Envelope, Owner},
     put::{Next, Origin},
     rotation::State,
     sealed,
@@ -18,7 +19,7 @@ use crate::{
 impl Credentials {
     /// The digest of the secret that is to be added.
     pub(super) async fn digest(&self, write: &mut CredentialWrite, next: &Next) -> Result<Vec<u8>, Error> {
-        let owner = Owner::whole(&next.team, &next.name);
+        let owner = Owner::whole(&next.caller.team, &next.name);
         let known = match write.digest_key().await? {
             None => None,
             Some((id, wrapped)) => match sealed::unwrap(&*self.keys_for(&id)?, owner, &id, &wrapped) {
@@ -34,7 +35,7 @@ impl Credentials {
             let key = Key::random();
             let keys = self.0.keys.keys()?;
             let (id, wrapping) = keys.newest();
-            let wrapped = key.wrap(owner, id, wrapping).ok_or(Error::Sealing)?;
+            let wrapped = key.wrap_for(owner, id, wrapping).ok_or(Error::Sealing)?;
             write.set_digest_key(id, &wrapped).await?;
             key
         };

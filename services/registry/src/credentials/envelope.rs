@@ -1,26 +1,13 @@
-//! Seals what may not be read in the database: XChaCha20-Poly1305 under a data key of each version's own, which is
-//! itself sealed under a wrapping key. Must never open for another team, credential, version, kind or purpose what
-//! was sealed for one, and never fail by panicking.
+//! What sealed bytes of credentials belong to: each version's own data key, itself sealed under a wrapping key. Must
+//! never open for another team, credential, version, kind or purpose what was sealed for one.
 
-use chacha20poly1305::{
-    XChaCha20Poly1305, XNonce,
-    aead::{Aead, KeyInit, Payload},
-};
-use hmac::{Hmac, Mac};
+use keyring::{Key, bound};
 use secrecy::zeroize::Zeroizing;
-use sha2::Sha256;
 
 use super::secret::Kind;
 
-/// Bytes of the nonce of XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03), long enough to be drawn at random.
-const NONCE_BYTES: usize = 24;
 /// Opens the authenticated data; another layout takes another label.
 const LABEL: &[u8] = b"toolcrib credential 1";
-
-/// A key of 256 bits, wiped when dropped.
-#[derive(Clone, PartialEq, Eq)]
-#[allow(missing_debug_implementations, reason = "is secret")]
-pub(crate) struct Key(Zeroizing<[u8; 32]>);
 
 /// What sealed bytes are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,77 +36,47 @@ impl<'a> Owner<'a> {
     }
 }
 
-impl Key {
-    /// From 256 bits that are as good as random.
-    pub(crate) fn new(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-
-    /// A new one, from the generator that the system seeds.
-    pub(crate) fn random() -> Self {
-        Self::new(rand::random())
-    }
-
+/// Keys, used for the credentials of one owner.
+pub(crate) trait Envelope: Sized {
     /// Nonce and ciphertext. `None` where the cipher refuses the length.
-    pub(crate) fn seal(&self, owner: Owner, purpose: Purpose, plain: &[u8]) -> Option<Vec<u8>> {
-        let nonce: [u8; NONCE_BYTES] = rand::random();
-        let aad = authenticated(owner, purpose);
-        let sealed = self.cipher().encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: &aad }).ok()?;
-        Some([&nonce[..], &sealed].concat())
-    }
+    fn seal_for(&self, owner: Owner, purpose: Purpose, plain: &[u8]) -> Option<Vec<u8>>;
 
     /// What was sealed for this owner and purpose; `None` where it was not, or under another key.
-    pub(crate) fn open(&self, owner: Owner, purpose: Purpose, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>()?;
-        let aad = authenticated(owner, purpose);
-        let plain = self.cipher().decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &aad }).ok()?;
-        Some(Zeroizing::new(plain))
-    }
+    fn open_for(&self, owner: Owner, purpose: Purpose, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>>;
 
     /// This key, sealed under a wrapping key.
-    pub(crate) fn wrap(&self, owner: Owner, key_id: &str, wrapping: &Self) -> Option<Vec<u8>> {
-        wrapping.seal(owner, Purpose::DataKey(key_id), &*self.0)
-    }
+    fn wrap_for(&self, owner: Owner, key_id: &str, wrapping: &Self) -> Option<Vec<u8>>;
 
     /// The data key that was sealed under this wrapping key.
-    pub(crate) fn unwrap(&self, owner: Owner, key_id: &str, wrapped: &[u8]) -> Option<Self> {
-        let plain = self.open(owner, Purpose::DataKey(key_id), wrapped)?;
-        Some(Self::new(plain.as_slice().try_into().ok()?))
+    fn unwrap_for(&self, owner: Owner, key_id: &str, wrapped: &[u8]) -> Option<Self>;
+}
+
+impl Envelope for Key {
+    fn seal_for(&self, owner: Owner, purpose: Purpose, plain: &[u8]) -> Option<Vec<u8>> {
+        self.seal(&authenticated(owner, purpose), plain)
     }
 
-    /// HMAC-SHA-256 (RFC 2104) of something secret: tells whether another one is the same, and nothing else.
-    pub(crate) fn digest(&self, plain: &[u8]) -> Vec<u8> {
-        // RFC 2104, section 2: a key shorter than a block is filled with zeros.
-        let mut block = Zeroizing::new([0; 64]);
-        block[..self.0.len()].copy_from_slice(&*self.0);
-        let mut mac = <Hmac<Sha256> as hmac::KeyInit>::new((&*block).into());
-        mac.update(plain);
-        mac.finalize().into_bytes().to_vec()
+    fn open_for(&self, owner: Owner, purpose: Purpose, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        self.open(&authenticated(owner, purpose), sealed)
     }
 
-    fn cipher(&self) -> XChaCha20Poly1305 {
-        XChaCha20Poly1305::new((&*self.0).into())
+    fn wrap_for(&self, owner: Owner, key_id: &str, wrapping: &Self) -> Option<Vec<u8>> {
+        self.wrap(&authenticated(owner, Purpose::DataKey(key_id)), wrapping)
+    }
+
+    fn unwrap_for(&self, owner: Owner, key_id: &str, wrapped: &[u8]) -> Option<Self> {
+        self.unwrap(&authenticated(owner, Purpose::DataKey(key_id)), wrapped)
     }
 }
 
-/// Every part with its length before it, so that no two lists of parts give the same bytes.
 fn authenticated(owner: Owner, purpose: Purpose) -> Vec<u8> {
     let (word, key_id) = match purpose {
         Purpose::DataKey(id) => ("key", id),
         Purpose::Secret => ("secret", ""),
         Purpose::Token => ("token", ""),
     };
-    let version = owner.version.to_be_bytes();
-    let parts: [&[u8]; 7] = [
-        LABEL,
-        owner.team.as_bytes(),
-        owner.name.as_bytes(),
-        &version,
-        owner.kind.as_str().as_bytes(),
-        word.as_bytes(),
-        key_id.as_bytes(),
-    ];
-    parts.iter().flat_map(|part| [&(part.len() as u64).to_be_bytes()[..], part].concat()).collect()
+    let (team, name, version) = (owner.team.as_bytes(), owner.name.as_bytes(), owner.version.to_be_bytes());
+    bound(&[LABEL, team, name, &version, owner.kind.as_str().as_bytes(), word.as_bytes(), key_id.as_bytes()])
 }
 
 #[cfg(test)]
@@ -129,10 +86,10 @@ mod tests {
     const OWNER: Owner<'static> = Owner { team: "team", name: "name", version: 3, kind: Kind::ApiKey };
 
     #[test]
-    fn it_opens_for_its_owner_and_purpose_with_its_key_only() {
+    fn it_opens_for_its_owner_and_purpose_only() {
         let key = Key::new([7; 32]);
-        let sealed = key.seal(OWNER, Purpose::Secret, b"hunter2").unwrap();
-        assert_eq!(**key.open(OWNER, Purpose::Secret, &sealed).unwrap(), b"hunter2"[..]);
+        let sealed = key.seal_for(OWNER, Purpose::Secret, b"hunter2").unwrap();
+        assert_eq!(**key.open_for(OWNER, Purpose::Secret, &sealed).unwrap(), b"hunter2"[..]);
         for (what, owner) in [
             ("team", Owner { team: "team2", ..OWNER }),
             ("name", Owner { name: "nam", ..OWNER }),
@@ -140,46 +97,27 @@ mod tests {
             ("kind", Owner { kind: Kind::Basic, ..OWNER }),
             ("border", Owner { team: "teamn", name: "ame", ..OWNER }),
         ] {
-            assert!(key.open(owner, Purpose::Secret, &sealed).is_none(), "another {what}");
+            assert!(key.open_for(owner, Purpose::Secret, &sealed).is_none(), "another {what}");
         }
-        assert!(key.open(OWNER, Purpose::Token, &sealed).is_none(), "another purpose");
-        assert!(Key::new([8; 32]).open(OWNER, Purpose::Secret, &sealed).is_none(), "another key");
+        assert!(key.open_for(OWNER, Purpose::Token, &sealed).is_none(), "another purpose");
+        let wrapped = key.wrap_for(OWNER, "k1", &key).unwrap();
+        assert!(key.unwrap_for(OWNER, "k1", &wrapped).unwrap() == key);
+        assert!(key.unwrap_for(OWNER, "k2", &wrapped).is_none(), "another id");
+        assert!(key.unwrap_for(Owner { version: 4, ..OWNER }, "k1", &wrapped).is_none(), "another version");
     }
 
+    /// What is kept in databases does not follow the code.
     #[test]
-    fn it_shows_nothing_is_never_the_same_and_every_changed_or_missing_byte_is_noticed() {
-        let key = Key::new([7; 32]);
-        let sealed = key.seal(OWNER, Purpose::Secret, b"hunter2").unwrap();
-        assert!(!String::from_utf8_lossy(&sealed).contains("hunter2"));
-        assert_ne!(sealed, key.seal(OWNER, Purpose::Secret, b"hunter2").unwrap());
-        for place in 0..sealed.len() {
-            for bit in 0..8 {
-                let mut changed = sealed.clone();
-                changed[place] ^= 1 << bit;
-                assert!(key.open(OWNER, Purpose::Secret, &changed).is_none(), "byte {place}");
-            }
-            assert!(key.open(OWNER, Purpose::Secret, &sealed[..place]).is_none(), "first {place} bytes");
-        }
-    }
-
-    /// RFC 4231, section 4.2 and its padding: the key of 20 bytes is the one of 32 that zeros fill.
-    #[test]
-    fn a_digest_is_that_of_the_standard() {
-        let mut key = [0; 32];
-        key[..20].fill(0x0b);
-        let expected = "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7";
-        assert_eq!(hex::encode(Key::new(key).digest(b"Hi There")), expected);
-    }
-
-    #[test]
-    fn a_data_key_is_unwrapped_by_the_key_and_id_that_wrapped_it() {
-        let (data, wrapping) = (Key::random(), Key::random());
-        let wrapped = data.wrap(OWNER, "k1", &wrapping).unwrap();
-        assert!(wrapping.unwrap(OWNER, "k1", &wrapped).unwrap() == data);
-        assert!(wrapping.unwrap(OWNER, "k2", &wrapped).is_none(), "another id");
-        assert!(wrapping.unwrap(Owner { version: 4, ..OWNER }, "k1", &wrapped).is_none(), "another version");
-        assert!(data.unwrap(OWNER, "k1", &wrapped).is_none(), "another key");
-        let short = wrapping.seal(OWNER, Purpose::DataKey("k1"), &[1; 31]).unwrap();
-        assert!(wrapping.unwrap(OWNER, "k1", &short).is_none(), "31 bytes are no key");
+    fn what_is_authenticated_never_changes() {
+        let expected = concat!(
+            "0000000000000015746f6f6c637269622063726564656e7469616c2031",
+            "00000000000000047465616d",
+            "00000000000000046e616d65",
+            "000000000000000400000003",
+            "00000000000000076170695f6b6579",
+            "00000000000000036b6579",
+            "00000000000000026b31",
+        );
+        assert_eq!(hex::encode(authenticated(OWNER, Purpose::DataKey("k1"))), expected);
     }
 }

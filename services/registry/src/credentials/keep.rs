@@ -3,19 +3,20 @@
 
 use std::{sync::Arc, time::Duration};
 
+use keyring::{KeyProvider, Keys};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Credentials,
-    envelope::Owner,
-    keys::{KeyProvider, Keys},
+    envelope::{Envelope, Owner},
     sealed,
     settle::Tried,
 };
 use crate::{
     Error,
     store::{self, DueRotation, WrappedKey},
+    trail,
 };
 
 /// How often it is looked whether something is due.
@@ -54,15 +55,20 @@ impl Credentials {
     async fn tend(&self, places: &Arc<Semaphore>, with_keys: bool) -> Result<(), Error> {
         let pool = self.0.database.pool()?;
         for (team, name, version) in &store::version_forgotten(pool, FORGOTTEN).await? {
-            let tried = Tried { team, name, version: *version, works: true, rotation: None };
+            let own = trail::own(team);
+            let tried = Tried { caller: &own, name, version: *version, works: true, rotation: None };
             if let Err(error) = self.settle(&tried).await {
                 tracing::warn!(%error, team, credential = name, version, "a version cannot be settled");
             }
         }
-        for (team, credential, version) in store::version_end_due(pool, FORGOTTEN).await? {
+        let ended = |team: &str, name: &str, version: i32| {
+            let told = format!("version {version} has ended: its time is over");
+            trail::credential(&trail::own(team), name, &told)
+        };
+        for (team, credential, version) in store::version_end_due(pool, FORGOTTEN, ended).await? {
             tracing::info!(team, credential, version, "credential version ended");
         }
-        if matches!(self.0.keys, KeyProvider::None) {
+        if matches!(self.0.keys, KeyProvider::None(_)) {
             return Ok(());
         }
         if with_keys {
@@ -105,7 +111,8 @@ impl Credentials {
         let told = told(error);
         let (team, credential) = (&due.team_id, &due.name);
         tracing::warn!(team, credential, error = told, again_s = pause.as_secs(), "rotation failed");
-        Ok(store::rotation_fail(self.0.database.pool()?, due, &told, pause).await?)
+        let event = trail::credential_failed(&trail::own(team), credential, &told);
+        Ok(store::rotation_fail(self.0.database.pool()?, due, &told, pause, &event).await?)
     }
 
     /// Reads the keys again, and wraps with the first what another one wraps, each key by itself: whatever was done
@@ -156,7 +163,7 @@ impl Credentials {
         };
         let (newest, wrapping) = keys.newest();
         let key = sealed::unwrap(keys, owner, key_id, wrapped_key)?;
-        let wrapped = key.wrap(owner, newest, wrapping).ok_or(Error::Sealing)?;
+        let wrapped = key.wrap_for(owner, newest, wrapping).ok_or(Error::Sealing)?;
         Ok(store::wrapped_replace(self.0.database.pool()?, old, newest, &wrapped).await?)
     }
 }

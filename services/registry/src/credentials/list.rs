@@ -4,7 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Credentials, keys::Keys, rotation::State};
+use keyring::Keys;
+
+use super::{Credentials, rotation::State};
 use crate::{
     Error,
     store::{self, CredentialRow, VersionRow},

@@ -9,7 +9,6 @@ mod config;
 mod digest;
 mod envelope;
 mod keep;
-mod keys;
 mod list;
 mod oauth;
 mod outside;
@@ -27,17 +26,18 @@ mod token;
 use std::{path::PathBuf, sync::Arc};
 
 use ::store::Database;
+use keyring::KeyProvider;
 use reach::Authorities;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::Error;
-use keys::KeyProvider;
 use outside::Outside;
 use token::Flights;
 
 pub use config::CredentialConfig;
 pub(crate) use keep::keep;
-pub use keys::KeysError;
+pub use keyring::KeysError;
 pub(crate) use list::Credential;
 pub(crate) use put::Offer;
 pub(crate) use resolve::Material;
@@ -70,7 +70,7 @@ impl Credentials {
     ) -> Self {
         Self(Arc::new(Inner {
             database,
-            keys: KeyProvider::new(&config.key_file),
+            keys: KeyProvider::new(&config.key_file, config::KEY_FILE),
             outside: Outside::new(config.timeout(), config.allow_private_network, &authorities),
             authorities,
             source_root: config.source_root.clone(),
@@ -89,6 +89,6 @@ impl Credentials {
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        self.0.tasks.spawn(work).await?
+        self.0.tasks.spawn(work.in_current_span()).await?
     }
 }

@@ -3,6 +3,7 @@
 
 use ::rpc::FieldViolation;
 use chrono::{DateTime, Utc};
+use types::Caller;
 
 use super::{
     Credentials, certificate,
@@ -18,6 +19,7 @@ use super::{
 use crate::{
     Error,
     store::{self, CredentialWrite, Seen},
+    trail,
 };
 
 /// Most credentials of a team.
@@ -48,7 +50,8 @@ pub(super) enum Origin {
 
 /// A version that is to be added.
 pub(super) struct Next {
-    pub team: String,
+    /// In whose name, and for which team.
+    pub caller: Caller,
     pub name: String,
     pub secret: Secret,
     pub origin: Origin,
@@ -60,28 +63,23 @@ pub(super) struct Next {
 
 impl Credentials {
     /// Keeps a credential, or the next version of it.
-    pub(crate) async fn put(&self, team: &str, offer: Offer) -> Result<Credential, Error> {
+    pub(crate) async fn put(&self, caller: &Caller, offer: Offer) -> Result<Credential, Error> {
         self.0.keys.keys()?;
         let mut wrong: Vec<FieldViolation> = check::name(&offer.name).into_iter().collect();
         wrong.extend(offer.rotation.iter().flat_map(|rotation| self.rotation(rotation)));
         if !wrong.is_empty() {
             return Err(Error::Invalid(wrong));
         }
-        let (this, team) = (self.clone(), team.to_owned());
+        let (this, caller) = (self.clone(), caller.clone());
         self.detached(async move {
+            let team = caller.team.clone();
             let (secret, origin) = match offer.secret {
                 Some(secret) => (secret, Origin::Operator),
                 None => this.first(&team, &offer.name, offer.rotation.as_ref()).await?,
             };
             let (name, expire_time) = (offer.name, offer.expire_time);
-            let next = Next {
-                team: team.clone(),
-                name: name.clone(),
-                secret,
-                origin,
-                expire_time,
-                put: Some(offer.rotation),
-            };
+            let next =
+                Next { caller, name: name.clone(), secret, origin, expire_time, put: Some(offer.rotation) };
             this.add(next).await?;
             this.find(&team, &name).await
         })
@@ -120,7 +118,8 @@ impl Credentials {
     pub(super) async fn add(&self, next: Next) -> Result<bool, Error> {
         let kind = next.secret.kind();
         let mut expire_time = self.checked(&next.secret, next.expire_time)?;
-        let (team, name) = (next.team.as_str(), next.name.as_str());
+        let (caller, name) = (next.caller.clone(), next.name.as_str());
+        let team = caller.team.as_str();
         let mut write = self.begin(team, name, kind, next.put.is_some()).await?;
         if let Origin::Source { seen: Some(seen), .. } = &next.origin
             && write.seen().await?.as_ref() != Some(seen)
@@ -136,12 +135,15 @@ impl Credentials {
             expire_time = [expire_time, end].into_iter().flatten().min();
         }
         let Some(row) = write.row.clone() else { return Err(Error::CredentialNotFound(name.to_owned())) };
+        let how = next.how();
         let rotation = next.put.flatten();
         let version = row.last_version + 1;
         let keys = self.0.keys.keys()?;
         let owner = Owner { team, name, version, kind };
         write.add(&sealed::seal(&keys, owner, next.secret, digest, expire_time)?).await?;
-        let mut tried = Tried { team, name, version, works: true, rotation: rotation.as_ref() };
+        let told = format!("version {version} {how} ({})", kind.as_str());
+        write.tell(trail::credential(&caller, name, &told));
+        let mut tried = Tried { caller: &caller, name, version, works: true, rotation: rotation.as_ref() };
         if !kind.fetches() {
             put_in_use(write, kind, &tried, rotation.as_ref().unwrap_or(&row.rotation)).await?;
             return Ok(true);
@@ -215,6 +217,19 @@ impl Credentials {
             wrong.push(violation("expire_time", "must be in the future"));
         }
         if wrong.is_empty() { Ok(end) } else { Err(Error::Invalid(wrong)) }
+    }
+}
+
+impl Next {
+    /// How its version came to be, as the trail is told.
+    fn how(&self) -> &'static str {
+        match (&self.origin, &self.put) {
+            (Origin::Operator, Some(_)) => "was put",
+            (Origin::Operator, None) => "was given by a rotation",
+            (Origin::Source { is_due: true, .. }, _) => "was given by its source, since its time had come",
+            (Origin::Source { .. }, Some(_)) => "was put as its source gave it",
+            (Origin::Source { .. }, None) => "was given by its source, asked for it",
+        }
     }
 }
 

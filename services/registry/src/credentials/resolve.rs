@@ -3,10 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use keyring::Keys;
+
 use super::{
     Credentials, check,
     envelope::Owner,
-    keys::Keys,
     rotation::State,
     sealed,
     secret::{Basic, MutualTls, Secret, Text},
@@ -83,12 +84,7 @@ impl Credentials {
 
     /// The wrapping keys, read again where this one is not among them.
     pub(super) fn keys_for(&self, key_id: &str) -> Result<Arc<Keys>, Error> {
-        let keys = self.0.keys.keys()?;
-        if keys.find(key_id).is_some() {
-            return Ok(keys);
-        }
-        self.0.keys.refresh()?;
-        Ok(self.0.keys.keys()?)
+        Ok(self.0.keys.keys_with(key_id)?)
     }
 
     /// Why there is nothing to give.

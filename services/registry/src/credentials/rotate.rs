@@ -1,6 +1,7 @@
 //! Gives a credential its next version: because someone asks for it, or because its time has come.
 
 use chrono::{DateTime, Utc};
+use types::Caller;
 
 use super::{
     Credentials, check,
@@ -12,13 +13,14 @@ use super::{
 use crate::{
     Error,
     store::{self, CredentialRow, DueRotation},
+    trail,
 };
 
 impl Credentials {
     /// Gives a credential its next version, now; without a secret, its source gives it.
     pub(crate) async fn rotate(
         &self,
-        team: &str,
+        caller: &Caller,
         name: String,
         secret: Option<Secret>,
         expire_time: Option<DateTime<Utc>>,
@@ -27,21 +29,29 @@ impl Credentials {
         if let Some(wrong) = check::name(&name) {
             return Err(Error::Invalid(vec![wrong]));
         }
-        let (this, team) = (self.clone(), team.to_owned());
+        let (this, caller) = (self.clone(), caller.clone());
         self.detached(async move {
+            let team = caller.team.clone();
             let (secret, origin) = if let Some(secret) = secret {
                 (secret, Origin::Operator)
             } else {
                 let seen = store::credential_seen(this.0.database.pool()?, &team, &name).await?;
                 let asked = this.next_of(&team, &this.row(&team, &name).await?).await;
-                let secret = asked.map_err(|told| match told {
-                    Ungiven::Operator => Error::invalid("secret", format!("is not given: {told}")),
-                    Ungiven::Source(_) => ungiven(&name, &told),
-                })?;
+                let secret = match asked {
+                    Ok(secret) => secret,
+                    Err(told @ Ungiven::Operator) => {
+                        return Err(Error::invalid("secret", format!("is not given: {told}")));
+                    }
+                    Err(told @ Ungiven::Source(_)) => {
+                        let event =
+                            trail::credential_failed(&caller, &name, &format!("cannot be rotated: {told}"));
+                        store::event_insert(this.0.database.pool()?, event).await?;
+                        return Err(ungiven(&name, &told));
+                    }
+                };
                 (secret, Origin::Source { seen, is_due: false })
             };
-            let next =
-                Next { team: team.clone(), name: name.clone(), secret, origin, expire_time, put: None };
+            let next = Next { caller, name: name.clone(), secret, origin, expire_time, put: None };
             this.add(next).await?;
             this.find(&team, &name).await
         })
@@ -59,8 +69,8 @@ impl Credentials {
         let row = self.row(team, name).await?;
         let secret = self.next_of(team, &row).await.map_err(|told| ungiven(name, &told))?;
         let origin = Origin::Source { seen, is_due: true };
-        self.add(Next { team: team.into(), name: name.into(), secret, origin, expire_time: None, put: None })
-            .await
+        let (caller, name) = (trail::own(team), name.to_owned());
+        self.add(Next { caller, name, secret, origin, expire_time: None, put: None }).await
     }
 
     async fn row(&self, team: &str, name: &str) -> Result<CredentialRow, Error> {

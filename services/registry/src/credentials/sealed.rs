@@ -1,12 +1,12 @@
 //! Secrets into what the database keeps of them, and back.
 
 use chrono::{DateTime, Utc};
+use keyring::{Key, Keys};
 use secrecy::zeroize::Zeroizing;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    envelope::{Key, Owner, Purpose},
-    keys::{Keys, KeysError},
+    envelope::{Envelope, Owner, Purpose},
     secret::{Kind, Secret, Text},
 };
 use crate::{
@@ -67,8 +67,8 @@ pub(super) fn seal(
     Ok(SealedVersion {
         version: owner.version,
         key_id: key_id.to_owned(),
-        wrapped_key: key.wrap(owner, key_id, wrapping).ok_or(Error::Sealing)?,
-        sealed: key.seal(owner, Purpose::Secret, &plain).ok_or(Error::Sealing)?,
+        wrapped_key: key.wrap_for(owner, key_id, wrapping).ok_or(Error::Sealing)?,
+        sealed: key.seal_for(owner, Purpose::Secret, &plain).ok_or(Error::Sealing)?,
         digest,
         expire_time,
     })
@@ -76,14 +76,13 @@ pub(super) fn seal(
 
 /// Opens a data key.
 pub(super) fn unwrap(keys: &Keys, owner: Owner, key_id: &str, wrapped: &[u8]) -> Result<Key, Error> {
-    let wrapping = keys.find(key_id).ok_or_else(|| KeysError::Missing(key_id.to_owned()))?;
-    wrapping.unwrap(owner, key_id, wrapped).ok_or(Error::Sealing)
+    keys.get(key_id)?.unwrap_for(owner, key_id, wrapped).ok_or(Error::Sealing)
 }
 
 /// Opens a version.
 pub(super) fn open(keys: &Keys, owner: Owner, live: &LiveVersion) -> Result<Opened, Error> {
     let key = unwrap(keys, owner, &live.key_id, &live.wrapped_key)?;
-    let plain = key.open(owner, Purpose::Secret, &live.sealed).ok_or(Error::Sealing)?;
+    let plain = key.open_for(owner, Purpose::Secret, &live.sealed).ok_or(Error::Sealing)?;
     let plain = serde_json::from_slice(&plain).map_err(|_| Error::Sealing)?;
     Ok(Opened { key, plain })
 }
@@ -91,15 +90,15 @@ pub(super) fn open(keys: &Keys, owner: Owner, live: &LiveVersion) -> Result<Open
 impl Opened {
     /// Seals what the secret has become.
     pub(super) fn reseal(&self, owner: Owner) -> Result<Vec<u8>, Error> {
-        self.key.seal(owner, Purpose::Secret, &self.plain.encode()?).ok_or(Error::Sealing)
+        self.key.seal_for(owner, Purpose::Secret, &self.plain.encode()?).ok_or(Error::Sealing)
     }
 
     pub(super) fn seal_token(&self, owner: Owner, token: &Text) -> Result<Vec<u8>, Error> {
-        self.key.seal(owner, Purpose::Token, token.expose().as_bytes()).ok_or(Error::Sealing)
+        self.key.seal_for(owner, Purpose::Token, token.expose().as_bytes()).ok_or(Error::Sealing)
     }
 
     pub(super) fn open_token(&self, owner: Owner, sealed: &[u8]) -> Result<Text, Error> {
-        let token = self.key.open(owner, Purpose::Token, sealed).ok_or(Error::Sealing)?;
+        let token = self.key.open_for(owner, Purpose::Token, sealed).ok_or(Error::Sealing)?;
         std::str::from_utf8(&token).map(Text::from).map_err(|_| Error::Sealing)
     }
 }

@@ -4,16 +4,18 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use types::Caller;
 
 use super::{Credentials, rotation::Rotation, secret::Kind, token::PATIENCE};
-use crate::{Error, store::CredentialWrite};
+use crate::{Error, store::CredentialWrite, trail};
 
 /// Pause before the database is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A version that was kept and tried.
 pub(super) struct Tried<'a> {
-    pub team: &'a str,
+    /// Who had it tried, and for which team.
+    pub caller: &'a Caller,
     pub name: &'a str,
     pub version: i32,
     pub works: bool,
@@ -38,11 +40,14 @@ impl Credentials {
 
     /// Settles it once.
     pub(super) async fn settle(&self, tried: &Tried<'_>) -> Result<bool, Error> {
-        let mut write = CredentialWrite::begin(self.0.database.pool()?, tried.team, tried.name).await?;
+        let Tried { caller, name, version, .. } = *tried;
+        let mut write = CredentialWrite::begin(self.0.database.pool()?, &caller.team, name).await?;
         let Some(row) = write.row.clone() else {
-            return Err(Error::CredentialNotFound(tried.name.to_owned()));
+            return Err(Error::CredentialNotFound(name.to_owned()));
         };
-        if !tried.works && write.discard(tried.version).await? {
+        if !tried.works && write.discard(version).await? {
+            let told = format!("version {version} was taken back: no token was given with it");
+            write.tell(trail::credential_failed(caller, name, &told));
             write.commit().await?;
             return Ok(false);
         }
@@ -58,9 +63,12 @@ pub(super) async fn put_in_use(
     tried: &Tried<'_>,
     rotation: &Rotation,
 ) -> Result<(), Error> {
-    let Tried { team, name, version, .. } = *tried;
+    let Tried { caller, name, version, .. } = *tried;
+    let team = caller.team.as_str();
     write.define(kind, rotation).await?;
     let is_used = write.activate(version, rotation).await?;
+    let told = if is_used { "is used from now on" } else { "has ended unused" };
+    write.tell(trail::credential(caller, name, &format!("version {version} {told}")));
     write.commit().await?;
     tracing::info!(team, credential = name, version, kind = kind.as_str(), is_used, "credential kept");
     Ok(())

@@ -21,6 +21,7 @@ use ::store::Database;
 use http::{HeaderName, HeaderValue};
 use prost_reflect::{MethodDescriptor, ServiceDescriptor};
 use reach::{Authorities, Guard, Reach};
+use types::Caller;
 
 use self::{carried::Carried, comments::Comments};
 use crate::{
@@ -62,18 +63,18 @@ pub(crate) async fn import(
     database: &Database,
     credentials: &Credentials,
     turns: &Turns,
-    team: &str,
+    caller: &Caller,
     mut source: Source,
     validate_only: bool,
 ) -> Result<Vec<Imported>, Error> {
     source.endpoint = checked(&source)?;
-    let carried = Carried::of(credentials, team, &source.credentials).await?;
+    let carried = Carried::of(credentials, &caller.team, &source.credentials).await?;
     let reflected = reflect(&source, &carried, credentials.authorities()).await?;
     // Descriptors and schemas of hundreds of methods take a while.
     let turn = turns.next().await;
     let made = tokio::task::spawn_blocking(move || (turn, take(&source, &carried, &reflected)));
     let (turn, candidates) = made.await?;
-    import::keep(database, team, (turn, candidates?), validate_only).await
+    import::keep(database, caller, (turn, candidates?), validate_only).await
 }
 
 /// What the wanted services become; nothing of a server that repeats a secret.

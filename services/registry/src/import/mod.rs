@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use ::rpc::FieldViolation;
 use ::store::Database;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use types::{Category, Sensitivity};
+use types::{Caller, Category, Sensitivity};
 
 use self::plan::{Catalog, Plan};
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     normalise::clean,
     rounds::Rounds,
     store::{self, NewVersion, Write},
+    trail,
 };
 
 /// Most operations or methods of one import.
@@ -34,6 +35,8 @@ const AT_ONCE: usize = 2;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Longest note, in characters.
 const MAX_NOTE: usize = 1_000;
+/// Most characters of an operation that the trail is told.
+const MAX_SOURCE: usize = 200;
 /// Capability of tools for which none is given.
 const CAPABILITY: &str = "integrate";
 
@@ -210,23 +213,23 @@ struct Checked {
     tool: Result<(Definition, Digests), String>,
 }
 
-/// Checks each candidate and registers those that are right, for a team, in one write. With `validate_only`,
+/// Checks each candidate and registers those that are right, for the caller's team, in one write. With `validate_only`,
 /// nothing is kept, and the answer tells what would be. The answer has their order.
 pub(crate) async fn keep(
     database: &Database,
-    team: &str,
+    caller: &Caller,
     (turn, candidates): (Turn, Vec<Candidate>),
     validate_only: bool,
 ) -> Result<Vec<Imported>, Error> {
     // Compiling hundreds of schemas takes seconds.
     let (turn, checked) = tokio::task::spawn_blocking(move || (turn, check_all(candidates))).await?;
-    settle(database, team, (turn, checked?), validate_only, plan::decide).await
+    settle(database, caller, (turn, checked?), validate_only, plan::decide).await
 }
 
 /// Decides with `decide`, and writes what was decided for the catalog as it is.
 async fn settle<D>(
     database: &Database,
-    team: &str,
+    caller: &Caller,
     (mut turn, mut checked): (Turn, Vec<Checked>),
     validate_only: bool,
     decide: D,
@@ -237,11 +240,11 @@ where
     let (mut planned, mut rounds): (Option<(Catalog, Plan)>, _) = (None, Rounds::default());
     loop {
         let mut write = Write::begin(database.pool()?).await?;
-        let catalog = plan::read(&mut write, team, &checked).await?;
+        let catalog = plan::read(&mut write, &caller.team, &checked).await?;
         if let Some((_, plan)) = planned.take_if(|(before, _)| *before == catalog) {
-            return write_all(write, team, plan).await;
+            return write_all(write, caller, plan).await;
         }
-        let kept = rounds.begin(write);
+        let kept = rounds.begin(write).await?;
         let decide = decide.clone();
         let work = move || decide(&catalog, &checked).map(|plan| (turn, checked, catalog, plan));
         let (same_turn, same, before, plan) = tokio::task::spawn_blocking(work).await??;
@@ -249,21 +252,41 @@ where
             return Ok(plan.imported);
         }
         if let Some(write) = kept {
-            return write_all(write, team, plan).await;
+            return write_all(write, caller, plan).await;
         }
         (turn, checked) = (same_turn, same);
         planned = Some((before, plan));
     }
 }
 
-async fn write_all(mut write: Write, team: &str, plan: Plan) -> Result<Vec<Imported>, Error> {
+async fn write_all(mut write: Write, caller: &Caller, plan: Plan) -> Result<Vec<Imported>, Error> {
+    let team = caller.team.as_str();
     for batch in batches(&plan.versions) {
         store::versions_insert(&mut write, team, batch).await?;
         store::tool_put(&mut write, team, None, batch).await?;
     }
+    tell(&mut write, caller, &plan);
     write.commit().await?;
     tracing::info!(team, versions = plan.versions.len(), "tools were imported");
     Ok(plan.imported)
+}
+
+/// Tells the trail of each tool that changed, and of the import.
+fn tell(write: &mut Write, caller: &Caller, plan: &Plan) {
+    let count = |outcome| plan.imported.iter().filter(|each| each.outcome == outcome).count();
+    let (created, updated) = (count(Outcome::Created), count(Outcome::Updated));
+    let refused = count(Outcome::Refused);
+    let told = format!("tools were imported: {created} created, {updated} updated, {refused} refused");
+    write.tell(trail::changed(caller, told));
+    // Each version is of one that became another, in the same order.
+    let changed =
+        plan.imported.iter().filter(|each| matches!(each.outcome, Outcome::Created | Outcome::Updated));
+    for (version, imported) in plan.versions.iter().zip(changed) {
+        let source = clean(&imported.source, MAX_SOURCE);
+        let difference = trail::difference(&imported.changes);
+        let told = format!("version {} was imported from {source}{difference}", imported.version);
+        write.tell(trail::tool(caller, version.named(), told));
+    }
 }
 
 fn check_all(candidates: Vec<Candidate>) -> Result<Vec<Checked>, Error> {

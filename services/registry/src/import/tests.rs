@@ -65,7 +65,8 @@ fn taken(name: &str) -> Proposal {
 }
 
 async fn register(database: &Database, proposal: Proposal) {
-    let registered = register::register(database, "team", proposal, SettingsPlan::Keep);
+    let own = trail::own("team");
+    let registered = register::register(database, &own, proposal, SettingsPlan::Keep);
     let registered = tokio::time::timeout(Duration::from_secs(30), registered).await;
     registered.expect("nobody holds the lock").unwrap();
 }
@@ -85,7 +86,7 @@ async fn others_write_while_an_import_is_compared_and_what_they_wrote_stays() {
         let database = database.clone();
         async move {
             let turn = Turns::default().next().await;
-            settle(&database, "team", (turn, checked(300)), false, decide).await.unwrap()
+            settle(&database, &trail::own("team"), (turn, checked(300)), false, decide).await.unwrap()
         }
     });
     is_in.recv().await.unwrap();
@@ -125,7 +126,7 @@ async fn an_import_ends_though_the_catalog_never_rests() {
         plan::decide(catalog, checked)
     };
     let turn = Turns::default().next().await;
-    let imported = settle(&database, "team", (turn, checked(10)), false, decide).await.unwrap();
+    let imported = settle(&database, &trail::own("team"), (turn, checked(10)), false, decide).await.unwrap();
     let mut rounds = Vec::new();
     told.recv_many(&mut rounds, 100).await;
     assert_eq!(rounds, [true, true, true, false], "the last is decided under the lock");

@@ -20,6 +20,7 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ::store::Database;
+use types::Caller;
 
 use crate::{
     Error, check,
@@ -65,13 +66,13 @@ pub(crate) struct Request {
 pub(crate) async fn import(
     database: &Database,
     turns: &Turns,
-    team: &str,
+    caller: &Caller,
     request: Request,
 ) -> Result<Vec<Imported>, Error> {
     let (turn, validate_only) = (turns.next().await, request.validate_only);
     let made = tokio::task::spawn_blocking(move || (turn, candidates(request)));
     let (turn, candidates) = made.await?;
-    import::keep(database, team, (turn, candidates?), validate_only).await
+    import::keep(database, caller, (turn, candidates?), validate_only).await
 }
 
 /// The tools that a request asks for, in the order of the document. Reading recurses as deep as a document nests.

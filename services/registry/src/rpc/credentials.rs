@@ -29,7 +29,7 @@ pub(super) async fn put(
         expire_time: request.expire_time.map(moment).transpose()?,
         rotation: request.rotation.map(rotation),
     };
-    let kept = service.credentials.put(&call.caller.team, offer).await?;
+    let kept = service.credentials.put(&call.caller, offer).await?;
     Ok(PutCredentialResponse { credential: Some(credential(kept)) })
 }
 
@@ -40,7 +40,7 @@ pub(super) async fn rotate(
 ) -> Result<RotateCredentialResponse, Error> {
     let secret = request.secret.map(secret).transpose()?;
     let expire_time = request.expire_time.map(moment).transpose()?;
-    let rotated = service.credentials.rotate(&call.caller.team, request.name, secret, expire_time).await?;
+    let rotated = service.credentials.rotate(&call.caller, request.name, secret, expire_time).await?;
     Ok(RotateCredentialResponse { credential: Some(credential(rotated)) })
 }
 
@@ -49,7 +49,7 @@ pub(super) async fn revoke(
     call: &Call,
     request: RevokeCredentialRequest,
 ) -> Result<RevokeCredentialResponse, Error> {
-    let revoked = service.credentials.revoke(&call.caller.team, &request.name, request.version).await?;
+    let revoked = service.credentials.revoke(&call.caller, &request.name, request.version).await?;
     Ok(RevokeCredentialResponse { credential: Some(credential(revoked)) })
 }
 

@@ -24,9 +24,9 @@ pub(super) async fn import(
         defaults: imports::defaults(request.defaults)?,
         allow_private_network: request.allow_private_network,
     };
-    let (team, validate_only) = (&call.caller.team, request.validate_only);
+    let (caller, validate_only) = (&call.caller, request.validate_only);
     let (database, credentials, turns) = (&service.database, &service.credentials, &service.imports);
-    let imported = grpc_import::import(database, credentials, turns, team, source, validate_only).await?;
+    let imported = grpc_import::import(database, credentials, turns, caller, source, validate_only).await?;
     let (tools, counts, truncated) = imports::answer(imported);
     Ok(ImportGrpcResponse { tools, counts: Some(counts), truncated })
 }

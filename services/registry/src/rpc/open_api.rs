@@ -15,7 +15,7 @@ pub(super) async fn import(
     request: ImportOpenApiRequest,
 ) -> Result<ImportOpenApiResponse, Error> {
     let (database, turns) = (&service.database, &service.imports);
-    let imported = openapi::import(database, turns, &call.caller.team, parsed(request)?).await?;
+    let imported = openapi::import(database, turns, &call.caller, parsed(request)?).await?;
     let (tools, counts, truncated) = imports::answer(imported);
     Ok(ImportOpenApiResponse { tools, counts: Some(counts), truncated })
 }

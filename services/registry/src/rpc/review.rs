@@ -18,7 +18,7 @@ pub(super) async fn approve(
     let ApproveDefinitionRequest { name, digest, reject, note } = request;
     let question = Question { name, digest, reject, note };
     let caller = &call.caller;
-    let answer = review::review(&service.database, &caller.team, &caller.agent, question).await?;
+    let answer = review::review(&service.database, caller, question).await?;
     let view = View::of(caller);
     Ok(ApproveDefinitionResponse {
         tool: Some(view.tool(&answer.tool)?),

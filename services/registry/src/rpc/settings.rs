@@ -90,6 +90,7 @@ fn settings(given: ToolSettings) -> Result<Settings, Vec<FieldViolation>> {
             wire::idempotency_key::Place::Argument(name) => IdempotencyKey::Argument(name),
             wire::idempotency_key::Place::Meta(name) => IdempotencyKey::Meta(name),
         }),
+        redaction: given.redaction.map(redaction).unwrap_or_default(),
     };
     if found.is_empty() { Ok(settings) } else { Err(found) }
 }
@@ -131,6 +132,10 @@ fn cache(given: wire::CacheSettings) -> Cache {
             shadow_rate: or(semantic.shadow_rate, Semantic::default().shadow_rate),
         }),
     }
+}
+
+fn redaction(given: wire::RedactionSettings) -> redact::Added {
+    redact::Added::of(given.keys, given.patterns.into_iter().map(|given| (given.name, given.pattern)))
 }
 
 fn unknown(field: String) -> FieldViolation {
@@ -241,7 +246,14 @@ pub(super) fn message(settings: Settings) -> ToolSettings {
             }),
         }),
         fallbacks: settings.fallbacks.into_iter().map(fallback_message).collect(),
+        redaction: Some(redaction_message(settings.redaction)),
     }
+}
+
+fn redaction_message(added: redact::Added) -> wire::RedactionSettings {
+    let pattern =
+        |added: redact::Pattern| wire::RedactionPattern { name: added.name, pattern: added.pattern };
+    wire::RedactionSettings { keys: added.keys, patterns: added.patterns.into_iter().map(pattern).collect() }
 }
 
 fn cache_message(cache: Cache) -> wire::CacheSettings {

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{ToolStatus, Write};
 use crate::{
     definition::{Definition, Digests},
+    trail::Named,
     words::Searched,
 };
 
@@ -18,6 +19,8 @@ pub(crate) struct KnownTool {
     pub name: String,
     pub id: Uuid,
     pub version: String,
+    /// As it is published.
+    pub digest: String,
     pub content_digest: String,
     pub server_name: Option<String>,
     pub provider: String,
@@ -95,6 +98,18 @@ impl NewVersion {
     pub(crate) fn id(&self) -> Uuid {
         self.id
     }
+
+    /// How the trail names it.
+    pub(crate) fn named(&self) -> Named<'_> {
+        Named { name: &self.name, version: &self.version, digest: &self.digest }
+    }
+}
+
+impl KnownTool {
+    /// How the trail names it.
+    pub(crate) fn named(&self) -> Named<'_> {
+        Named { name: &self.name, version: &self.version, digest: &self.digest }
+    }
 }
 
 /// What a writer must know of one tool.
@@ -115,8 +130,8 @@ pub(crate) async fn tools_known(
 ) -> Result<Vec<KnownTool>, Error> {
     let known = sqlx::query_as!(
         KnownTool,
-        "SELECT t.name, v.id, v.version, v.content_digest, t.server_name, t.provider, t.withdrawn, t.approved,
-                t.pending_id
+        "SELECT t.name, v.id, v.version, v.digest, v.content_digest, t.server_name, t.provider, t.withdrawn,
+                t.approved, t.pending_id
          FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
          WHERE t.team_id = $1 AND (t.name = ANY($2) OR t.server_name = $3)",
         team,
@@ -227,46 +242,84 @@ pub(crate) async fn tool_put(
     Ok(())
 }
 
-/// Sets what people decided; gives whether there is such a tool.
+/// A tool whose status was set.
+#[derive(Debug)]
+pub(crate) struct StatusSet {
+    pub version: String,
+    pub digest: String,
+    /// The status that it had.
+    pub before: String,
+}
+
+/// Sets what people decided; `None`: there is no such tool.
 pub(crate) async fn tool_set_status(
     write: &mut Write,
     team: &str,
     name: &str,
     status: ToolStatus,
-) -> Result<bool, Error> {
-    let done = sqlx::query!(
-        "UPDATE registry.tool SET status = $3, withdrawn = false, revision = $4 WHERE team_id = $1 AND name = $2",
+) -> Result<Option<StatusSet>, Error> {
+    let set = sqlx::query_as!(
+        StatusSet,
+        r#"WITH before AS (
+             SELECT t.status, v.version, v.digest
+             FROM registry.tool t JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id
+             WHERE t.team_id = $1 AND t.name = $2),
+           done AS (
+             UPDATE registry.tool SET status = $3, withdrawn = false, revision = $4
+             WHERE team_id = $1 AND name = $2 RETURNING name)
+           SELECT b.version, b.digest, b.status AS before FROM before b CROSS JOIN done"#,
         team,
         name,
         status.as_str(),
         write.revision,
     )
-    .execute(&mut *write.transaction)
+    .fetch_optional(&mut *write.transaction)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(set)
 }
 
-/// Disables the tools of a server, but for these names, and gives how many could be called until now.
+/// A tool that its server does not offer any more.
+#[derive(Debug)]
+pub(crate) struct Withdrawn {
+    pub name: String,
+    pub version: String,
+    pub digest: String,
+    /// Whether it could be called until now.
+    pub was_callable: bool,
+}
+
+impl Withdrawn {
+    /// How the trail names it.
+    pub(crate) fn named(&self) -> Named<'_> {
+        Named { name: &self.name, version: &self.version, digest: &self.digest }
+    }
+}
+
+/// Disables the tools of a server, but for these names, and gives them.
 pub(crate) async fn tool_withdraw(
     write: &mut Write,
     team: &str,
     server: &str,
     still_offered: &[String],
-) -> Result<i64, Error> {
-    let row = sqlx::query!(
+) -> Result<Vec<Withdrawn>, Error> {
+    let gone = sqlx::query_as!(
+        Withdrawn,
         r#"WITH gone AS (
              UPDATE registry.tool SET withdrawn = true, revision = $4
              WHERE team_id = $1 AND server_name = $2 AND NOT withdrawn AND NOT name = ANY($3)
-             RETURNING status)
-           SELECT count(*) FILTER (WHERE status <> 'disabled') AS "disabled!" FROM gone"#,
+             RETURNING name, status, newest_id)
+           SELECT g.name AS "name!", v.version AS "version!", v.digest AS "digest!",
+                  g.status <> 'disabled' AS "was_callable!"
+           FROM gone g JOIN registry.version v ON v.team_id = $1 AND v.id = g.newest_id
+           ORDER BY g.name"#,
         team,
         server,
         still_offered,
         write.revision,
     )
-    .fetch_one(&mut *write.transaction)
+    .fetch_all(&mut *write.transaction)
     .await?;
-    Ok(row.disabled)
+    Ok(gone)
 }
 
 /// Brings withdrawn tools back that are offered again, unchanged.

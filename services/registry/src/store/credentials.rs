@@ -5,7 +5,10 @@ use ::store::Error;
 use chrono::{DateTime, Utc};
 use sqlx::{PgPool, Postgres, Transaction};
 
-use crate::credentials::{Kind, Rotation, Source, State};
+use crate::{
+    credentials::{Kind, Rotation, Source, State},
+    trail::{self, Event},
+};
 
 /// A credential without its versions.
 #[derive(Debug, Clone)]
@@ -133,49 +136,6 @@ pub(crate) async fn credential_versions(
     Ok(rows)
 }
 
-/// Ends a version, or all of them, and gives how many there are of it or them, ended before or not. Without a
-/// version left, nothing rotates it by itself.
-pub(crate) async fn credential_revoke(
-    pool: &PgPool,
-    team: &str,
-    name: &str,
-    version: Option<i32>,
-) -> Result<i64, Error> {
-    let mut write = CredentialWrite::begin(pool, team, name).await?;
-    sqlx::query!(
-        "UPDATE registry.credential_version
-         SET state = 'revoked', key_id = NULL, wrapped_key = NULL, sealed = NULL, token = NULL,
-             token_time = NULL, token_end_time = NULL, fetch_id = NULL, fetch_until = NULL, fetch_error = ''
-         WHERE team_id = $1 AND name = $2 AND ($3::integer IS NULL OR version = $3) AND state <> 'revoked'",
-        team,
-        name,
-        version,
-    )
-    .execute(&mut *write.transaction)
-    .await?;
-    let count = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM registry.credential_version
-           WHERE team_id = $1 AND name = $2 AND ($3::integer IS NULL OR version = $3)"#,
-        team,
-        name,
-        version,
-    )
-    .fetch_one(&mut *write.transaction)
-    .await?;
-    sqlx::query!(
-        "UPDATE registry.credential c SET next_rotation_time = NULL, failures = 0, last_error = ''
-         WHERE team_id = $1 AND name = $2 AND NOT EXISTS (
-             SELECT 1 FROM registry.credential_version v
-             WHERE v.team_id = c.team_id AND v.name = c.name AND v.state <> 'revoked')",
-        team,
-        name,
-    )
-    .execute(&mut *write.transaction)
-    .await?;
-    write.commit().await?;
-    Ok(count)
-}
-
 /// A transaction that changes the versions of one credential, and holds the lock that every other such one waits
 /// for. Dropped without `commit`, nothing of it remains.
 pub(crate) struct CredentialWrite {
@@ -184,13 +144,16 @@ pub(crate) struct CredentialWrite {
     pub(super) name: String,
     /// The credential, if there is one.
     pub row: Option<CredentialRow>,
+    /// What the trail is told of it.
+    events: Vec<Event>,
 }
 
 impl CredentialWrite {
     /// Takes the lock.
     pub(crate) async fn begin(pool: &PgPool, team: &str, name: &str) -> Result<Self, Error> {
         let transaction = pool.begin().await?;
-        let mut write = Self { transaction, team: team.to_owned(), name: name.to_owned(), row: None };
+        let (team, name, events) = (team.to_owned(), name.to_owned(), Vec::new());
+        let mut write = Self { transaction, team, name, row: None, events };
         write.lock().await?;
         Ok(write)
     }
@@ -393,8 +356,14 @@ impl CredentialWrite {
         Ok(!kept)
     }
 
+    /// Has the trail told of a change, once this is committed.
+    pub(crate) fn tell(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
     /// Makes the changes seen by all.
-    pub(crate) async fn commit(self) -> Result<(), Error> {
+    pub(crate) async fn commit(mut self) -> Result<(), Error> {
+        trail::record(&mut self.transaction, &self.events).await?;
         Ok(self.transaction.commit().await?)
     }
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use ::store::Error;
 use sqlx::PgPool;
 
+use super::CredentialWrite;
+use crate::trail::{self, Event};
+
 /// A credential that is to be rotated.
 #[derive(Debug, Clone)]
 pub(crate) struct DueRotation {
@@ -41,14 +44,16 @@ pub(crate) async fn rotation_claim(pool: &PgPool, time: Duration) -> Result<Opti
     Ok(row)
 }
 
-/// Notes that a rotation failed, and when it is tried again.
+/// Notes that a rotation failed, and when it is tried again; the trail is told.
 pub(crate) async fn rotation_fail(
     pool: &PgPool,
     due: &DueRotation,
     error: &str,
     pause: Duration,
+    told: &Event,
 ) -> Result<(), Error> {
-    sqlx::query!(
+    let mut transaction = pool.begin().await?;
+    let done = sqlx::query!(
         "UPDATE registry.credential
          SET failures = failures + 1, last_error = $3, next_rotation_time = now() + make_interval(secs => $4)
          WHERE team_id = $1 AND name = $2 AND next_rotation_time IS NOT NULL",
@@ -57,9 +62,12 @@ pub(crate) async fn rotation_fail(
         error,
         pause.as_secs_f64(),
     )
-    .execute(pool)
+    .execute(&mut *transaction)
     .await?;
-    Ok(())
+    if done.rows_affected() > 0 {
+        trail::record(&mut transaction, std::slice::from_ref(told)).await?;
+    }
+    Ok(transaction.commit().await?)
 }
 
 /// Notes that the source still gives the same, and when it is asked again.
@@ -95,11 +103,13 @@ pub(crate) async fn version_forgotten(
 
 /// Ends versions whose time is over, and those that were kept and never came to be used, unless they hold a token:
 /// with it they may hold the only refresh token that is still taken. Of one that was never used, no digest stays: its
-/// source may give it again.
+/// source may give it again. The trail is told of each.
 pub(crate) async fn version_end_due(
     pool: &PgPool,
     forgotten_after: Duration,
+    told: impl Fn(&str, &str, i32) -> Event,
 ) -> Result<Vec<(String, String, i32)>, Error> {
+    let mut transaction = pool.begin().await?;
     let rows = sqlx::query!(
         "UPDATE registry.credential_version
          SET state = 'revoked', key_id = NULL, wrapped_key = NULL, sealed = NULL, token = NULL,
@@ -111,9 +121,59 @@ pub(crate) async fn version_end_due(
          RETURNING team_id, name, version",
         forgotten_after.as_secs_f64(),
     )
-    .fetch_all(pool)
+    .fetch_all(&mut *transaction)
     .await?;
+    let events: Vec<Event> = rows.iter().map(|row| told(&row.team_id, &row.name, row.version)).collect();
+    trail::record(&mut transaction, &events).await?;
+    transaction.commit().await?;
     Ok(rows.into_iter().map(|row| (row.team_id, row.name, row.version)).collect())
+}
+
+/// Ends a version, or all of them, and gives how many there are of it or them, ended before or not. Without a
+/// version left, nothing rotates it by itself. The trail is told where one ended now.
+pub(crate) async fn credential_revoke(
+    pool: &PgPool,
+    team: &str,
+    name: &str,
+    version: Option<i32>,
+    told: Event,
+) -> Result<i64, Error> {
+    let mut write = CredentialWrite::begin(pool, team, name).await?;
+    let ended = sqlx::query!(
+        "UPDATE registry.credential_version
+         SET state = 'revoked', key_id = NULL, wrapped_key = NULL, sealed = NULL, token = NULL,
+             token_time = NULL, token_end_time = NULL, fetch_id = NULL, fetch_until = NULL, fetch_error = ''
+         WHERE team_id = $1 AND name = $2 AND ($3::integer IS NULL OR version = $3) AND state <> 'revoked'",
+        team,
+        name,
+        version,
+    )
+    .execute(&mut *write.transaction)
+    .await?;
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM registry.credential_version
+           WHERE team_id = $1 AND name = $2 AND ($3::integer IS NULL OR version = $3)"#,
+        team,
+        name,
+        version,
+    )
+    .fetch_one(&mut *write.transaction)
+    .await?;
+    sqlx::query!(
+        "UPDATE registry.credential c SET next_rotation_time = NULL, failures = 0, last_error = ''
+         WHERE team_id = $1 AND name = $2 AND NOT EXISTS (
+             SELECT 1 FROM registry.credential_version v
+             WHERE v.team_id = c.team_id AND v.name = c.name AND v.state <> 'revoked')",
+        team,
+        name,
+    )
+    .execute(&mut *write.transaction)
+    .await?;
+    if ended.rows_affected() > 0 {
+        write.tell(told);
+    }
+    write.commit().await?;
+    Ok(count)
 }
 
 /// What may be wrapped anew: that which one of these keys wraps, in order from after this version on. Version 0 is

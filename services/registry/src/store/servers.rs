@@ -10,7 +10,10 @@ use types::{Category, Sensitivity, UnknownWord};
 use uuid::Uuid;
 
 use super::{CHANNEL, Write};
-use crate::definition::CredentialUse;
+use crate::{
+    definition::CredentialUse,
+    trail::{self, Event},
+};
 
 /// State of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,7 +205,7 @@ pub(crate) async fn server_list(pool: &PgPool, team: &str) -> Result<Vec<ServerR
     Ok(rows)
 }
 
-/// Adds a server; `false` when the name is taken.
+/// Adds a server, and has the trail told; `false` when the name is taken.
 pub(crate) async fn server_insert(
     pool: &PgPool,
     team: &str,
@@ -210,7 +213,9 @@ pub(crate) async fn server_insert(
     transport: &mcp::Transport,
     defaults: &Defaults,
     credentials: &[CredentialUse],
+    told: &Event,
 ) -> Result<bool, Error> {
+    let mut transaction = pool.begin().await?;
     let done = sqlx::query!(
         "WITH added AS (
              INSERT INTO registry.server (team_id, name, id, transport, defaults, credentials)
@@ -225,9 +230,14 @@ pub(crate) async fn server_insert(
         CHANNEL,
         Json(credentials) as _,
     )
-    .fetch_all(pool)
+    .fetch_all(&mut *transaction)
     .await?;
-    Ok(!done.is_empty())
+    if done.is_empty() {
+        return Ok(false);
+    }
+    trail::record(&mut transaction, std::slice::from_ref(told)).await?;
+    transaction.commit().await?;
+    Ok(true)
 }
 
 /// Asks for a discovery, and gives its number.

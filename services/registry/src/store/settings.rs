@@ -6,13 +6,16 @@ use serde::Serialize;
 use sqlx::{PgPool, types::Json};
 
 use super::Write;
-use crate::settings::Settings;
+use crate::{settings::Settings, trail::Named};
 
 /// The settings of a tool as they stand.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SettingsRow {
     pub name: String,
-    /// The newest definition of the tool, encoded.
+    /// The newest version of the tool, and its digest as it is published.
+    pub version: String,
+    pub digest: String,
+    /// The definition of that version, encoded.
     pub definition: String,
     /// `None`: the defaults.
     pub settings: Option<Json<Settings>>,
@@ -25,6 +28,11 @@ impl SettingsRow {
     pub(crate) fn settings(&self) -> Settings {
         self.settings.as_ref().map(|settings| settings.0.clone()).unwrap_or_default()
     }
+
+    /// How the trail names the tool.
+    pub(crate) fn named(&self) -> Named<'_> {
+        Named { name: &self.name, version: &self.version, digest: &self.digest }
+    }
 }
 
 /// The settings of the tools with these names, and each one's newest definition.
@@ -35,7 +43,7 @@ pub(crate) async fn settings_list(
 ) -> Result<Vec<SettingsRow>, Error> {
     let rows = sqlx::query_as!(
         SettingsRow,
-        r#"SELECT t.name, v.definition, s.settings AS "settings?: Json<Settings>",
+        r#"SELECT t.name, v.version, v.digest, v.definition, s.settings AS "settings?: Json<Settings>",
                   coalesce(s.revision, 0) AS "revision!"
            FROM registry.tool t
            JOIN registry.version v ON v.team_id = t.team_id AND v.id = t.newest_id

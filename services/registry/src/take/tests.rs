@@ -38,7 +38,8 @@ async fn kept(database: &Database) -> (Uuid, ServerRow, Offer) {
         timeout_ms: 0,
         trust_annotations: false,
     };
-    assert!(store::server_insert(pool, "team", "srv", &transport, &defaults, &[]).await.unwrap());
+    let told = trail::changed(&trail::own("team"), "it was registered");
+    assert!(store::server_insert(pool, "team", "srv", &transport, &defaults, &[], &told).await.unwrap());
     let hour = Duration::from_hours(1);
     let claimed = store::servers_claim(pool, owner, hour, hour).await.unwrap();
     let key = store::ServerKey { team_id: "team".into(), id: claimed[0].id };
@@ -73,7 +74,8 @@ async fn written(database: &Database, name: String) -> bool {
             binding,
             ..Proposal::default()
         };
-        let registered = register::register(database, "team", proposal, register::SettingsPlan::Keep);
+        let own = trail::own("team");
+        let registered = register::register(database, &own, proposal, register::SettingsPlan::Keep);
         let registered = tokio::time::timeout(Duration::from_secs(30), registered).await;
         registered.expect("nobody holds the lock").unwrap();
     }

@@ -6,6 +6,7 @@ mod rotations;
 mod times;
 mod token_server;
 mod tokens;
+mod trail;
 mod wrapping;
 
 use ::rpc::{ErrorReason, reason_of};

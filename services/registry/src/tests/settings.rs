@@ -5,9 +5,9 @@ use prost_types::FieldMask;
 use proto::{
     registry::v1::{
         CacheSettings, CircuitBreaker, Degradation, Fallback, FallbackCondition, GetFallbacksRequest,
-        GetFallbacksResponse, IdempotencyKey, ListToolsRequest, OutputMode, RetryPolicy, SemanticMatch,
-        SetFallbacksRequest, SetToolStatusRequest, ToolSettings, ToolStatus, UpdateToolRequest,
-        idempotency_key::Place,
+        GetFallbacksResponse, IdempotencyKey, ListToolsRequest, OutputMode, RedactionPattern,
+        RedactionSettings, RetryPolicy, SemanticMatch, SetFallbacksRequest, SetToolStatusRequest,
+        ToolSettings, ToolStatus, UpdateToolRequest, idempotency_key::Place,
     },
     types::v1::{Effect, Sensitivity},
 };
@@ -41,6 +41,7 @@ fn defaults() -> ToolSettings {
         }),
         output_mode: OutputMode::Strict.into(),
         degradation: Degradation::Full.into(),
+        redaction: Some(RedactionSettings::default()),
         ..ToolSettings::default()
     }
 }
@@ -134,6 +135,29 @@ async fn settings_change_by_mask_and_stay_whole() {
     let request = request!(registry, "other", ListToolsRequest::default());
     let untouched = registry.client.clone().list_tools(request).await.unwrap().into_inner().tools;
     assert_eq!(untouched, [theirs], "another team's tool of the name is another tool");
+    registry.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_tool_adds_to_redaction_is_kept_and_what_cannot_be_used_is_told_with_its_place() {
+    let registry = registry(&config(), &database().await);
+    registry.make("team", registration(reading("t"))).await.unwrap();
+    let redaction = |pattern: &str| {
+        let patterns = vec![RedactionPattern { name: "case_number".into(), pattern: pattern.into() }];
+        let redaction = RedactionSettings { keys: vec!["badge_no".into()], patterns };
+        ToolSettings { redaction: Some(redaction), ..ToolSettings::default() }
+    };
+    let given = redaction(r"CASE-\d{6}");
+    let changed = registry.change("t", given.clone(), &["redaction"], "").await.unwrap();
+    assert_eq!(settings(&changed), &ToolSettings { redaction: given.redaction, ..defaults() });
+    let wrong = registry.change("t", redaction("CASE-("), &["redaction.patterns"], "").await.unwrap_err();
+    assert_eq!(
+        (wrong.code(), fields(&wrong)),
+        (Code::InvalidArgument, vec!["settings.redaction.patterns[0].pattern".into()])
+    );
+    let cleared = registry.change("t", ToolSettings::default(), &["redaction.keys"], "").await.unwrap();
+    let redaction = settings(&cleared).redaction.clone().unwrap();
+    assert_eq!((redaction.keys.len(), redaction.patterns.len()), (0, 1));
     registry.stop().await;
 }
 
@@ -293,7 +317,7 @@ async fn a_seed_takes_the_settings_that_go_with_it() {
     let next = crate::check::tests::proposal();
     let next = crate::definition::Proposal { input_schema: r#"{"type":"object"}"#.into(), ..next };
     let plan = crate::register::SettingsPlan::Fit;
-    crate::register::register(&database, "team", next, plan).await.unwrap();
+    crate::register::register(&database, &crate::trail::own("team"), next, plan).await.unwrap();
     let seeded = registry.get("weather").await.unwrap();
     assert_eq!(seeded.settings.unwrap(), ToolSettings { timeout_ms: 5_000, ..defaults() });
     registry.stop().await;

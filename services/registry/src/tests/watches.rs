@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use ::rpc::ErrorReason;
 use futures_util::{Stream, StreamExt};
 use proto::registry::v1::{
     Heartbeat, SetFallbacksRequest, SetToolStatusRequest, ToolSettings, ToolStatus, UpdateToolRequest,
     WatchToolsRequest, WatchToolsResponse, watch_tools_response::Event,
 };
+
+use tonic::Code;
 
 use super::*;
 
@@ -242,5 +245,34 @@ async fn a_watch_that_is_taken_up_again_gives_what_changed_since() {
     let status = registry.client.clone().watch_tools(wrong).await.unwrap_err();
     assert_eq!(::rpc::reason_of(&status), Some(::rpc::ErrorReason::InvalidRequest));
     assert!(status.message().contains("from_revision"), "{}", status.message());
+    registry.stop().await;
+}
+
+#[tokio::test]
+async fn a_team_has_so_many_watches_those_that_end_make_room_and_the_suite_needs_none() {
+    let config = Config { max_watches: 3, max_watches_per_team: 2, ..config() };
+    let registry = registry(&config, &database().await);
+    let refused = async |team: &str| {
+        let request = request!(registry, team, WatchToolsRequest { from_revision: 0 });
+        let refusal = registry.client.clone().watch_tools(request).await.err()?;
+        let told = (refusal.code(), ::rpc::reason_of(&refusal));
+        assert_eq!(told, (Code::ResourceExhausted, Some(ErrorReason::Overloaded)), "{refusal:?}");
+        let details = tonic_types::StatusExt::get_error_details(&refusal);
+        assert!(details.retry_info().is_some_and(|retry| retry.retry_delay.is_some()), "{refusal:?}");
+        Some(refusal.message().to_owned())
+    };
+    let (first, _second) = (watch(&registry, Some("team")).await, watch(&registry, Some("team")).await);
+    assert!(refused("team").await.unwrap().starts_with("this team has 2 watches open"));
+    let mut third = watch(&registry, Some("other")).await;
+    assert!(refused("another").await.unwrap().starts_with("this process has 3 watches open"));
+    // The copies that services keep of the catalog are of no team, and are never refused.
+    let mut own = Vec::new();
+    for _ in 0..5 {
+        own.push(watch(&registry, None).await);
+    }
+    snapshot(&mut own[4]).await;
+    snapshot(&mut third).await;
+    drop(first);
+    assert_eq!(refused("team").await, None);
     registry.stop().await;
 }

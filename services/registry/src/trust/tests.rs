@@ -32,6 +32,7 @@ fn known(definition: &Definition, approved: bool, pending: Option<u128>) -> Know
         name: definition.name.clone(),
         id: Uuid::from_u128(1),
         version: definition.version.clone(),
+        digest: definition.digests().unwrap().published,
         content_digest: definition.digests().unwrap().content,
         server_name: Some("srv".into()),
         provider: "srv".into(),

@@ -2,6 +2,7 @@
 //! a reference in their place.
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::{
     Executor,
@@ -18,7 +19,7 @@ const FOLDER: &str = "artifacts";
 /// Writes a result as a file, and gives the reference to it as JSON text:
 /// `{"artifact": {"path", "bytes", "sha256", "media_type"}, "preview"}`.
 pub(crate) async fn keep(executor: &Executor, run: &Run, text: String) -> Result<String, ToolError> {
-    let path = format!("{FOLDER}/{}.json", run.execution.id);
+    let path = path(run.execution.id);
     let reference = reference(&path, &text).to_string();
     let workspace = executor.drivers.workspace(&run.caller.team, &run.execution.task_id);
     let file = json!({ "operation": "write", "path": path, "content": text, "recursive": true });
@@ -27,6 +28,11 @@ pub(crate) async fn keep(executor: &Executor, run: &Run, text: String) -> Result
         ToolError::new(ToolErrorCode::ResultTooLarge, message)
     })?;
     Ok(reference)
+}
+
+/// Where the result of an execution is kept, in the workspace of its task.
+pub(crate) fn path(execution: Uuid) -> String {
+    format!("{FOLDER}/{execution}.json")
 }
 
 /// Whether a result is a reference to a file.

@@ -9,6 +9,7 @@ use std::{
 
 use limit::Bucket;
 use proto::registry::v1::{Tool, ToolDefinition, binding::Kind};
+use redact::Rules;
 use resilience::{Permit, Shield};
 use serde_json::Value;
 use tracing::Instrument;
@@ -210,15 +211,17 @@ async fn attempt(
     match given {
         Ok(text) => match check::check(executor, run, candidate, text).await {
             Ok(Checked { text, value, mut warnings, tokens }) => {
-                clean_all(&mut warnings);
+                clean_all(&run.progress.rules(), &mut warnings);
                 Tried { ended: Ok(text), value, partial: None, warnings, tokens }
             }
-            Err((error, partial)) => Tried { partial, ..Tried::failed(sanitised(error)) },
+            Err((error, partial)) => {
+                Tried { partial, ..Tried::failed(sanitised(&run.progress.rules(), error)) }
+            }
         },
         Err(mut error) => {
             let fits = |text: &String| text.len() <= executor.max_result_bytes;
             let partial = error.partial_json.take().filter(fits);
-            Tried { partial, ..Tried::failed(sanitised(error)) }
+            Tried { partial, ..Tried::failed(sanitised(&run.progress.rules(), error)) }
         }
     }
 }
@@ -316,20 +319,16 @@ fn timed_out(timeout: Duration) -> ToolError {
 }
 
 /// A failure as it may be stored and told: whatever the tool's server wrote is cut and sanitised.
-fn sanitised(mut error: ToolError) -> ToolError {
-    error.message = clean(&error.message);
-    clean_all(&mut error.violations);
+fn sanitised(rules: &Rules, mut error: ToolError) -> ToolError {
+    error.message = rules.excerpt(&error.message, MAX_MESSAGE);
+    clean_all(rules, &mut error.violations);
     error
 }
 
 /// The names in a result are the tool's own words too.
-pub(crate) fn clean_all(violations: &mut [Violation]) {
+pub(crate) fn clean_all(rules: &Rules, violations: &mut [Violation]) {
     for violation in violations {
-        violation.pointer = clean(&violation.pointer);
-        violation.message = clean(&violation.message);
+        violation.pointer = rules.excerpt(&violation.pointer, MAX_MESSAGE);
+        violation.message = rules.excerpt(&violation.message, MAX_MESSAGE);
     }
-}
-
-fn clean(text: &str) -> String {
-    redact::excerpt(text, MAX_MESSAGE)
 }

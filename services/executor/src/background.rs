@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{Executor, Parts, metrics, queue, reap, relay, signals};
+use crate::{Executor, Parts, erase_user, metrics, queue, reap, relay, signals};
 
 /// Rest of a task that panicked.
 const REST: Duration = Duration::from_millis(500);
@@ -35,9 +35,17 @@ pub(crate) async fn run(executor: Arc<Executor>, parts: Parts) {
             let (executor, stop) = (Arc::clone(&executor), stop.clone());
             async move { queue::keep_awaiting(&executor, stop).await }
         }),
+        keep_up("decisions", &stop, || {
+            let (executor, stop) = (Arc::clone(&executor), stop.clone());
+            async move { queue::follow_decisions(&executor, stop).await }
+        }),
         keep_up("signals", &ended, || {
             let (executor, ended) = shared();
             async move { signals::run(&executor, ended).await }
+        }),
+        keep_up("erasures", &stop, || {
+            let (executor, stop) = (Arc::clone(&executor), stop.clone());
+            async move { erase_user::keep_erasing(&executor, stop).await }
         }),
         keep_up("metrics", &ended, || {
             let (executor, ended) = shared();

@@ -23,6 +23,9 @@ pub(crate) const AUDIT: &str = "audit";
 pub(crate) const SELECTOR: &str = "selector";
 pub(crate) const PERMISSIONS: &str = "permissions";
 
+/// Most of a result that is told of it, in bytes.
+const MAX_SUMMARY: usize = 1_000;
+
 /// The end of a reservation: it stands with the outcome that it follows from, so that no death of a process can
 /// part them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +46,8 @@ pub(crate) fn of(
     finished: &Finished,
 ) -> Vec<OutboxEvent> {
     let tried = finished.attempts.windows(2).filter_map(|pair| tried_again(execution, &pair[0], &pair[1]));
-    let mut events: Vec<OutboxEvent> = tried.map(|event| outbox(AUDIT, &event)).collect();
+    let told = missed(execution, finished).into_iter().chain(tried);
+    let mut events: Vec<OutboxEvent> = told.map(|event| outbox(AUDIT, &event)).collect();
     events.push(outbox(AUDIT, &invoked(execution, outcome, status, finished)));
     if tells_of_tool(finished) {
         // Whatever stood in for the tool, it failed.
@@ -85,6 +89,16 @@ fn tells_of_tool(finished: &Finished) -> bool {
 /// Whether the call failed before any tool was asked.
 fn never_ran(finished: &Finished) -> bool {
     finished.ended.as_ref().is_err_and(|error| error.reached == Reached::No) && !finished.was_made()
+}
+
+/// That the cache had no answer.
+fn missed(execution: &Execution, finished: &Finished) -> Option<Event> {
+    finished.is_miss.then(|| Event {
+        time: Some(timestamp(execution.start_time.unwrap_or(execution.create_time))),
+        action: Action::CacheMiss.into(),
+        result: AuditResult::Success.into(),
+        ..about(execution)
+    })
 }
 
 /// That an attempt followed another, and why.
@@ -133,6 +147,7 @@ fn invoked(execution: &Execution, outcome: &Outcome, status: Status, finished: &
         message: error.map(|error| error.message.clone()).unwrap_or_default(),
         arguments_json: execution.arguments_json.clone(),
         result_digest: outcome.result_digest.clone(),
+        result_summary_json: summary(&outcome.result_json),
         duration_ms: duration_ms(execution.start_time.unwrap_or(execution.create_time), outcome.end_time),
         cost_micro_usd: outcome.cost_micro_usd,
         ..about(execution)
@@ -154,8 +169,21 @@ fn about(execution: &Execution) -> Event {
         arguments_digest: execution.arguments_digest.clone(),
         sensitivity: sensitivity(&execution.sensitivity).into(),
         decision_id: execution.decision_id.map(|id| id.to_string()).unwrap_or_default(),
+        user: execution.user_id.clone(),
+        // The row of the execution is the intent.
+        intent_time: Some(timestamp(execution.create_time)),
         ..Event::default()
     }
+}
+
+/// What a result was like, as JSON text of about a kilobyte at most. Cut only here, where it is sanitised as a whole:
+/// half a secret is not known as one.
+fn summary(sanitised: &str) -> String {
+    if sanitised.len() <= MAX_SUMMARY {
+        return sanitised.to_owned();
+    }
+    let end = (0..=MAX_SUMMARY).rev().find(|&end| sanitised.is_char_boundary(end)).unwrap_or(0);
+    serde_json::json!({ "begins": &sanitised[..end], "bytes": sanitised.len() }).to_string()
 }
 
 fn learned(execution: &Execution, outcome: &Outcome, succeeded: bool) -> selector::Outcome {
@@ -213,9 +241,20 @@ pub(crate) fn refused(refusal: Refusal<'_>, at: DateTime<Utc>) -> OutboxEvent {
         message: refusal.message,
         arguments_json: refusal.arguments_json,
         sensitivity: sensitivity(refusal.sensitivity).into(),
+        user: refusal.caller.user.clone(),
         ..Event::default()
     };
     outbox(AUDIT, &event)
+}
+
+/// The field that names the team, as it stands in an encoded event.
+pub(crate) fn team_field(team: &str) -> Vec<u8> {
+    Event { team_id: team.to_owned(), ..Event::default() }.encode_to_vec()
+}
+
+/// The field that names the end user, as it stands in an encoded event.
+pub(crate) fn user_field(user: &str) -> Vec<u8> {
+    Event { user: user.to_owned(), ..Event::default() }.encode_to_vec()
 }
 
 fn outbox(destination: &'static str, message: &impl Message) -> OutboxEvent {

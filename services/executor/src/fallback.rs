@@ -17,7 +17,7 @@ use crate::{
     perform::{AttemptLog, Spent},
     resolve::definition,
     run::Run,
-    settings::Settings,
+    settings::{self, Settings},
 };
 
 /// The fallbacks that stand in after this failure, in their order.
@@ -110,6 +110,7 @@ async fn prepare(
     };
     let tool =
         executor.resolver.resolve(&run.caller, &fallback.tool).await.map_err(|e| unusable(named(), &e))?;
+    run.progress.keep_to(&settings::redaction(&tool));
     let with = |error: Error| unusable(Arc::clone(&tool), &error);
     let arguments = arguments(run, fallback, error)
         .await
@@ -124,7 +125,7 @@ async fn prepare(
     let mut violations = executor.schemas.check(&definition.input_schema_json, &arguments);
     if !violations.is_empty() {
         // They are recorded, and a name that the schema does not expect may be a secret.
-        clean_all(&mut violations);
+        clean_all(&run.progress.rules(), &mut violations);
         let message = "the arguments made for it break its input schema";
         let failed = ToolError::new(ToolErrorCode::FallbackUnusable, message);
         return Err((Arc::clone(&tool), ToolError { violations, ..failed }));

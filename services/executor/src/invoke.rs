@@ -210,7 +210,7 @@ async fn permit(executor: &Executor, call: &Call, request: &Request, tool: &Tool
             let unapproved = Unapproved {
                 tool_name: &definition.name,
                 tool_digest: &tool.digest,
-                arguments_json: stored_arguments(executor, definition, &arguments),
+                arguments_json: stored_arguments(executor, &call.caller.team, tool, &arguments),
                 arguments_digest: &arguments_digest,
                 justification: &request.justification,
                 message,
@@ -257,7 +257,7 @@ pub(crate) fn intent(
         selection_id: request.selection_id.clone(),
         trace_id: call.trace_id.clone(),
         decision_id: permitted.decision.id,
-        arguments_json: stored_arguments(executor, definition, &permitted.arguments),
+        arguments_json: stored_arguments(executor, &call.caller.team, &permitted.tool, &permitted.arguments),
         arguments_digest: permitted.arguments_digest.clone(),
         status: status.as_str().to_owned(),
         create_time: now,
@@ -271,6 +271,7 @@ pub(crate) fn intent(
         max_deliveries: turn.map_or(1, |turn| turn.max_deliveries),
         reserved: permitted.decision.reserved,
         access_request_id: permitted.awaits,
+        user_id: call.caller.user.clone(),
         ..Execution::default()
     };
     // Without an id no other request can be the same.
@@ -281,12 +282,10 @@ pub(crate) fn intent(
     Ok(Intent { execution, body_digest, job: None })
 }
 
-pub(crate) fn stored_arguments(
-    executor: &Executor,
-    definition: &ToolDefinition,
-    arguments: &Value,
-) -> String {
-    executor.schemas.to_store(&definition.input_schema_json, arguments, MAX_STORED_ARGUMENTS)
+/// Arguments of a call of a tool as they may be stored.
+pub(crate) fn stored_arguments(executor: &Executor, team: &str, tool: &Tool, arguments: &Value) -> String {
+    let schema = tool.definition.as_ref().map_or("", |definition| &definition.input_schema_json);
+    executor.schemas.to_store(&executor.rules(team, Some(tool)), schema, arguments, MAX_STORED_ARGUMENTS)
 }
 
 pub(crate) fn digest(arguments: &Value) -> Result<String, Error> {

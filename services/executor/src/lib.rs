@@ -19,6 +19,7 @@ mod check;
 mod config;
 mod credentials;
 mod drivers;
+mod erase_user;
 mod error;
 mod events;
 mod failure;
@@ -26,6 +27,7 @@ mod fallback;
 mod invoke;
 mod lease;
 mod ledger;
+mod list_intents;
 mod metrics;
 mod outcome;
 mod perform;
@@ -59,8 +61,13 @@ use cache::{Cache, Flights, Matcher};
 use catalog::Catalog;
 use limit::Limiter;
 use opentelemetry::metrics::Counter;
-use proto::executor::v1::executor_service_server::{ExecutorServiceServer, SERVICE_NAME};
+use proto::{
+    executor::v1::executor_service_server::{ExecutorServiceServer, SERVICE_NAME},
+    registry::v1::Tool,
+};
+use redact::{Redaction, Rules};
 use resilience::{BudgetSettings, BulkheadSettings, Shield, ShieldSettings, Shields};
+use tokio::sync::Notify;
 use tokio_util::{
     sync::CancellationToken,
     task::{TaskTracker, task_tracker::TaskTrackerToken},
@@ -71,7 +78,7 @@ use uuid::Uuid;
 use crate::{
     attempt::Candidate, authorize::Authorizer, credentials::Credentials, drivers::Drivers, lease::Lease,
     ledger::Ledger, metrics::Refreshes, outcome::Finished, queue::Queue, relay::Relays, resolve::Resolver,
-    running::RunningSet, signals::Signals, validate::Schemas, watch::Watches,
+    running::RunningSet, signals::Signals, validate::Schemas,
 };
 pub use config::{
     CacheConfig, CacheVariant, Config, GithubConfig, HttpConfig, SandboxConfig, WebSearchConfig,
@@ -119,6 +126,8 @@ pub struct Parts {
     pub limiter: Limiter,
     /// Keeps answers of tools.
     pub cache: Cache,
+    /// What is taken out of what is stored.
+    pub redaction: Arc<Redaction>,
     /// Seals the calls that wait in the queue.
     pub seal: SealKey,
     /// Refuses new calls; runs under way end and are recorded.
@@ -147,9 +156,13 @@ pub(crate) struct Executor {
     pub lease: Lease,
     pub queue: Queue,
     pub signals: Signals,
+    pub redaction: Arc<Redaction>,
     pub seal: SealKey,
     pub refreshes: Refreshes,
-    pub watches: Watches,
+    /// Wakes whoever deletes files of erased users.
+    pub erasing: Notify,
+    /// The watches of this process, by team.
+    pub watches: ::rpc::Shares<String>,
     /// Late outcomes that touched no row.
     pub fenced: Counter<u64>,
     /// What must end before the process may; closed when no new call is taken.
@@ -182,6 +195,11 @@ impl Executor {
             return Err(::store::Error::Unavailable(None).into());
         }
         Ok(token)
+    }
+
+    /// The rules under which calls of a team are stored: of a tool, or, where none is known, of the team alone.
+    pub(crate) fn rules(&self, team: &str, tool: Option<&Tool>) -> Arc<Rules> {
+        self.redaction.tool(team, tool.map(settings::redaction).unwrap_or_default())
     }
 
     /// What stands between the callers of a team and one tool.
@@ -249,9 +267,11 @@ fn launch(config: &Config, parts: Parts) -> Result<Arc<Executor>, Error> {
         lease: Lease::new(config.lease_timeout()),
         queue: Queue::new(config.worker_pool),
         signals: Signals::new(),
+        redaction: Arc::clone(&parts.redaction),
         seal: parts.seal.clone(),
         refreshes: Refreshes::default(),
-        watches: Watches::default(),
+        erasing: Notify::new(),
+        watches: ::rpc::Shares::new(config.max_watches, config.max_watches_per_team),
         fenced: fenced(),
         runs: TaskTracker::new(),
         owner: Uuid::new_v4(),

@@ -113,6 +113,8 @@ pub(crate) struct Finished {
     /// What is answered besides a failure, as JSON text: a failed program's output.
     pub partial: Option<String>,
     pub source: Source,
+    /// Whether the cache was asked, and had no answer that would do.
+    pub is_miss: bool,
     pub cache_age_ms: i64,
     pub attempts: Vec<Attempt>,
     /// How many of them, the first ones, were made at earlier deliveries.
@@ -135,6 +137,7 @@ impl Finished {
             value: None,
             partial: None,
             source: Source::Tool,
+            is_miss: false,
             cache_age_ms: 0,
             attempts: Vec::new(),
             earlier: 0,

@@ -192,7 +192,7 @@ pub(crate) async fn perform(executor: &Executor, run: &Run) -> Finished {
         return log.complete(Finished::without_attempt(Err(error)));
     };
     // An answer that is there is not dropped any more, however late someone cancels.
-    let finished = log.complete(finished);
+    let finished = Finished { is_miss: place.is_miss, ..log.complete(finished) };
     place.keep(executor, &finished).await;
     finished
 }

@@ -2,11 +2,12 @@
 //! Numbered, sanitised and kept, so that a watcher may come late or come back. Never holds up a run.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use chrono::Utc;
+use redact::{Added, Rules};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -46,34 +47,51 @@ pub(crate) struct Line {
 pub(crate) struct Sink {
     to: Option<(Ledger, String, Uuid)>,
     first: i64,
+    /// Under which the run is stored; of its fallbacks, too, once they were asked.
+    rules: Mutex<Arc<Rules>>,
     /// Events so far. Held while one is handed over, so that they arrive in the order of their numbers.
     count: Mutex<i64>,
 }
 
 impl Sink {
     /// For the run of an execution under its present lease.
-    pub(crate) fn new(ledger: &Ledger, execution: &Execution) -> Self {
+    pub(crate) fn new(ledger: &Ledger, execution: &Execution, rules: Arc<Rules>) -> Self {
         let first = i64::from(execution.lease_epoch) * EPOCH;
         let to = Some((ledger.clone(), execution.team_id.clone(), execution.id));
-        Self { to, first, count: Mutex::new(0) }
+        Self { to, first, rules: Mutex::new(rules), count: Mutex::new(0) }
     }
 
     /// Takes everything and keeps nothing.
     #[cfg(test)]
     pub(crate) fn none() -> Self {
-        Self { to: None, first: 0, count: Mutex::new(0) }
+        Self { to: None, first: 0, rules: Mutex::default(), count: Mutex::new(0) }
+    }
+
+    /// The rules under which the run is stored.
+    pub(crate) fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on what another tool adds to the rules holds as well.
+    pub(crate) fn keep_to(&self, added: &Added) {
+        if !added.is_empty() {
+            let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+            *rules = Arc::new(rules.with(added));
+        }
     }
 
     /// How far the tool is; a total of 0 is not known.
     pub(crate) fn progress(&self, done: f64, total: f64, message: &str) {
         let known = |number: f64| if number.is_finite() { number } else { 0.0 };
         let (done, total) = (known(done), known(total));
-        self.send("progress", || json(&Progress { done, total, message: clean(message) }));
+        self.send("progress", || json(&Progress { done, total, message: self.clean(message) }));
     }
 
     /// What the tool has to say.
     pub(crate) fn log(&self, level: &str, logger: &str, text: &str) {
-        self.send("log", || json(&Line { level: clean(level), logger: clean(logger), text: clean(text) }));
+        self.send("log", || {
+            json(&Line { level: self.clean(level), logger: self.clean(logger), text: self.clean(text) })
+        });
     }
 
     /// An attempt that failed and is followed by another.
@@ -90,6 +108,11 @@ impl Sink {
             // Entries are written in their order: when this empty one has been, the events before it have too.
             let _ = tokio::time::timeout(FLUSH, ledger.events(Vec::new())).await;
         }
+    }
+
+    /// A text of the tool as it may be kept: cut, sanitised, and without the NUL that `PostgreSQL` does not take.
+    fn clean(&self, text: &str) -> String {
+        self.rules().excerpt(&text.replace('\0', ""), MAX_TEXT)
     }
 
     fn send(&self, kind: &'static str, body: impl FnOnce() -> String) {
@@ -113,9 +136,4 @@ impl Sink {
 /// A struct of texts and finite numbers has a JSON form.
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
-}
-
-/// A text of the tool as it may be kept: cut, sanitised, and without the NUL that `PostgreSQL` does not take.
-fn clean(text: &str) -> String {
-    redact::excerpt(&text.replace('\0', ""), MAX_TEXT)
 }

@@ -2,6 +2,7 @@
 //! so many of one tool that it could fill them all. What becomes of a taken call is told in `queue/deliver.rs`.
 
 mod awaiting;
+mod decided;
 mod deliver;
 mod places;
 
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{
     awaiting::keep as keep_awaiting,
+    decided::follow as follow_decisions,
     places::{Place, Queue},
 };
 use crate::{

@@ -33,6 +33,8 @@ pub(crate) struct Place {
     question: Option<Question>,
     /// What the cache would have answered to nearly the same text: to be compared with what the tool says.
     shadow: Option<Cached>,
+    /// Whether the cache was asked, and had no answer that would do.
+    pub is_miss: bool,
 }
 
 /// A fresh answer of the cache, or that of an identical call under way.
@@ -61,6 +63,7 @@ pub(crate) async fn recall(executor: &Executor, run: &Run) -> Recall {
             lead: None,
             question,
             shadow,
+            is_miss: may_answer,
         });
     }
     let lead = match executor.flights.join(&key, looked.ticket) {
@@ -71,12 +74,13 @@ pub(crate) async fn recall(executor: &Executor, run: &Run) -> Recall {
             }
             Followed::Outcome(_) => {
                 let keep = Some((key, looked.ticket, caching));
-                return Recall::Ask(Place { keep, lead: None, question, shadow });
+                return Recall::Ask(Place { keep, lead: None, question, shadow, is_miss: may_answer });
             }
             Followed::Lead(lead) => lead,
         },
     };
-    Recall::Ask(Place { keep: Some((key, looked.ticket, caching)), lead: Some(lead), question, shadow })
+    let keep = Some((key, looked.ticket, caching));
+    Recall::Ask(Place { keep, lead: Some(lead), question, shadow, is_miss: may_answer })
 }
 
 /// Whether this call and others may have one run: not where it is run in another way than its tool's settings

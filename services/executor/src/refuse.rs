@@ -26,22 +26,22 @@ pub(crate) async fn refuse(
 ) -> Error {
     let definition = tool.and_then(|tool| tool.definition.as_ref());
     let arguments: Value = serde_json::from_str(&request.arguments_json).unwrap_or(Value::Null);
+    let rules = executor.rules(&call.caller.team, tool);
     let refusal = Refusal {
         caller: &call.caller,
-        tool_name: definition
-            .map_or_else(|| redact::text(&request.tool), |definition| definition.name.clone()),
+        tool_name: definition.map_or_else(|| rules.text(&request.tool), |definition| definition.name.clone()),
         tool_version: definition.map_or("", |definition| definition.version.as_str()),
         tool_digest: tool.map_or("", |tool| tool.digest.as_str()),
         sensitivity: definition.map_or(Sensitivity::Internal, sensitivity).as_str(),
         task_id: &request.task_id,
         trace_id: &call.trace_id,
-        arguments_json: definition.map_or_else(
-            || redact::json(&arguments, None, MAX_STORED_ARGUMENTS),
-            |definition| stored_arguments(executor, definition, &arguments),
+        arguments_json: tool.map_or_else(
+            || rules.json(&arguments, None, MAX_STORED_ARGUMENTS),
+            |tool| stored_arguments(executor, &call.caller.team, tool, &arguments),
         ),
         is_denial: matches!(error, Error::Denied { .. } | Error::Unapproved { .. }),
         reason: error.reason(),
-        message: redact::text(&error.public_message()),
+        message: rules.text(&error.public_message()),
     };
     if refusal.reason == ErrorReason::StoreUnavailable {
         return error;

@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
-use ::rpc::{Link, Outgoing, kind_of};
+use ::rpc::{Link, Outgoing, delivery_failed};
 use ::store::{Database, DeliveryFailed, Outbox};
 use prost::Message;
+use prost_types::Timestamp;
 use proto::{
     audit::v1::{AppendEventsRequest, Event, audit_service_client::AuditServiceClient},
     permissions::v1::{
@@ -15,7 +16,7 @@ use proto::{
     },
     selector::v1::{self as selector, RecordOutcomesRequest, selector_service_client::SelectorServiceClient},
 };
-use types::Kind;
+use uuid::Uuid;
 
 use crate::{
     events::{self, Settlement},
@@ -75,13 +76,27 @@ pub(crate) async fn to_audit(
     outgoing: Outgoing,
     payloads: Vec<Vec<u8>>,
 ) -> Result<(), DeliveryFailed> {
-    let events = decode::<Event>(&payloads)?;
+    let events = decode::<Event>(&payloads)?.into_iter().map(with_intent).collect();
     let request = outgoing.own_request(TIMEOUT, AppendEventsRequest { events });
     AuditServiceClient::new(link)
         .append_events(request)
         .await
         .map(drop)
-        .map_err(|status| failed(kind_of(&status), status.message()))
+        .map_err(|status| delivery_failed(&status))
+}
+
+/// What a version before this one left in the outbox does not say when its intent was recorded: the id of the
+/// execution, a UUIDv7 (RFC 9562, 5.7), was made in the milliseconds before.
+fn with_intent(mut event: Event) -> Event {
+    if event.intent_time.is_none()
+        && let Ok(id) = event.execution_id.parse::<Uuid>()
+        && let Some(made) = id.get_timestamp()
+    {
+        let (seconds, nanos) = made.to_unix();
+        let (seconds, nanos) = (i64::try_from(seconds), i32::try_from(nanos));
+        event.intent_time = seconds.ok().zip(nanos.ok()).map(|(seconds, nanos)| Timestamp { seconds, nanos });
+    }
+    event
 }
 
 /// Hands outcomes to the selector service.
@@ -96,7 +111,7 @@ pub(crate) async fn to_selector(
         .record_outcomes(request)
         .await
         .map(drop)
-        .map_err(|status| failed(kind_of(&status), status.message()))
+        .map_err(|status| delivery_failed(&status))
 }
 
 /// Ends reservations. One that has ended, or that nobody remembers, is no failure.
@@ -111,7 +126,7 @@ pub(crate) async fn to_permissions(
         .batch_settle_reservations(request)
         .await
         .map(drop)
-        .map_err(|status| failed(kind_of(&status), status.message()))
+        .map_err(|status| delivery_failed(&status))
 }
 
 fn settlement(payload: &[u8]) -> Result<permissions::Settlement, DeliveryFailed> {
@@ -128,15 +143,23 @@ fn decode<M: Message + Default>(payloads: &[Vec<u8>]) -> Result<Vec<M>, Delivery
     payloads.iter().map(decode).collect()
 }
 
-fn failed(kind: Kind, message: &str) -> DeliveryFailed {
-    let refused = match kind {
-        Kind::Invalid
-        | Kind::Exhausted
-        | Kind::Precondition
-        | Kind::AlreadyExists
-        | Kind::NotFound
-        | Kind::Internal => true,
-        Kind::Unavailable | Kind::Deadline | Kind::Unauthenticated | Kind::Denied => false,
-    };
-    DeliveryFailed { message: message.to_owned(), refused }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_of_the_version_before_has_the_time_of_its_execution_and_any_other_its_own() {
+        let execution_id = "019a6d0e-5f00-7000-8000-000000000000".to_owned();
+        let old = with_intent(Event { execution_id: execution_id.clone(), ..Event::default() });
+        // RFC 9562, 5.7: the first 48 bits are milliseconds since 1970.
+        const MILLIS: i32 = (0x019a_6d0e_5f00_i64 % 1_000) as i32;
+        let expected = Timestamp { seconds: 0x019a_6d0e_5f00 / 1_000, nanos: MILLIS * 1_000_000 };
+        assert_eq!(old.intent_time, Some(expected));
+        let own = Some(Timestamp { seconds: 5, nanos: 0 });
+        assert_eq!(
+            with_intent(Event { execution_id, intent_time: own, ..Event::default() }).intent_time,
+            own
+        );
+        assert_eq!(with_intent(Event::default()).intent_time, None);
+    }
 }

@@ -41,7 +41,9 @@ pub(crate) async fn join(executor: &Executor, call: &Call, request: &Request) ->
 
 /// Whether a digest is that of a request, by this version's form or the one before it.
 fn is_of(digest: &str, caller: &Caller, request: &Request) -> bool {
-    let is_new = !request.justification.is_empty() || request.turn.as_ref().is_some_and(|turn| turn.waits);
+    let is_new = !request.justification.is_empty()
+        || !caller.user.is_empty()
+        || request.turn.as_ref().is_some_and(|turn| turn.waits);
     digest == body_digest(caller, request) || !is_new && digest == positional_digest(caller, request)
 }
 
@@ -64,6 +66,8 @@ pub(crate) fn body_digest(caller: &Caller, request: &Request) -> String {
     let not_before = turn.and_then(|turn| turn.not_before);
     let fields = [
         ("agent", said(&caller.agent)),
+        // Another user's answer is not this one's.
+        ("user", said(&caller.user)),
         ("tool", said(tool)),
         ("arguments_json", said(arguments_json)),
         ("task_id", said(task_id)),
@@ -184,6 +188,13 @@ mod tests {
         for other in &others {
             assert_ne!(body_digest(&caller, other), same, "{other:?}");
         }
+        let of_user = Caller { user: "ada".into(), ..caller.clone() };
+        let of_another = Caller { user: "bob".into(), ..caller.clone() };
+        assert_ne!(body_digest(&of_user, &request), same);
+        assert!(!is_of(&same, &of_user, &request), "what was asked for nobody is not hers");
+        assert!(!is_of(&body_digest(&of_user, &request), &of_another, &request));
+        assert!(!is_of(&body_digest(&of_user, &request), &caller, &request));
+        assert!(!is_of(&positional_digest(&caller, &request), &of_user, &request));
         assert_ne!(body_digest(&Caller { agent: "b".into(), ..caller }, &request), same);
     }
 

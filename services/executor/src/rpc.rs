@@ -2,6 +2,7 @@
 //! `rpc/mapping.rs` and `rpc/figures.rs` say what goes out.
 
 mod figures;
+mod intents;
 mod mapping;
 #[cfg(feature = "measure")]
 pub mod measure;
@@ -14,16 +15,18 @@ use futures_util::{Stream, StreamExt};
 use limit::Standing;
 use proto::executor::v1::{
     BatchExecuteRequest, BatchExecuteResponse, CancelExecutionRequest, CancelExecutionResponse,
-    ExecuteRequest, ExecuteResponse, GetCacheStatsRequest, GetCacheStatsResponse, GetExecutionRequest,
-    GetExecutionResponse, GetToolMetricsRequest, GetToolMetricsResponse, InvalidateCacheRequest,
-    InvalidateCacheResponse, ListExecutionsRequest, ListExecutionsResponse, ListToolMetricsRequest,
+    EraseUserRequest, EraseUserResponse, ExecuteRequest, ExecuteResponse, GetCacheStatsRequest,
+    GetCacheStatsResponse, GetExecutionRequest, GetExecutionResponse, GetToolMetricsRequest,
+    GetToolMetricsResponse, InvalidateCacheRequest, InvalidateCacheResponse, ListExecutionsRequest,
+    ListExecutionsResponse, ListIntentsRequest, ListIntentsResponse, ListToolMetricsRequest,
     ListToolMetricsResponse, StartExecutionRequest, StartExecutionResponse, WatchExecutionRequest,
     WatchExecutionResponse, executor_service_server::ExecutorService,
 };
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 use crate::{
-    Error, Executor, batch, cached, cancel, events::timestamp, invoke, metrics, query, start, watch,
+    Error, Executor, batch, cached, cancel, erase_user, events::timestamp, invoke, list_intents, metrics,
+    query, start, watch,
 };
 
 pub(crate) struct Service {
@@ -163,6 +166,24 @@ impl ExecutorService for Service {
         let dropped = cached::invalidate(&self.executor, &call.caller, &tool_name, &arguments_json).await;
         dropped.map_err(refused)?;
         Ok(Response::new(InvalidateCacheResponse {}))
+    }
+
+    async fn list_intents(
+        &self,
+        request: Request<ListIntentsRequest>,
+    ) -> Result<Response<ListIntentsResponse>, Status> {
+        let asked = intents::asked(request.into_inner()).map_err(refused)?;
+        let listed = list_intents::list(&self.executor.database, &asked).await.map_err(refused)?;
+        Ok(Response::new(intents::listed(listed)))
+    }
+
+    async fn erase_user(
+        &self,
+        request: Request<EraseUserRequest>,
+    ) -> Result<Response<EraseUserResponse>, Status> {
+        let subject = intents::subject(request.into_inner()).map_err(refused)?;
+        let (erased, done) = erase_user::erase(&self.executor, &subject).await.map_err(refused)?;
+        Ok(Response::new(intents::erased(erased, done)))
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 use ::rpc::Call;
 use limit::Standing;
 use proto::registry::v1::Tool;
+use redact::Rules;
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tracing::Instrument;
@@ -88,7 +89,8 @@ impl Run {
     ) -> Result<Self, Error> {
         let durable = effect(definition(&tool)?) == Effect::SideEffect;
         let held = executor.running.hold(execution.id);
-        let progress = Sink::new(&executor.ledger, &execution);
+        let rules = executor.rules(&caller.team, Some(&tool));
+        let progress = Sink::new(&executor.ledger, &execution, rules);
         let standings = Mutex::new(Vec::new());
         Ok(Self {
             caller,
@@ -170,8 +172,10 @@ impl Run {
     fn outcome(&self, executor: &Executor, finished: &Finished) -> Outcome {
         let at = store::now();
         let given = finished.ended.as_ref().ok().or(finished.partial.as_ref());
-        let stored = given
-            .map_or_else(String::new, |text| stored(executor, &self.tool, text, finished.value.as_deref()));
+        let read = finished.value.as_deref();
+        let stored = given.map_or_else(String::new, |text| {
+            stored(executor, &self.progress.rules(), &self.tool, text, read)
+        });
         outcome::outcome(&self.execution, finished, stored, at)
     }
 
@@ -222,9 +226,9 @@ fn too_late() -> ToolError {
 }
 
 /// A result as it may be stored. Text that is not JSON is stored as a JSON string.
-fn stored(executor: &Executor, tool: &Tool, text: &str, read: Option<&Value>) -> String {
+fn stored(executor: &Executor, rules: &Rules, tool: &Tool, text: &str, read: Option<&Value>) -> String {
     let schema = tool.definition.as_ref().map_or("", |definition| &definition.output_schema_json);
-    let store = |value: &Value| executor.schemas.to_store(schema, value, executor.max_result_bytes);
+    let store = |value: &Value| executor.schemas.to_store(rules, schema, value, executor.max_result_bytes);
     if let Some(value) = read.filter(|_| !artifact::is_reference(text)) {
         return store(value);
     }

@@ -84,6 +84,12 @@ pub(crate) fn timeout(tool: &Tool, asked_ms: i64) -> Duration {
     if asked_ms > 0 { own.min(millis(asked_ms)) } else { own }
 }
 
+/// What is taken out of a tool's calls before they are stored, besides what always is.
+pub(crate) fn redaction(tool: &Tool) -> redact::Added {
+    let set = tool.settings.as_ref().and_then(|settings| settings.redaction.clone()).unwrap_or_default();
+    redact::Added::of(set.keys, set.patterns.into_iter().map(|it| (it.name, it.pattern)))
+}
+
 fn retry(settings: &ToolSettings) -> RetryPolicy {
     let default = RetryPolicy::default();
     let Some(set) = &settings.retry else { return default };

@@ -63,6 +63,21 @@ pub(crate) async fn invalidate(
     if told_redis { Ok(()) } else { Err(::store::Error::Unavailable(None).into()) }
 }
 
+/// Drops every cached answer of a team, and the texts by which answers are found: here and in Redis before this returns,
+/// in every other process within a second. Tells how many went here and in Redis; an error when the others, or Redis,
+/// could not be told.
+pub(crate) async fn invalidate_team(executor: &Executor, team: &str) -> Result<u64, Error> {
+    executor.matcher.forget(team);
+    let dropped = executor.cache.invalidate_team(team).await;
+    send(executor, Signal::InvalidateTeam { team: team.to_owned() }).await?;
+    dropped.ok_or_else(|| ::store::Error::Unavailable(None).into())
+}
+
+/// Tells the other processes that they have files to delete. They look by themselves as well.
+pub(crate) async fn erased(executor: &Executor) -> Result<(), Error> {
+    send(executor, Signal::Erased).await
+}
+
 /// Tells the workers of other processes that there is work in the queue. They look by themselves as well.
 pub(crate) async fn job(executor: &Executor) -> Result<(), Error> {
     send(executor, Signal::Job).await
@@ -133,6 +148,14 @@ async fn take(executor: &Executor, note: Note) {
         Signal::Invalidate { team, tool, digest } => {
             executor.cache.invalidate(&team, &tool, digest.as_deref()).await;
         }
+        // What is in Redis is gone: whoever sent this has seen to it.
+        Signal::InvalidateTeam { team } => {
+            executor.matcher.forget(&team);
+            if matches!(executor.cache, Cache::Memory(_)) {
+                executor.cache.invalidate_team(&team).await;
+            }
+        }
+        Signal::Erased => executor.erasing.notify_one(),
         Signal::Job => executor.queue.wake(),
     }
 }

@@ -2,8 +2,10 @@
 //! the files below; each that reads or writes a team's data takes the team first.
 
 mod awaiting;
+mod erasure;
 mod execution;
 mod group;
+mod intent;
 mod job;
 mod ledger;
 mod metrics;
@@ -19,7 +21,8 @@ use sqlx::{PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 pub(crate) use self::{
-    awaiting::*, execution::*, group::*, job::*, ledger::*, metrics::*, progress::*, signal::*, worker::*,
+    awaiting::*, erasure::*, execution::*, group::*, intent::*, job::*, ledger::*, metrics::*, progress::*,
+    signal::*, worker::*,
 };
 use crate::seal::hex;
 
@@ -73,6 +76,10 @@ pub(crate) struct Execution {
     pub reserved: bool,
     /// The access request for whose approval it waits or waited.
     pub access_request_id: Option<Uuid>,
+    /// The end user for whom the agent called; empty: none, or erased.
+    pub user_id: String,
+    /// Whether its texts were erased with their data subject.
+    pub erased: bool,
 }
 
 /// What must be on disk before a tool runs.

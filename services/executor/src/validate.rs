@@ -8,6 +8,7 @@ use std::{
 
 use ::rpc::FieldViolation;
 use jsonschema::Validator;
+use redact::Rules;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -101,17 +102,17 @@ impl Schemas {
 
     /// A value as it may be stored: sanitised, without what its schema, given as JSON text, marks as secret, and
     /// dropped as a whole above `max_bytes`. A schema that is no JSON marks nothing.
-    pub(crate) fn to_store(&self, schema: &str, value: &Value, max_bytes: usize) -> String {
+    pub(crate) fn to_store(&self, rules: &Rules, schema: &str, value: &Value, max_bytes: usize) -> String {
         if schema.is_empty() {
-            return redact::json(value, None, max_bytes);
+            return rules.json(value, None, max_bytes);
         }
         let known = self.schema(schema);
         match &known.marks {
             // What one visit of each place is too much for is cut short, marks or not.
             None if redact::is_huge(value) => {
-                redact::json(value, serde_json::from_str(schema).ok().as_ref(), max_bytes)
+                rules.json(value, serde_json::from_str(schema).ok().as_ref(), max_bytes)
             }
-            marks => redact::json(value, marks.as_ref(), max_bytes),
+            marks => rules.json(value, marks.as_ref(), max_bytes),
         }
     }
 
@@ -212,7 +213,9 @@ mod tests {
         let schemas = Schemas::default();
         let marked = r##"{"properties":{"pin":{"writeOnly":true}},"items":{"$ref":"#/properties/pin"}}"##;
         for _ in 0..2 {
-            let stored = |schema| schemas.to_store(schema, &json!({"pin": 12, "token": "t"}), 1_000);
+            let stored = |schema| {
+                schemas.to_store(Rules::standard(), schema, &json!({"pin": 12, "token": "t"}), 1_000)
+            };
             assert_eq!(stored(marked), r#"{"pin":"[redacted]","token":"[redacted]"}"#);
             for schema in ["", "{", "{}", r#"{"properties":{"pin":{"type":"integer"}}}"#] {
                 assert_eq!(stored(schema), r#"{"pin":12,"token":"[redacted]"}"#, "{schema}");
@@ -236,11 +239,12 @@ mod tests {
     fn the_rest_of_a_huge_value_goes_whatever_its_schema_marks() {
         let most = 100_000_000;
         let huge = Value::from(vec![1; 1_000_002]);
-        let stored = Schemas::default().to_store(r#"{"items":{"type":"integer"}}"#, &huge, most);
+        let stored =
+            Schemas::default().to_store(Rules::standard(), r#"{"items":{"type":"integer"}}"#, &huge, most);
         assert!(
             stored.starts_with("[1,1,") && stored.ends_with(r#"1,"[redacted]","[redacted]","[redacted]"]"#)
         );
-        assert!(Schemas::default().to_store("", &huge, most).ends_with("1,1]"));
+        assert!(Schemas::default().to_store(Rules::standard(), "", &huge, most).ends_with("1,1]"));
     }
 
     #[test]

@@ -7,18 +7,14 @@
 //! event of its run, queued again in the middle, the end last. A status that has passed is told as far as the
 //! row still shows it: where a process died, who comes late hears of the last run only.
 
-mod places;
-
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use ::rpc::Call;
+use ::rpc::{Call, Full, Share};
 use chrono::{DateTime, Utc};
 use futures_util::Stream;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use self::places::Place;
-pub(crate) use self::places::Watches;
 use crate::{
     Error, Executor,
     outcome::{Attempt, Status, ToolError, ToolErrorCode},
@@ -69,8 +65,7 @@ pub(crate) async fn watch(
     if after < 0 {
         return Err(Error::invalid("after_sequence", "must not be negative"));
     }
-    let config = &executor.config;
-    let place = executor.watches.take(&call.caller.team, config.max_watches, config.max_watches_per_team)?;
+    let place = executor.watches.take(call.caller.team.clone(), 1).map_err(too_many)?;
     let execution = query::get(&executor.database, &call.caller, id).await?;
     let watch = Watch {
         _place: place,
@@ -94,7 +89,8 @@ pub(crate) async fn watch(
 }
 
 struct Watch {
-    _place: Place,
+    /// Among those of its team: each asks the database several times a second.
+    _place: Share<String>,
     begun: Instant,
     /// How long it waits before the next look.
     pause: Duration,
@@ -198,6 +194,13 @@ impl Watch {
     /// A process that stops sends the end of what it still runs; the rest can be watched elsewhere.
     fn goes_on(&self) -> bool {
         !self.executor.runs.is_closed() || self.executor.running.holds(self.execution.id)
+    }
+}
+
+fn too_many(full: Full) -> Error {
+    match full {
+        Full::One(most) => Error::TooManyWatches { whose: "this team", most },
+        Full::All(most) => Error::TooManyWatches { whose: "this process", most },
     }
 }
 

@@ -31,6 +31,26 @@ pub(crate) async fn run(workspace: PathBuf, arguments: Value) -> Ended {
         .unwrap_or_else(|_| Err(ToolError::new(ToolErrorCode::ToolFailed, "the operation was cut short")))
 }
 
+/// Deletes what is at a path of a workspace, file or folder with everything in it; `false`: there was nothing, nor is
+/// a workspace made.
+pub(crate) async fn remove(workspace: PathBuf, path: String) -> io::Result<bool> {
+    let work = tokio::task::spawn_blocking(move || remove_now(&workspace, &path));
+    work.await.unwrap_or_else(|_| Err(io::Error::other("the deletion was cut short")))
+}
+
+fn remove_now(workspace: &Path, path: &str) -> io::Result<bool> {
+    let removed = Dir::open_ambient_dir(workspace, ambient_authority())
+        .and_then(|root| delete(&root, path, &json!({ "recursive": true })));
+    match removed {
+        Ok(_) => Ok(true),
+        // A plain file stands where its folder would be: there is no such file either.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 fn operate(workspace: &Path, arguments: &Value) -> Ended {
     let operation = text(arguments, "operation").unwrap_or_default();
     let path = text(arguments, "path").filter(|path| !path.is_empty()).unwrap_or(".");
@@ -268,6 +288,24 @@ mod tests {
             }
         }
         assert_eq!(std::fs::read_to_string(outer.path().join("secret")).unwrap(), "secret");
+    }
+
+    #[test]
+    fn whatever_is_at_a_path_is_removed_and_nothing_else() {
+        let outer = tempfile::tempdir().unwrap();
+        let root = outer.path().join("workspace");
+        assert!(!remove_now(&root, "a/x.json").unwrap());
+        assert!(!root.exists(), "no workspace is made");
+        std::fs::create_dir_all(root.join("a/x.json/in")).unwrap();
+        std::fs::write(root.join("a/x.json/in/file"), "x").unwrap();
+        std::fs::write(root.join("a/y.json"), "y").unwrap();
+        assert!(remove_now(&root, "a/x.json").unwrap());
+        assert!(!root.join("a/x.json").exists() && root.join("a/y.json").exists());
+        assert!(!remove_now(&root, "a/y.json/x.json").unwrap(), "a file where the folder would be");
+        std::fs::write(outer.path().join("secret"), "secret").unwrap();
+        std::os::unix::fs::symlink(outer.path(), root.join("link")).unwrap();
+        remove_now(&root, "link/secret").unwrap_err();
+        assert!(outer.path().join("secret").exists());
     }
 
     #[test]

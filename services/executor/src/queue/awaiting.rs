@@ -1,12 +1,12 @@
-//! Calls that wait for an approval: each is looked at now and then, by whichever process, and asked about as if it were
-//! made now. What is allowed enters the queue; what was denied, or not decided in time, ends. Nothing runs here.
+//! Calls that wait for an approval: each is looked at as soon as somebody has decided (`decided.rs`), and now and then all
+//! the same, by whichever process, and asked about as if it were made now. What is allowed enters the queue; what was denied, or not decided in time, ends. Nothing runs here.
 
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::StreamExt;
 use proto::{
-    permissions::v1::{AccessRequest, AccessRequestState, ApprovalScope},
+    permissions::v1::{AccessRequest, AccessRequestState, ApprovalScope, AuthorizeRequest},
     registry::v1::Tool,
 };
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ use crate::{
 /// How often it is looked for calls whose time has come.
 const POLL: Duration = Duration::from_millis(500);
 /// Calls taken in one statement, and looked at together.
-const TAKEN: i64 = 100;
+pub(super) const TAKEN: i64 = 100;
 const AT_ONCE: usize = 8;
 /// How long an approval may take to be known everywhere.
 const GRACE: TimeDelta = TimeDelta::seconds(5);
@@ -48,19 +48,24 @@ pub(crate) async fn keep(executor: &Arc<Executor>, stop: CancellationToken) {
 
 async fn look(executor: &Arc<Executor>) -> Result<(), Error> {
     let taken = store::awaiting_take(executor.database.pool()?, TAKEN).await?;
+    attend_all(executor, taken, 0).await;
+    Ok(())
+}
+
+/// Looks at these, with every change of permissions known up to this revision of their team.
+pub(super) async fn attend_all(executor: &Arc<Executor>, taken: Vec<Awaiting>, at_least_revision: i64) {
     futures_util::stream::iter(taken)
         .for_each_concurrent(AT_ONCE, |awaiting| async move {
             let id = awaiting.id;
-            if let Err(error) = attend(executor, &awaiting).await {
+            if let Err(error) = attend(executor, &awaiting, at_least_revision).await {
                 // It is looked at again.
                 tracing::debug!(execution.id = %id, %error, "a call that waits for an approval was not looked at");
             }
         })
         .await;
-    Ok(())
 }
 
-async fn attend(executor: &Arc<Executor>, awaiting: &Awaiting) -> Result<(), Error> {
+async fn attend(executor: &Arc<Executor>, awaiting: &Awaiting, at_least_revision: i64) -> Result<(), Error> {
     let (team, id) = (&awaiting.team_id, awaiting.id);
     let Some(execution) = store::execution_get(executor.database.pool()?, team, id).await? else {
         return Ok(());
@@ -76,6 +81,7 @@ async fn attend(executor: &Arc<Executor>, awaiting: &Awaiting) -> Result<(), Err
         Err(error) => return give_up(executor, &execution, error).await,
     };
     let question = question(&tool, &payload.arguments_json, execution.arguments_digest.clone(), id)?;
+    let question = AuthorizeRequest { at_least_revision, ..question };
     match executor.authorizer.authorize(&payload.caller, question).await {
         Ok(decision) => release(executor, &execution, &payload, decision).await,
         Err(Error::Unapproved { message, approver_role, .. }) => {
@@ -176,6 +182,13 @@ fn standing(request: Option<&AccessRequest>, now: DateTime<Utc>) -> Standing {
             Standing::Closed(format!("the approval of access request {id} has ended"))
         }
         AccessRequestState::Used => Standing::Gone,
+        AccessRequestState::Revoked => {
+            let why = if request.revoke_reason.is_empty() { "" } else { ": " };
+            Standing::Closed(format!(
+                "{:?} revoked the approval of access request {id}{why}{}",
+                request.revoked_by, request.revoke_reason
+            ))
+        }
         AccessRequestState::Approved => {
             let decided = request.decide_time.and_then(|at| DateTime::from_timestamp(at.seconds, 0));
             // One for a single call may be held by another, and be free again.
@@ -227,6 +240,13 @@ mod tests {
         assert_eq!(told(AccessRequestState::Approved, "root", 1), Standing::Open, "it is not known here yet");
         assert_eq!(told(AccessRequestState::Used, "root", 60), Standing::Gone);
         assert_eq!(standing(None, Utc::now()), Standing::Gone);
+        let revoked = AccessRequest {
+            revoked_by: "ann".into(),
+            revoke_reason: "a mistake".into(),
+            ..request(AccessRequestState::Revoked, "root", 60)
+        };
+        let expected = "\"ann\" revoked the approval of access request r: a mistake";
+        assert_eq!(standing(Some(&revoked), Utc::now()), Standing::Closed(expected.into()));
         for (state, by, expected) in [
             (AccessRequestState::Denied, "root", "\"root\" denied access request r: too much"),
             (AccessRequestState::Expired, "", "nobody decided access request r in time"),

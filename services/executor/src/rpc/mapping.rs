@@ -59,6 +59,9 @@ pub(super) fn execution(row: Execution) -> Message {
         start_time: row.start_time.map(timestamp),
         deliveries: row.deliveries,
         access_request_id: row.access_request_id.map(|id| id.to_string()).unwrap_or_default(),
+        // Nobody sees an execution but the agent itself, auditors and above.
+        user: row.user_id,
+        erased: row.erased,
     }
 }
 

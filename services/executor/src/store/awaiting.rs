@@ -62,6 +62,51 @@ pub(crate) async fn awaiting_take(pool: &PgPool, limit: i64) -> Result<Vec<Await
     Ok(taken)
 }
 
+/// What a decision on an access request lets go on, or end.
+#[derive(Debug, Clone)]
+pub(crate) struct Awaited<'a> {
+    pub team: &'a str,
+    pub access_request_id: Uuid,
+    /// Whose calls of which tool it may serve, too; both empty: none.
+    pub others: (&'a str, &'a str),
+}
+
+/// Takes at most so many calls that wait for a decision that was made just now, above an id and in the order of ids.
+/// Several processes hear of it: those that one is taking, another leaves to it.
+pub(crate) async fn awaiting_take_decided(
+    pool: &PgPool,
+    awaited: &Awaited<'_>,
+    (after, limit): (Uuid, i64),
+) -> Result<Vec<Awaiting>, Error> {
+    let mut taken = sqlx::query_as!(
+        Awaiting,
+        "WITH ids AS (
+             SELECT a.id FROM executor.awaiting a WHERE a.team_id = $1 AND a.access_request_id = $2 AND a.id > $5
+             UNION
+             SELECT a.id FROM executor.awaiting a
+             JOIN executor.execution e ON e.team_id = a.team_id AND e.id = a.id
+             WHERE $3 <> '' AND a.team_id = $1 AND e.agent_id = $3 AND e.tool_name = $4 AND a.id > $5
+         ), due AS (
+             SELECT a.id FROM executor.awaiting a JOIN ids USING (id)
+             WHERE a.team_id = $1 ORDER BY a.id LIMIT $6
+             FOR UPDATE OF a SKIP LOCKED
+         )
+         UPDATE executor.awaiting a SET look_time = now() + interval '2 seconds'
+         FROM due WHERE a.team_id = $1 AND a.id = due.id
+         RETURNING a.team_id, a.id, a.access_request_id, a.payload",
+        awaited.team,
+        awaited.access_request_id,
+        awaited.others.0,
+        awaited.others.1,
+        after,
+        limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    taken.sort_unstable_by_key(|awaiting| awaiting.id);
+    Ok(taken)
+}
+
 /// Puts a call into the queue under the decision that allows it; `false` when it does not wait any more.
 pub(crate) async fn awaiting_release(
     pool: &PgPool,
@@ -130,7 +175,7 @@ pub(crate) async fn awaiting_end_in_txn(
                 selection_id, trace_id, decision_id, arguments_json, arguments_digest, status, result_json, result_digest,
                 error_json, cost_micro_usd, create_time, end_time, owner, lease_epoch, attempts_json, retries, source,
                 cache_age_ms, warnings_json, input_tokens, output_tokens, asynchronous, priority, not_before,
-                start_time, deliveries, max_deliveries, reserved, access_request_id",
+                start_time, deliveries, max_deliveries, reserved, access_request_id, user_id, erased",
         team,
         id,
     )

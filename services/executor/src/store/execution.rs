@@ -30,7 +30,7 @@ pub(crate) async fn execution_get(pool: &PgPool, team: &str, id: Uuid) -> Result
                 selection_id, trace_id, decision_id, arguments_json, arguments_digest, status, result_json, result_digest,
                 error_json, cost_micro_usd, create_time, end_time, owner, lease_epoch, attempts_json, retries, source,
                 cache_age_ms, warnings_json, input_tokens, output_tokens, asynchronous, priority, not_before,
-                start_time, deliveries, max_deliveries, reserved, access_request_id
+                start_time, deliveries, max_deliveries, reserved, access_request_id, user_id, erased
          FROM executor.execution WHERE team_id = $1 AND id = $2",
         team,
         id
@@ -54,7 +54,7 @@ pub(crate) async fn execution_list(
                 selection_id, trace_id, decision_id, arguments_json, arguments_digest, status, '' AS \"result_json!\", result_digest,
                 error_json, cost_micro_usd, create_time, end_time, owner, lease_epoch, attempts_json, retries, source,
                 cache_age_ms, warnings_json, input_tokens, output_tokens, asynchronous, priority, not_before,
-                start_time, deliveries, max_deliveries, reserved, access_request_id
+                start_time, deliveries, max_deliveries, reserved, access_request_id, user_id, erased
          FROM executor.execution
          WHERE team_id = $1
            AND ($2::uuid IS NULL OR id < $2)

@@ -108,7 +108,7 @@ pub(crate) async fn jobs_claim_in_txn(
              e.selection_id, e.trace_id, e.decision_id, e.arguments_json, e.arguments_digest, e.status, e.result_json, e.result_digest,
              e.error_json, e.cost_micro_usd, e.create_time, e.end_time, e.owner, e.lease_epoch, e.attempts_json, e.retries, e.source,
              e.cache_age_ms, e.warnings_json, e.input_tokens, e.output_tokens, e.asynchronous, e.priority, e.not_before,
-             e.start_time, e.deliveries, e.max_deliveries, e.reserved, e.access_request_id",
+             e.start_time, e.deliveries, e.max_deliveries, e.reserved, e.access_request_id, e.user_id, e.erased",
         owner,
         &load.teams,
         &load.tools,

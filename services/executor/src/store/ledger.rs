@@ -21,7 +21,7 @@ pub(crate) async fn intents_insert(
                  trace_id text, decision_id uuid, arguments_json text, arguments_digest text, status text,
                  create_time timestamptz, owner uuid, lease_epoch integer, asynchronous boolean,
                  priority smallint, not_before timestamptz, start_time timestamptz, deliveries integer,
-                 max_deliveries integer, reserved boolean, access_request_id uuid, body_digest text, job bytea)
+                 max_deliveries integer, reserved boolean, access_request_id uuid, user_id text, body_digest text, job bytea)
          ), request AS (
              INSERT INTO executor.request (team_id, request_id, execution_id, body_digest)
              SELECT team_id, request_id, id, body_digest FROM intent WHERE request_id <> ''
@@ -39,11 +39,11 @@ pub(crate) async fn intents_insert(
              team_id, id, tool_name, tool_version, tool_digest, effect, sensitivity, agent_id, task_id,
              request_id, selection_id, trace_id, decision_id, arguments_json, arguments_digest, status,
              create_time, owner, lease_epoch, asynchronous, priority, not_before, start_time, deliveries,
-             max_deliveries, reserved, access_request_id)
+             max_deliveries, reserved, access_request_id, user_id)
          SELECT team_id, id, tool_name, tool_version, tool_digest, effect, sensitivity, agent_id, task_id,
              request_id, selection_id, trace_id, decision_id, arguments_json, arguments_digest, status,
              create_time, owner, lease_epoch, asynchronous, priority, not_before, start_time, deliveries,
-             max_deliveries, reserved, access_request_id
+             max_deliveries, reserved, access_request_id, user_id
          FROM accepted
          RETURNING id",
         Json(intents) as _,
@@ -89,6 +89,7 @@ pub(crate) fn takes_more(outcomes: &[&Outcome]) -> bool {
     outcomes.iter().any(|outcome| outcome.asynchronous || outcome.release_request)
 }
 
+/// Of an execution that was erased with its data subject no text is written.
 /// That an execution runs is asked in words that lead by its key, and not through the index of all that run.
 async fn executions_end(connection: &mut PgConnection, outcomes: &[&Outcome]) -> Result<Vec<Ended>, Error> {
     let ended = sqlx::query_as!(
@@ -101,10 +102,14 @@ async fn executions_end(connection: &mut PgConnection, outcomes: &[&Outcome]) ->
                  error_code text, input_tokens bigint, output_tokens bigint, events jsonb)
          ), ended AS (
              UPDATE executor.execution e
-             SET status = o.status, result_json = o.result_json, result_digest = o.result_digest,
-                 error_json = o.error_json, cost_micro_usd = o.cost_micro_usd, end_time = o.end_time,
-                 attempts_json = o.attempts_json, retries = o.retries, source = o.source,
-                 cache_age_ms = o.cache_age_ms, warnings_json = o.warnings_json, error_code = o.error_code,
+             SET status = o.status, result_json = CASE WHEN e.erased THEN '' ELSE o.result_json END,
+                 result_digest = CASE WHEN e.erased THEN '' ELSE o.result_digest END,
+                 error_json = CASE WHEN e.erased AND o.error_json <> '' THEN jsonb_build_object(
+                     'code', o.error_json::jsonb -> 'code', 'reached', o.error_json::jsonb -> 'reached',
+                     'message', 'erased with its data subject')::text ELSE o.error_json END, cost_micro_usd = o.cost_micro_usd, end_time = o.end_time,
+                 attempts_json = CASE WHEN e.erased THEN '' ELSE o.attempts_json END, retries = o.retries,
+                 source = o.source, cache_age_ms = o.cache_age_ms,
+                 warnings_json = CASE WHEN e.erased THEN '' ELSE o.warnings_json END, error_code = o.error_code,
                  input_tokens = o.input_tokens, output_tokens = o.output_tokens
              FROM outcome o
              WHERE e.team_id = o.team_id AND e.id = o.id AND e.lease_epoch = o.lease_epoch

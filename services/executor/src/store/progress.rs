@@ -8,7 +8,7 @@ use super::ProgressEvent;
 use crate::progress::EPOCH;
 
 /// Writes events; one that stands already is left as it is. One of a run that has ended, or that another process
-/// has taken over, is not written: whoever has seen the end has seen all.
+/// has taken over, or that was erased, is not written: whoever has seen the end has seen all.
 pub(crate) async fn progress_insert(
     connection: &mut PgConnection,
     events: &[&ProgressEvent],
@@ -19,7 +19,7 @@ pub(crate) async fn progress_insert(
          FROM jsonb_to_recordset($1::jsonb) AS r (
              team_id text, execution_id uuid, sequence bigint, kind text, body_json text, create_time timestamptz)
          JOIN executor.execution e ON e.team_id = r.team_id AND e.id = r.execution_id
-         WHERE e.status = 'running' AND e.lease_epoch = r.sequence / $2
+         WHERE e.status = 'running' AND e.lease_epoch = r.sequence / $2 AND NOT e.erased
          ON CONFLICT DO NOTHING",
         Json(events) as _,
         EPOCH,

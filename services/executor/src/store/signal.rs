@@ -19,6 +19,10 @@ pub(crate) enum Signal {
     Cancel { team: String, id: Uuid },
     /// Cached answers of a tool no longer count: of one set of arguments, or all of them.
     Invalidate { team: String, tool: String, digest: Option<String> },
+    /// No cached answer of a team counts any more, and none is to be kept in memory.
+    InvalidateTeam { team: String },
+    /// Files of erased users are to be deleted.
+    Erased,
     /// There is work in the queue.
     Job,
 }
@@ -110,7 +114,7 @@ pub(crate) async fn queued_take_in_txn(
                 selection_id, trace_id, decision_id, arguments_json, arguments_digest, status, result_json, result_digest,
                 error_json, cost_micro_usd, create_time, end_time, owner, lease_epoch, attempts_json, retries, source,
                 cache_age_ms, warnings_json, input_tokens, output_tokens, asynchronous, priority, not_before,
-                start_time, deliveries, max_deliveries, reserved, access_request_id",
+                start_time, deliveries, max_deliveries, reserved, access_request_id, user_id, erased",
         team,
         id,
     )
@@ -130,7 +134,9 @@ mod tests {
         for signal in [
             Signal::Cancel { team: team.clone(), id },
             Signal::Invalidate { team: team.clone(), tool: "tool".into(), digest },
-            Signal::Invalidate { team, tool: "tool".into(), digest: None },
+            Signal::Invalidate { team: team.clone(), tool: "tool".into(), digest: None },
+            Signal::InvalidateTeam { team },
+            Signal::Erased,
             Signal::Job,
         ] {
             let note = Note { from, signal };

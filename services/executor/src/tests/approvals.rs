@@ -7,7 +7,7 @@ use proto::{
         CancelExecutionRequest, ExecuteRequest, Execution, ExecutionStatus, StartExecutionRequest,
         ToolErrorCode, WatchExecutionRequest, watch_execution_response::Event,
     },
-    permissions::v1::AccessRequestState,
+    permissions::v1::{AccessRequestState, WatchAccessRequestsResponse},
 };
 use tokio_stream::StreamExt;
 use tonic::Code;
@@ -15,7 +15,7 @@ use tonic_types::StatusExt;
 
 use super::{
     fakes::{Fakes, Mood},
-    house::{House, posting, request, until},
+    house::{House, TEAM, posting, request, until},
     queue::{get, later, start},
     upstream::Upstream,
 };
@@ -129,6 +129,92 @@ async fn a_call_that_waits_runs_once_it_is_approved_and_says_so_to_who_watches()
     assert_eq!(house.fakes.settled(), [(execution.id, true)]);
     let left = "SELECT (SELECT count(*) FROM executor.awaiting) + (SELECT count(*) FROM executor.job)";
     assert_eq!(house.number(left).await, 0);
+}
+
+/// Nobody looks at what waits, unless told to.
+async fn look_never_again(house: &House) {
+    sqlx::query("UPDATE executor.awaiting SET look_time = 'infinity'")
+        .execute(house.database.pool().unwrap())
+        .await
+        .unwrap();
+}
+
+/// A decision, as permissions tells it to whoever watches.
+fn told(access_request: &str, (agent, tool): (&str, &str)) -> WatchAccessRequestsResponse {
+    WatchAccessRequestsResponse {
+        access_request_id: access_request.to_owned(),
+        team_id: TEAM.to_owned(),
+        revision: 7,
+        agent_id: agent.to_owned(),
+        tool_name: tool.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_decision_is_heard_and_the_call_is_looked_at_at_once() {
+    let (house, upstream) = strict().await;
+    let execution = accepted(&house, waiting("{}")).await;
+    look_never_again(&house).await;
+    until(async || house.fakes.watchers() == 1).await;
+    // That the stream lives, and what is decided for others, is no reason to look.
+    let other = types::new_id().to_string();
+    for told in
+        [WatchAccessRequestsResponse::default(), told(&other, ("", "")), told(&other, ("nobody", "tool"))]
+    {
+        house.fakes.tell(told);
+    }
+    let of_another = WatchAccessRequestsResponse {
+        team_id: "another".into(),
+        ..told(&execution.access_request_id, ("", ""))
+    };
+    house.fakes.tell(of_another);
+    approve(&house.fakes);
+    let before = house.fakes.authorized.load(std::sync::atomic::Ordering::Relaxed);
+    house.fakes.tell(told(&execution.access_request_id, ("", "")));
+    assert_eq!(until_ended(&house, &execution.id).await.status(), ExecutionStatus::Succeeded);
+    assert_eq!(upstream.hits(), 1);
+    // When it was looked at, and when it was run.
+    let asked = house.fakes.authorized.load(std::sync::atomic::Ordering::Relaxed) - before;
+    assert_eq!(asked, 2);
+    assert!(
+        house.fakes.revisions.lock().unwrap().contains(&7),
+        "the decision is known where it is asked for"
+    );
+}
+
+#[tokio::test]
+async fn an_approval_for_more_than_one_call_lets_all_of_the_agent_and_the_tool_go_on() {
+    let (house, upstream) = strict().await;
+    let mut waiting_for = Vec::new();
+    for n in 0..250 {
+        waiting_for.push(accepted(&house, waiting(&format!(r#"{{"n":{n}}}"#))).await);
+    }
+    look_never_again(&house).await;
+    until(async || house.fakes.watchers() == 1).await;
+    *house.fakes.denial.lock().unwrap() = None;
+    let agent = waiting_for[0].agent_id.as_str();
+    house.fakes.tell(told(&waiting_for[9].access_request_id, (agent, "tool")));
+    house.until_all("succeeded").await;
+    assert_eq!(upstream.hits(), 250);
+}
+
+#[tokio::test]
+async fn decisions_are_heard_again_once_permissions_is_back_and_asked_for_meanwhile() {
+    let (house, upstream) = strict().await;
+    until(async || house.fakes.watchers() == 1).await;
+    let first = accepted(&house, waiting("{}")).await;
+    // All streams end.
+    *house.fakes.decisions.lock().unwrap() = tokio::sync::broadcast::Sender::new(64);
+    approve(&house.fakes);
+    assert_eq!(until_ended(&house, &first.id).await.status(), ExecutionStatus::Succeeded, "it is found");
+    house.fakes.ask_for_approvals();
+    let second = accepted(&house, waiting(r#"{"n":2}"#)).await;
+    look_never_again(&house).await;
+    until(async || house.fakes.watchers() == 1).await;
+    approve(&house.fakes);
+    house.fakes.tell(told(&second.access_request_id, ("", "")));
+    assert_eq!(until_ended(&house, &second.id).await.status(), ExecutionStatus::Succeeded, "it is heard");
+    assert_eq!(upstream.hits(), 2);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -19,7 +20,8 @@ use proto::{
         AccessRequest, AccessRequestState, AuthorizeRequest, AuthorizeResponse,
         BatchSettleReservationsRequest, BatchSettleReservationsResponse, GetAccessRequestRequest,
         GetAccessRequestResponse, RequestAccessRequest, RequestAccessResponse, Role,
-        SettleReservationRequest, SettleReservationResponse, SettlementResult,
+        SettleReservationRequest, SettleReservationResponse, SettlementResult, WatchAccessRequestsRequest,
+        WatchAccessRequestsResponse,
         permissions_service_server::{PermissionsService, PermissionsServiceServer},
     },
     registry::v1::{
@@ -33,6 +35,7 @@ use proto::{
     },
 };
 use tokio::sync::Semaphore;
+use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, service::Routes};
 use types::Kind;
 
@@ -66,6 +69,10 @@ pub(crate) struct Fakes {
     pub next_decision: Arc<Mutex<Option<String>>>,
     /// Access requests in the order in which they were made; the same call asks again for the one that is pending.
     pub access: Arc<Mutex<Vec<(RequestAccessRequest, AccessRequest)>>>,
+    /// What is told to those who watch decisions.
+    pub decisions: Arc<Mutex<tokio::sync::broadcast::Sender<WatchAccessRequestsResponse>>>,
+    /// The revisions that had to be known for a decision.
+    pub revisions: Arc<Mutex<Vec<i64>>>,
     /// Decision and whether it was committed.
     pub settled: Arc<Mutex<Vec<(String, bool)>>>,
     /// What was charged, in millionths of a US dollar.
@@ -93,6 +100,8 @@ impl Default for Fakes {
             authorized: Arc::default(),
             next_decision: Arc::default(),
             access: Arc::default(),
+            decisions: Arc::new(Mutex::new(tokio::sync::broadcast::Sender::new(64))),
+            revisions: Arc::default(),
             settled: Arc::default(),
             charged: Arc::default(),
             audit: Arc::default(),
@@ -146,6 +155,16 @@ impl Fakes {
         decide(&mut self.access.lock().unwrap().last_mut().expect("one was made").1);
     }
 
+    /// How many watch decisions.
+    pub(crate) fn watchers(&self) -> usize {
+        self.decisions.lock().unwrap().receiver_count()
+    }
+
+    /// Tells those who watch.
+    pub(crate) fn tell(&self, decided: WatchAccessRequestsResponse) {
+        self.decisions.lock().unwrap().send(decided).expect("somebody watches");
+    }
+
     pub(crate) fn settled(&self) -> Vec<(String, bool)> {
         self.settled.lock().unwrap().clone()
     }
@@ -169,6 +188,7 @@ impl PermissionsService for Fakes {
             return Err(down());
         }
         self.authorized.fetch_add(1, Ordering::Relaxed);
+        self.revisions.lock().unwrap().push(request.get_ref().at_least_revision);
         if let Some(denial) = self.denial.lock().unwrap().clone() {
             return Ok(Response::new(denial));
         }
@@ -211,6 +231,17 @@ impl PermissionsService for Fakes {
         let found = made.iter().find(|(_, made)| made.id == id).map(|(_, made)| made.clone());
         let missing = || status_with_reason(Kind::NotFound, ErrorReason::NotFound, "there is none");
         Ok(Response::new(GetAccessRequestResponse { access_request: Some(found.ok_or_else(missing)?) }))
+    }
+
+    async fn watch_access_requests(
+        &self,
+        _: Request<WatchAccessRequestsRequest>,
+    ) -> Answer<Pin<Box<dyn Stream<Item = Result<WatchAccessRequestsResponse, Status>> + Send>>> {
+        if *self.permissions.lock().unwrap() == Mood::Down {
+            return Err(down());
+        }
+        let told = tokio_stream::wrappers::BroadcastStream::new(self.decisions.lock().unwrap().subscribe());
+        Ok(Response::new(Box::pin(told.map(|told| told.map_err(|_| down())))))
     }
 
     async fn settle_reservation(

@@ -99,11 +99,29 @@ impl House {
         Self::with_cache(database, fakes, Cache::memory(limits), change)
     }
 
+    /// With settings of redaction.
+    pub(crate) async fn keeping_to(redaction: &redact::Config) -> Self {
+        assert_eq!(redaction.validate(), [""; 0]);
+        let database = testkit::database(&[crate::schema()]).await;
+        let cache = Cache::memory(Limits { max_bytes: 1 << 24, max_entry_bytes: 1 << 20 });
+        let redaction = redact::Redaction::new(redaction);
+        Self::made(&database, Fakes::default(), (cache, redaction), |_| {})
+    }
+
     /// With a cache of the test's own.
     pub(crate) fn with_cache(
         database: &Database,
         fakes: Fakes,
         cache: Cache,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        Self::made(database, fakes, (cache, redact::Redaction::default()), change)
+    }
+
+    fn made(
+        database: &Database,
+        fakes: Fakes,
+        (cache, redaction): (Cache, redact::Redaction),
         change: impl FnOnce(&mut Config),
     ) -> Self {
         let secret = SecretString::from("s".repeat(32));
@@ -129,6 +147,7 @@ impl House {
             authorities: reach::Authorities::default(),
             limiter: Limiter::memory(),
             cache,
+            redaction: std::sync::Arc::new(redaction),
             seal: SealKey::new([7; 32]),
             stop: stop.clone(),
             tasks: tasks.clone(),

@@ -242,7 +242,7 @@ async fn an_outcome_is_written_after_everything_that_was_said_before_it() {
         let intent = intent(uuid::Uuid::new_v4(), "");
         let execution = intent.execution.clone();
         assert!(ledger.intent(intent, true).await.unwrap());
-        let sink = Sink::new(&ledger, &execution);
+        let sink = Sink::new(&ledger, &execution, std::sync::Arc::default());
         (0..1_500).for_each(|number| sink.log("info", "stdout", &format!("line {number}")));
         sink.flush().await;
         let finished = Finished::without_attempt(Ok("{}".into()));
@@ -266,7 +266,7 @@ async fn a_tool_that_says_too_much_is_cut_off_and_its_texts_are_made_fit() {
     let intent = intent(uuid::Uuid::new_v4(), "");
     let execution = intent.execution.clone();
     assert!(ledger.intent(intent, true).await.unwrap());
-    let sink = Sink::new(&ledger, &execution);
+    let sink = Sink::new(&ledger, &execution, std::sync::Arc::default());
     sink.log("info", "\0", &"\0x".repeat(5_000));
     sink.progress(f64::NAN, f64::INFINITY, "token=hunter2-canary-0123456789");
     (0..3_000).for_each(|_| sink.progress(1.0, 0.0, ""));

@@ -20,18 +20,18 @@ from k8s_network import Pod, may_receive, may_send, selects
 # The declared call graph: who opens connections to whom. services/README.md tells the same.
 CALLS = {
     "edge": ["registry", "selector", "executor", "permissions", "audit"],
-    "registry": ["permissions"],
+    "registry": ["permissions", "audit"],
     "selector": ["registry", "permissions"],
     "executor": ["registry", "selector", "permissions", "audit"],
     "permissions": ["registry", "audit"],
-    "audit": [],
+    "audit": ["executor", "permissions"],
 }
 USES_DATABASE = ["registry", "selector", "executor", "permissions", "audit", "migrate"]
 USES_INTERNET = ["registry", "executor", "permissions"]
 # Only where there is one: see components/redis.
 USES_REDIS = ["edge", "executor"]
 SECRETS = {"database.url", "redis.urls", "security.caller_token_key", "security.api_key_pepper"}
-SECRET_KEYS = {"tls.crt", "tls.key", "ca.crt", "database-url", "redis-url", "redis-password", "caller-token-key", "api-key-pepper", "credential-keys"}
+SECRET_KEYS = {"tls.crt", "tls.key", "ca.crt", "database-url", "redis-url", "redis-password", "caller-token-key", "api-key-pepper", "credential-keys", "audit-keys", "audit-signing-key"}
 # What a program of the sandbox may keep on disk, and what the executor needs beside its programs, in bytes.
 SANDBOX_DISK, EXECUTOR_MEMORY = 256 << 20, 512 << 20
 

@@ -17,11 +17,15 @@ mod house;
 mod load;
 mod machine;
 mod process;
+mod redaction;
 mod report;
 mod run;
 mod stage;
 mod table;
 mod targets;
+mod trail_events;
+mod trail_queries;
+mod trail_verify;
 mod usage;
 
 use clap::Parser;
@@ -52,6 +56,17 @@ struct Arguments {
     /// Rounds over all rows.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Nothing else: queries of the trail among so many records, such as 10000000, which take 7 GB until it ends.
+    #[arg(long, value_name = "RECORDS", value_parser = clap::value_parser!(i64).range(1_000..=100_000_000))]
+    trail_queries: Option<i64>,
+    /// Nothing else: events into the trail at this rate a second, such as 4000, for --seconds, until they are signed.
+    #[arg(long, value_name = "RATE", value_parser = clap::value_parser!(u64).range(100..=100_000))]
+    trail_events: Option<u64>,
+    /// Nothing else: how fast an export of so many records is checked, such as 1000000, which takes 1.5 GB until it ends.
+    #[arg(long, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+    trail_verify: Option<u64>,
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
     #[arg(long, hide = true)]
     part: Option<String>,
     #[arg(long, hide = true, default_value = "crew")]
@@ -61,13 +76,24 @@ struct Arguments {
 fn main() {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    match &arguments.part {
-        Some(part) => runtime.block_on(process::be(part, &arguments.team)),
-        None => runtime.block_on(bench(&arguments)),
+    if let Some(records) = arguments.trail_verify {
+        return println!("{}", trail_verify::measure(records));
+    }
+    if let Some(rate) = arguments.trail_events {
+        return println!("{}", runtime.block_on(trail_events::measure(rate, arguments.seconds)));
+    }
+    match (&arguments.part, arguments.trail_queries) {
+        (Some(part), _) => runtime.block_on(process::be(part, &arguments.team)),
+        (None, Some(records)) => println!("{}", runtime.block_on(trail_queries::measure(records))),
+        (None, None) => runtime.block_on(bench(&arguments)),
     }
 }
 
 async fn bench(arguments: &Arguments) {
+    if arguments.only.as_deref() == Some("redaction") {
+        println!("{}", redaction::report());
+        return;
+    }
     let wanted: Vec<Row> = table::rows().into_iter().filter(|row| is_wanted(arguments, *row)).collect();
     let mut stage = set(arguments, &wanted).await;
     let machine = Machine::look(stage.ground.folder.path(), &stage.all.database).await;
@@ -102,6 +128,9 @@ async fn bench(arguments: &Arguments) {
     bar.finish_and_clear();
     let report = report::Report::new(machine, &samples, &stage, (decision, catalog));
     println!("{}", report.markdown());
+    if arguments.only.is_none() {
+        println!("{}", redaction::report());
+    }
     let folder = report.write();
     println!("written to {}", folder.display());
 }

@@ -189,12 +189,22 @@ async fn migrated(url: &SecretString) -> Database {
 /// The defaults, but for ports, secrets, folders, and the limit of the edge, which would stop the load.
 fn settings(folder: &Path, url: &SecretString) -> Vec<(&'static str, String)> {
     let secret = || format!("{}{}", types::new_id().simple(), types::new_id().simple());
+    std::fs::create_dir_all(folder).expect("a folder");
+    let signing_key = folder.join("audit-signing.key");
+    let key = trail::note::SigningKey::generate("toolcrib").expect("randomness");
+    std::fs::write(&signing_key, key.private_key()).expect("a file");
+    let audit_keys = folder.join("audit.keys");
+    std::fs::write(&audit_keys, format!("k1 {}\n", secret())).expect("a file");
+    std::fs::set_permissions(&audit_keys, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .expect("a file of one's own");
     let folder = |name: &str| {
         let path = folder.join(name);
         std::fs::create_dir_all(&path).expect("a folder");
         path.display().to_string()
     };
     let mut settings = vec![
+        ("AUDIT__KEY_FILE", audit_keys.display().to_string()),
+        ("AUDIT__SIGNING_KEY_FILE", signing_key.display().to_string()),
         ("DATABASE__URL", url.expose_secret().to_owned()),
         ("SECURITY__CALLER_TOKEN_KEY", secret()),
         ("SECURITY__API_KEY_PEPPER", secret()),

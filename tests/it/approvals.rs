@@ -8,7 +8,8 @@ use proto::{
     executor::v1::{ExecuteRequest, Execution, ExecutionStatus, StartExecutionRequest, ToolErrorCode},
     permissions::v1::{
         AccessRequest, AccessRequestState, ApprovalScope, DecideAccessRequestRequest,
-        GetAccessRequestRequest, Grant, ListAccessRequestsRequest, RequestAccessRequest, Role,
+        GetAccessRequestRequest, Grant, ListAccessRequestsRequest, RequestAccessRequest, RevokeAccessRequest,
+        Role,
     },
 };
 use rpc::ErrorReason;
@@ -22,6 +23,9 @@ use tonic::{Code, Status};
 
 tests::scenarios! {
     a_call_that_waits_runs_once_after_somebody_else_approved_it,
+    a_call_that_waits_goes_on_as_soon_as_somebody_decides,
+    an_approval_that_is_revoked_serves_no_call_any_more,
+    an_approval_serves_the_user_it_was_asked_for_alone,
     a_refused_call_can_be_made_once_it_is_approved,
     what_is_denied_or_not_decided_in_time_never_runs,
     nobody_approves_their_own_call,
@@ -107,6 +111,104 @@ async fn a_call_that_waits_runs_once_after_somebody_else_approved_it(suite: &Sui
     let trail = suite.trail_of(&operator).await;
     let told = trail.iter().find(|event| event.action() == Action::AccessDecided);
     assert_eq!(told.map(proto::audit::v1::Event::result), Some(AuditResult::Success), "{trail:?}");
+    assert_eq!(upstream.count(), 1);
+}
+
+async fn a_call_that_waits_goes_on_as_soon_as_somebody_decides(suite: &Suite) {
+    let upstream = Upstream::start().await;
+    let agent = supervised(suite, "prompt", &upstream).await;
+    let operator = suite.member("", Role::Operator).await;
+    for (n, approve) in [(1, true), (2, false)] {
+        let execution = accepted(&agent, waiting("prompt", json!({ "n": n }))).await;
+        // Nobody looks at it by himself: only that the decision is heard lets it go on.
+        sqlx::query("UPDATE executor.awaiting SET look_time = 'infinity' WHERE id = $1")
+            .bind(execution.id.parse::<uuid::Uuid>().unwrap())
+            .execute(suite.database().pool().unwrap())
+            .await
+            .unwrap();
+        let asked = shown(&operator, &execution.access_request_id).await;
+        let decided = decide(&operator, &asked, approve).await.unwrap();
+        let ended = agent.ended(&execution.id).await;
+        let expected = if approve { ExecutionStatus::Succeeded } else { ExecutionStatus::Failed };
+        assert_eq!(ended.status(), expected, "{ended:?}");
+        let ms = |at: Option<prost_types::Timestamp>| {
+            at.map(|at| at.seconds * 1_000 + i64::from(at.nanos) / 1_000_000)
+        };
+        let after = ms(ended.end_time).unwrap() - ms(decided.decide_time).unwrap();
+        assert!(after < 2_000, "{after} ms after the decision");
+    }
+    assert_eq!(upstream.count(), 1);
+}
+
+async fn an_approval_that_is_revoked_serves_no_call_any_more(suite: &Suite) {
+    let upstream = Upstream::start().await;
+    let agent = supervised(suite, "revocable", &upstream).await;
+    let operator = suite.member("", Role::Operator).await;
+    let execution = accepted(&agent, waiting("revocable", json!({"n": 1}))).await;
+    let asked = shown(&operator, &execution.access_request_id).await;
+    let revoke = async |client: &Client, reason: &str| {
+        let request = RevokeAccessRequest { id: asked.id.clone(), reason: reason.into() };
+        client.permissions().revoke_access(request).await
+    };
+    let refusal = refused(revoke(&operator, "no").await, Code::FailedPrecondition, ErrorReason::NotApproved);
+    assert!(refusal.message.contains("waits for a decision"), "{refusal:?}");
+    let decision = DecideAccessRequestRequest {
+        id: asked.id.clone(),
+        approve: true,
+        scope: ApprovalScope::Tool.into(),
+        arguments_digest: asked.arguments_digest.clone(),
+        ..DecideAccessRequestRequest::default()
+    };
+    operator.permissions().decide_access_request(decision).await.unwrap();
+    assert_eq!(agent.ended(&execution.id).await.status(), ExecutionStatus::Succeeded);
+    let call = |n: i64| request("revocable", json!({ "n": n }));
+    assert_eq!(agent.execute(call(2)).await.unwrap().execution.unwrap().status(), ExecutionStatus::Succeeded);
+    refused(revoke(&agent, "no").await, Code::PermissionDenied, ErrorReason::RoleRequired);
+    let revoked = revoke(&operator, "a mistake").await.unwrap().into_inner().access_request.unwrap();
+    assert_eq!((revoked.state(), &revoked.revoked_by), (AccessRequestState::Revoked, &operator.agent));
+    eventually("it is known everywhere", async || agent.execute(call(3)).await.err()).await;
+    let made = upstream.count();
+    refused(agent.execute(call(3)).await, Code::PermissionDenied, ErrorReason::ApprovalRequired);
+    // What waits now waits for a decision of its own.
+    let next = accepted(&agent, waiting("revocable", json!({"n": 4}))).await;
+    assert_ne!(next.access_request_id, asked.id);
+    let refusal =
+        refused(revoke(&operator, "again").await, Code::FailedPrecondition, ErrorReason::AlreadyDecided);
+    assert!(refusal.message.contains("a mistake"), "{refusal:?}");
+    assert_eq!(upstream.count(), made);
+    let filter = proto::audit::v1::QueryTrailRequest {
+        action: Action::AccessDecided.into(),
+        agent_id: operator.agent.clone(),
+        ..Default::default()
+    };
+    eventually("the trail tells of it", async || {
+        let trail = suite.trail(filter.clone()).await;
+        trail.iter().any(|event| event.message.contains("revoked: a mistake")).then_some(())
+    })
+    .await;
+}
+
+async fn an_approval_serves_the_user_it_was_asked_for_alone(suite: &Suite) {
+    let upstream = Upstream::start().await;
+    let agent = supervised(suite, "personal", &upstream).await;
+    let operator = suite.member("", Role::Operator).await;
+    let (ann, bob) = (agent.with_header("on-behalf-of", "ann"), agent.with_header("on-behalf-of", "bob"));
+    let call = || request("personal", json!({"n": 1}));
+    for client in [&ann, &bob, &agent] {
+        refused(client.execute(call()).await, Code::PermissionDenied, ErrorReason::ApprovalRequired);
+    }
+    let pending =
+        ListAccessRequestsRequest { agent_id: agent.agent.clone(), ..ListAccessRequestsRequest::default() };
+    let listed =
+        operator.permissions().list_access_requests(pending).await.unwrap().into_inner().access_requests;
+    let users: Vec<&str> = listed.iter().map(|asked| asked.user.as_str()).collect();
+    assert_eq!(users, ["", "bob", "ann"], "one request each");
+    decide(&operator, &listed[2], true).await.unwrap();
+    for client in [&bob, &agent] {
+        refused(client.execute(call()).await, Code::PermissionDenied, ErrorReason::ApprovalRequired);
+    }
+    let made = eventually("the approval is known", async || ann.execute(call()).await.ok()).await;
+    assert_eq!(made.execution.unwrap().status(), ExecutionStatus::Succeeded);
     assert_eq!(upstream.count(), 1);
 }
 

@@ -27,6 +27,11 @@ fn a_frozen_executor_writes_nothing_and_attempts_nothing_when_it_is_back() {
 }
 
 #[test]
+fn killed_at_chosen_points_nothing_is_lost_doubled_or_unproven() {
+    sound(chaos::killed_at_points(3, UNWATCHED));
+}
+
+#[test]
 fn a_killed_database_keeps_what_was_acknowledged() {
     let outages = Outages { kills: 1, away: Duration::from_secs(1), between: Duration::from_secs(1) };
     sound(chaos::database_dies(outages, UNWATCHED));

@@ -86,12 +86,13 @@ async fn the_trail_is_walked_once_each(suite: &Suite) {
     };
     let pages = walk(async |page_token| {
         let page = query(&suite.admin, QueryTrailRequest { page_token, ..filter.clone() }).await?;
-        let descending = page.events.windows(2).all(|pair| pair[0].sequence > pair[1].sequence);
+        let descending = page.events.windows(2).all(|pair| pair[0].id > pair[1].id);
         assert!(descending, "{:?}", page.events);
         Ok((page.events.into_iter().map(|event| event.execution_id).collect(), page.next_page_token))
     })
     .await;
-    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 1]);
+    // A call looks for a bounded time: its page may be short.
+    assert!(pages.iter().all(|page| page.len() <= 3) && pages.len() >= 3, "{pages:?}");
     assert_eq!(pages.concat(), ids);
 
     let page_token = query(&suite.admin, filter.clone()).await.unwrap().next_page_token;

@@ -219,6 +219,8 @@ async fn teams_do_not_see_each_other(suite: &Suite) {
     assert!(
         events.iter().all(|event| match event.agent_id.as_str() {
             "admin" => event.reason == "TOOL_NOT_FOUND",
+            // The tools that every team comes with.
+            "" => event.action() == Action::DefinitionChanged,
             // What made the team told of its first key.
             agent => agent == "bootstrap",
         }),

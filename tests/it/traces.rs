@@ -214,7 +214,15 @@ async fn call_with_secrets(admin: &Client) -> usize {
 /// The settings of both processes.
 async fn environment(folder: &Path, edge: SocketAddr, otlp: SocketAddr) -> Vec<(String, String)> {
     let database = testkit::database_url().await;
+    let signing_key = folder.join("audit-signing.key");
+    let key = trail::note::SigningKey::generate("toolcrib").unwrap();
+    std::fs::write(&signing_key, key.private_key()).unwrap();
+    let audit_keys = folder.join("audit.keys");
+    std::fs::write(&audit_keys, format!("k1 {}\n", "5b".repeat(32))).unwrap();
+    std::fs::set_permissions(&audit_keys, Permissions::from_mode(0o600)).unwrap();
     let mut environment: Vec<(String, String)> = vec![
+        ("TOOLCRIB__AUDIT__KEY_FILE".into(), audit_keys.display().to_string()),
+        ("TOOLCRIB__AUDIT__SIGNING_KEY_FILE".into(), signing_key.display().to_string()),
         ("TOOLCRIB__DATABASE__URL".into(), database.expose_secret().into()),
         ("TOOLCRIB__SECURITY__CALLER_TOKEN_KEY".into(), "k".repeat(32)),
         ("TOOLCRIB__SECURITY__API_KEY_PEPPER".into(), "p".repeat(32)),

@@ -15,12 +15,12 @@ use tests::{
 };
 
 /// Scenarios by name, in the order in which they run.
-const SCENARIOS: [&str; 6] = ["executors", "frozen", "database", "request", "redis", "cluster"];
+const SCENARIOS: [&str; 7] = ["executors", "points", "frozen", "database", "request", "redis", "cluster"];
 
 /// Kills processes under load, and looks whether anything was lost or done twice.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Runs only these scenarios: executors, frozen, database, request, redis, cluster.
+    /// Runs only these scenarios: executors, points, frozen, database, request, redis, cluster.
     #[arg(long, value_delimiter = ',', value_parser = SCENARIOS)]
     only: Vec<String>,
     /// Calls of the scenario `executors`.
@@ -66,6 +66,7 @@ async fn run(name: &'static str, calls: usize, progress: Progress<'_>) -> Report
             let size = Size { calls, callers: 48, pause: Duration::from_millis(500), durable: true };
             chaos::executors_die(size, progress).await
         }
+        "points" => chaos::killed_at_points(1, progress).await,
         "frozen" => chaos::frozen_executor_is_fenced().await,
         "database" => chaos::database_dies(outages, progress).await,
         "request" => chaos::one_request_id(20, progress).await,

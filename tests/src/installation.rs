@@ -19,12 +19,23 @@ use crate::{Client, eventually};
 pub struct Installation {
     folder: TempDir,
     process: Option<Child>,
+    /// What it logs; `None`: as by default.
+    log: Option<&'static str>,
 }
 
 impl Installation {
     /// A fresh one, running.
     pub async fn start() -> Self {
-        let mut installation = Self { folder: testkit::folder(), process: None };
+        Self::begin(None).await
+    }
+
+    /// The same, whose log has what these directives say.
+    pub async fn start_logging(directives: &'static str) -> Self {
+        Self::begin(Some(directives)).await
+    }
+
+    async fn begin(log: Option<&'static str>) -> Self {
+        let mut installation = Self { folder: testkit::folder(), process: None, log };
         installation.start_again().await;
         installation
     }
@@ -39,6 +50,9 @@ impl Installation {
             .env("TOOLCRIB__EXECUTOR__LEASE_TIMEOUT_MS", "1000")
             .stdout(log.try_clone().unwrap())
             .stderr(log);
+        if let Some(directives) = self.log {
+            command.env("TOOLCRIB__TELEMETRY__LOG", directives);
+        }
         // A signal for the terminal of the tests is not for it.
         command.process_group(0);
         self.process = Some(command.spawn().unwrap());

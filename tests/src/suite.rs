@@ -4,7 +4,7 @@ use std::{
     fs::Permissions,
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -30,6 +30,10 @@ use crate::{Client, chaos, eventually};
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// The team of the suite.
 const TEAM: &str = "crew";
+/// Name of the file with the key that signs checkpoints.
+pub(crate) const SIGNING_KEY: &str = "audit-signing.key";
+/// Name of the file with the key that the trail is sealed under.
+pub(crate) const AUDIT_KEYS: &str = "audit.keys";
 /// Its admin.
 const ADMIN: &str = "admin";
 
@@ -232,7 +236,19 @@ impl Suite {
     /// The first page of the trail, newest first, once every event written so far has been delivered.
     pub async fn trail(&self, filter: QueryTrailRequest) -> Vec<Event> {
         self.wait_until_delivered().await;
-        self.admin.audit().query_trail(filter).await.unwrap().into_inner().events
+        let wanted = if filter.page_size == 0 { 50 } else { usize::try_from(filter.page_size).unwrap() };
+        let (mut events, mut page_token) = (Vec::new(), String::new());
+        // A page may be short, and have a token all the same.
+        loop {
+            let request = QueryTrailRequest { page_token, ..filter.clone() };
+            let page = self.admin.audit().query_trail(request).await.unwrap().into_inner();
+            events.extend(page.events);
+            page_token = page.next_page_token;
+            if page_token.is_empty() || events.len() >= wanted {
+                events.truncate(wanted);
+                return events;
+            }
+        }
     }
 
     /// Every event of one agent, newest first.
@@ -244,7 +260,8 @@ impl Suite {
     pub async fn wait_until_delivered(&self) {
         eventually("the outbox is empty", async || {
             let waiting = self.count("executor.outbox", "true").await;
-            (waiting + self.count("permissions.outbox", "true").await == 0).then_some(())
+            let waiting = waiting + self.count("permissions.outbox", "true").await;
+            (waiting + self.count("registry.outbox", "true").await == 0).then_some(())
         })
         .await;
     }
@@ -307,7 +324,22 @@ fn folder() -> TempDir {
     let keys = folder.path().join("credential.keys");
     std::fs::write(&keys, format!("k1 {0}{0}\n", types::new_id().simple())).unwrap();
     std::fs::set_permissions(keys, Permissions::from_mode(0o600)).unwrap();
+    write_signing_key(folder.path());
+    write_audit_keys(folder.path());
     folder
+}
+
+/// A new key that signs checkpoints, in this folder.
+pub(crate) fn write_signing_key(folder: &Path) {
+    let key = trail::note::SigningKey::generate("toolcrib").unwrap();
+    std::fs::write(folder.join(SIGNING_KEY), key.private_key()).unwrap();
+}
+
+/// A new key that the trail is sealed under, in this folder.
+pub(crate) fn write_audit_keys(folder: &Path) {
+    let keys = folder.join(AUDIT_KEYS);
+    std::fs::write(&keys, format!("k1 {0}{0}\n", types::new_id().simple())).unwrap();
+    std::fs::set_permissions(keys, Permissions::from_mode(0o600)).unwrap();
 }
 
 /// The defaults, with free ports, secrets and folders of this suite, and a death and a busy tool that are noticed
@@ -331,6 +363,8 @@ fn settings(folder: &TempDir, url: SecretString) -> Settings {
     settings.registry.credentials.key_file = folder.path().join("credential.keys");
     settings.registry.credentials.source_root = folder.path().join("credentials");
     settings.registry.credentials.allow_private_network = true;
+    settings.audit.key_file = folder.path().join(AUDIT_KEYS);
+    settings.audit.signing_key_file = folder.path().join(SIGNING_KEY);
     settings.mcp.stdio_commands = mcp::Commands::any();
     settings.executor.workspace_root = folder.path().join("workspaces");
     settings.executor.sandbox.work_root = folder.path().join("sandbox");
@@ -353,12 +387,20 @@ async fn start_split(settings: &mut Settings) -> Vec<(Role, Node)> {
             }
         }
     }
-    // Permissions calls the registry, which starts after it.
-    settings.registry.listen = chaos::free_addresses(1).into_iter().next().unwrap();
-    settings.peers.registry = format!("{scheme}://{}", settings.registry.listen);
+    // Those that are called by services that start before them: audit calls the executor and permissions, and
+    // permissions the registry.
+    let free: Vec<SocketAddr> = chaos::free_addresses(3).into_iter().collect();
+    let [registry, executor, permissions] = free.try_into().unwrap();
+    settings.registry.listen = registry;
+    settings.peers.registry = format!("{scheme}://{registry}");
+    settings.peers.executor = format!("{scheme}://{executor}");
+    settings.peers.permissions = format!("{scheme}://{permissions}");
     let mut nodes = Vec::new();
     for role in order {
-        let node = wire::start(settings, &Roles([role].into())).await.unwrap();
+        let mut own = settings.clone();
+        // Not in the settings of the suite: a second executor has another place.
+        (own.executor.listen, own.permissions.listen) = (executor, permissions);
+        let node = wire::start(&own, &Roles([role].into())).await.unwrap();
         let address = format!("{scheme}://{}", node.addresses[&role]);
         match peer(&mut settings.peers, role) {
             Some(peer) => *peer = address,

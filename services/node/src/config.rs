@@ -43,6 +43,8 @@ pub struct Settings {
     pub mcp: McpSettings,
     /// What holds wherever servers of tools, of imports and of tokens are reached.
     pub tls: TlsSettings,
+    /// What is taken out of whatever is stored.
+    pub redaction: redact::Config,
     /// The edge's own.
     pub edge: edge::Config,
     /// The registry's own.
@@ -328,6 +330,7 @@ impl Settings {
             faults.push("executor.cache.variant is redis, and redis.urls is empty".to_owned());
         }
         faults.extend(self.telemetry.validate());
+        faults.extend(self.redaction.validate());
         for role in &roles.0 {
             faults.extend(match role {
                 Role::Edge => self.edge.validate(),
@@ -389,7 +392,8 @@ mod tests {
     fn the_defaults_are_read_and_name_what_is_missing() {
         let settings = Settings::load(None).unwrap();
         let faults = settings.validate(&Roles::all()).join("\n");
-        for key in ["database.url", "security.caller_token_key", "security.api_key_pepper"] {
+        let missing = ["database.url", "security.caller_token_key", "security.api_key_pepper"];
+        for key in missing.into_iter().chain(["audit.key_file", "audit.signing_key_file"]) {
             assert!(faults.contains(key), "{faults}");
         }
         let edge = settings.validate(&"edge".parse().unwrap()).join("\n");

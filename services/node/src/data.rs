@@ -82,12 +82,33 @@ impl Data {
 
     /// File with the key that credentials are kept under, made on the first call. Without it none can be opened.
     pub fn credential_keys(&self) -> anyhow::Result<PathBuf> {
-        let (name, file) = ("credential.keys", self.path("credential.keys"));
+        self.wrapping_keys("credential.keys")
+    }
+
+    /// File with the key that the trail's payloads are sealed under, made on the first call. Without it none can be
+    /// opened.
+    pub fn audit_keys(&self) -> anyhow::Result<PathBuf> {
+        self.wrapping_keys("audit.keys")
+    }
+
+    fn wrapping_keys(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let file = self.path(name);
         if !file.try_exists().with_context(|| format!("{} cannot be looked for", file.display()))? {
             self.write_private(
                 name,
                 &format!("# ID, space, 256 bits as hex; the first key wraps\nk1 {}\n", random_hex()),
             )?;
+        }
+        Ok(file)
+    }
+
+    /// File with the key that signs checkpoints of the trail, made on the first call. What it signed can be checked with
+    /// its public half, which every answer with a checkpoint has.
+    pub fn signing_key(&self) -> anyhow::Result<PathBuf> {
+        let (name, file) = ("audit-signing.key", self.path("audit-signing.key"));
+        if !file.try_exists().with_context(|| format!("{} cannot be looked for", file.display()))? {
+            let key = trail::note::SigningKey::generate("toolcrib")?;
+            self.write_private(name, &format!("{}\n", key.private_key()))?;
         }
         Ok(file)
     }
@@ -169,6 +190,14 @@ mod tests {
         let made = fs::read_to_string(&keys).unwrap();
         data.credential_keys().unwrap();
         assert_eq!(fs::read_to_string(&keys).unwrap(), made, "made once");
+        let of_audit = data.audit_keys().unwrap();
+        assert_eq!(fs::metadata(&of_audit).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_ne!(fs::read_to_string(&of_audit).unwrap(), made, "another key");
+        let signing = data.signing_key().unwrap();
+        assert_eq!(fs::metadata(&signing).unwrap().permissions().mode() & 0o777, 0o600);
+        let made = trail::note::SigningKey::from_file(&signing).unwrap().verifier_key();
+        let again = trail::note::SigningKey::from_file(&data.signing_key().unwrap()).unwrap();
+        assert_eq!(again.verifier_key(), made, "made once");
         let sources = data.credential_sources("dev").unwrap();
         assert_eq!(fs::metadata(&sources).unwrap().permissions().mode() & 0o777, 0o700);
         assert!(sources.join("dev").is_dir());

@@ -11,7 +11,10 @@ use tonic_health::{
     pb::{HealthCheckRequest, health_client::HealthClient},
 };
 
-use crate::config::Role;
+use crate::{
+    config::{Role, Roles, Settings},
+    wire::Parts,
+};
 
 /// How often a peer is asked.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -34,6 +37,23 @@ pub(crate) async fn follow_database(
         }
     }
     readiness.set(service, false).await;
+}
+
+/// Says whether checkpoints are signed and reach their second places.
+pub(crate) async fn follow_checkpoints(
+    readiness: Readiness,
+    mut checkpoints: audit::CheckpointsWatch,
+    stop: CancellationToken,
+) {
+    loop {
+        let is_well = checkpoints.is_well();
+        readiness.set(audit::CHECKPOINTS, is_well).await;
+        tokio::select! {
+            changed = checkpoints.changed() => if !changed { return },
+            () = stop.cancelled() => break,
+        }
+    }
+    readiness.set(audit::CHECKPOINTS, false).await;
 }
 
 /// A service of another process serves while that process says so.
@@ -71,4 +91,47 @@ pub(crate) fn services() -> [(Role, &'static str); 5] {
         (Role::Permissions, permissions::SERVICE),
         (Role::Audit, audit::SERVICE),
     ]
+}
+
+/// What health says on this port: "" while the process lives, a service while it can serve.
+pub(crate) async fn report(
+    settings: &Settings,
+    roles: &Roles,
+    port: Role,
+    readiness: Readiness,
+    parts: &Parts,
+) -> anyhow::Result<()> {
+    readiness.set("", true).await;
+    if port == Role::Audit || port == Role::Edge && roles.has(Role::Audit) {
+        report_checkpoints(readiness.clone(), parts);
+    } else if port == Role::Edge {
+        let peer = rpc::channel(settings.peers.of(Role::Audit), parts.secured.processes.as_ref())?;
+        let (readiness, stop) = (readiness.clone(), parts.stop.clone());
+        parts.tasks.spawn(follow_peer(readiness, audit::CHECKPOINTS, peer, stop));
+    }
+    for (role, service) in services() {
+        let readiness = readiness.clone();
+        if roles.has(role) && (role == port || port == Role::Edge) {
+            report_own(service, readiness, parts)?;
+        } else if port == Role::Edge {
+            let peer = rpc::channel(settings.peers.of(role), parts.secured.processes.as_ref())?;
+            parts.tasks.spawn(follow_peer(readiness, service, peer, parts.stop.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Checkpoints are signed and reach their second places, where audit runs in this process.
+pub(crate) fn report_checkpoints(readiness: Readiness, parts: &Parts) {
+    if let Some(checkpoints) = &parts.checkpoints {
+        let (watch, stop) = (checkpoints.watch(), parts.stop.clone());
+        parts.tasks.spawn(follow_checkpoints(readiness, watch, stop));
+    }
+}
+
+/// A service of this process serves while its database is there.
+pub(crate) fn report_own(service: &'static str, readiness: Readiness, parts: &Parts) -> anyhow::Result<()> {
+    let up = parts.database()?.watch();
+    parts.tasks.spawn(follow_database(readiness, service, up, parts.stop.clone()));
+    Ok(())
 }

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod data;
 mod health;
+mod ports;
 mod redis;
 mod roles;
 mod secured;

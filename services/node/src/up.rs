@@ -109,6 +109,12 @@ fn configure(
     if credentials.source_root.as_os_str().is_empty() {
         credentials.source_root = data.credential_sources(TEAM)?;
     }
+    if settings.audit.key_file.as_os_str().is_empty() {
+        settings.audit.key_file = data.audit_keys()?;
+    }
+    if settings.audit.signing_key_file.as_os_str().is_empty() {
+        settings.audit.signing_key_file = data.signing_key()?;
+    }
     settings.executor.workspace_root = data.path("workspaces");
     settings.executor.sandbox.work_root = data.path("sandbox");
     // Programs run as another user where we are root: they pass through both folders and list neither.

@@ -1,14 +1,14 @@
 //! One process from its roles: each enabled role is linked in process, each other one by its address.
 //! The only place that knows which service calls which.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
 use catalog::Catalog;
 use executor::SealKey;
 use limit::Limiter;
 use reach::Authorities;
-use rpc::{Bound, Link, Outgoing, PageKey, Readiness, ServerOptions, StackOptions, TokenKey};
+use rpc::{Later, Link, Outgoing, PageKey, ServerOptions, StackOptions, TokenKey};
 use secrecy::SecretString;
 use store::{Database, Redis, Schema};
 use tokio::task::JoinSet;
@@ -17,7 +17,7 @@ use tonic::service::Routes;
 
 use crate::{
     config::{Role, Roles, Settings},
-    health, redis,
+    health, ports, redis,
     secured::Secured,
 };
 
@@ -52,7 +52,7 @@ pub async fn start_with(
     executor: impl FnOnce(&executor::Config, executor::Parts) -> Result<Routes, executor::Error>,
 ) -> anyhow::Result<Node> {
     let secured = Secured::read(settings, roles)?;
-    let mut bound = bind(settings, roles, &secured).await?;
+    let mut bound = ports::bind(settings, roles, &secured).await?;
     let health = match settings.tls.health_address().map_err(anyhow::Error::msg)? {
         Some(address) => Some(rpc::bind(address).await?),
         None => None,
@@ -73,15 +73,16 @@ pub async fn start_with(
             max_connection_age: std::time::Duration::from_secs(settings.server.max_connection_age_s),
         };
         let (readiness, server) = rpc::serve(bound, link, &options, parts.stop.clone().cancelled_owned())?;
-        report_health(settings, roles, role, readiness, &parts).await?;
+        health::report(settings, roles, role, readiness, &parts).await?;
         node.servers.spawn(server);
     }
     if let Some(bound) = health {
         let (readiness, server) = rpc::serve_health(bound, parts.stop.clone().cancelled_owned());
         readiness.set("", true).await;
         for (_, service) in health::services().into_iter().filter(|(role, _)| roles.has(*role)) {
-            report_own_health(service, readiness.clone(), &parts)?;
+            health::report_own(service, readiness.clone(), &parts)?;
         }
+        health::report_checkpoints(readiness, &parts);
         node.servers.spawn(server);
     }
     Ok(node)
@@ -118,33 +119,8 @@ impl Node {
     }
 }
 
-/// A port for every role that needs one: all in one process, only the edge does.
-async fn bind(
-    settings: &Settings,
-    roles: &Roles,
-    secured: &Secured,
-) -> anyhow::Result<BTreeMap<Role, Bound>> {
-    let mut bound = BTreeMap::new();
-    for role in &roles.0 {
-        if roles.is_all() && *role != Role::Edge {
-            continue;
-        }
-        let address = match role {
-            Role::Edge => settings.edge.listen,
-            Role::Registry => settings.registry.listen,
-            Role::Selector => settings.selector.listen,
-            Role::Executor => settings.executor.listen,
-            Role::Permissions => settings.permissions.listen,
-            Role::Audit => settings.audit.listen,
-        };
-        let tls = if *role == Role::Edge { &secured.edge } else { &secured.processes };
-        bound.insert(*role, rpc::bind(address).await?.secured(tls.clone()));
-    }
-    Ok(bound)
-}
-
 /// What the services of one process share.
-struct Parts {
+pub(crate) struct Parts {
     database: Option<Database>,
     key: TokenKey,
     pages: PageKey,
@@ -152,9 +128,12 @@ struct Parts {
     redis: Option<Redis>,
     limiter: Limiter,
     authorities: Authorities,
-    secured: Secured,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+    pub(crate) secured: Secured,
+    redaction: Arc<redact::Redaction>,
+    /// Where audit runs.
+    pub(crate) checkpoints: Option<audit::Checkpoints>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
 }
 
 impl Parts {
@@ -174,7 +153,23 @@ impl Parts {
         let limiter = redis::limiter(settings, redis.as_ref());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         secured.keep_fresh(&tasks, &stop);
-        Ok(Self { database, key, pages, stack, redis, limiter, authorities, secured, tasks, stop })
+        let checkpoints =
+            roles.has(Role::Audit).then(|| audit::Checkpoints::prepare(&settings.audit, &authorities));
+        let checkpoints = checkpoints.transpose().map_err(anyhow::Error::msg)?;
+        Ok(Self {
+            database,
+            key,
+            pages,
+            stack,
+            redis,
+            limiter,
+            authorities,
+            secured,
+            redaction: Arc::new(redact::Redaction::new(&settings.redaction)),
+            checkpoints,
+            tasks,
+            stop,
+        })
     }
 
     /// A key for one purpose that every process of the suite comes to.
@@ -184,7 +179,7 @@ impl Parts {
         Ok(rpc::derive_key(secret, &format!("toolcrib {purpose} v1")))
     }
 
-    fn database(&self) -> anyhow::Result<Database> {
+    pub(crate) fn database(&self) -> anyhow::Result<Database> {
         self.database.clone().context("database.url is not set")
     }
 
@@ -203,12 +198,19 @@ impl Parts {
             Ok(link)
         };
         let peers = &settings.peers;
-        let audit = link(Role::Audit, &peers.audit, self.audit(settings, roles)?)?;
-        // Permissions and the registry need each other; calls of permissions begin when both are there.
+        // Services that need each other; calls begin when both are there. Audit asks the executor and permissions, which
+        // send it their events; permissions asks the registry, which asks it and tells audit.
+        let (executor_is, later_executor) = rpc::later(Role::Executor.as_str());
+        let (permissions_is, later_permissions) = rpc::later(Role::Permissions.as_str());
         let (registry_is, later_registry) = rpc::later(Role::Registry.as_str());
+        self.part_at_the_end([executor_is.clone(), permissions_is.clone(), registry_is.clone()]);
+        let audit = self.audit(settings, roles, later_executor, later_permissions)?;
+        let audit = link(Role::Audit, &peers.audit, audit)?;
         let permissions = self.permissions(settings, roles, later_registry, audit.clone())?;
         let permissions = link(Role::Permissions, &peers.permissions, permissions)?;
-        let registry = link(Role::Registry, &peers.registry, self.registry(settings, roles, &permissions)?)?;
+        permissions_is.is(permissions.clone());
+        let registry =
+            link(Role::Registry, &peers.registry, self.registry(settings, roles, &permissions, &audit)?)?;
         registry_is.is(registry.clone());
         let catalog = (roles.has(Role::Selector) || roles.has(Role::Executor))
             .then(|| self.catalog(settings, &registry));
@@ -231,6 +233,7 @@ impl Parts {
                     authorities: self.authorities.clone(),
                     limiter: self.limiter.clone(),
                     cache: redis::cache(settings, self.redis.as_ref(), &Self::derived(settings, "cache")?)?,
+                    redaction: Arc::clone(&self.redaction),
                     seal: SealKey::new(Self::derived(settings, "queue")?),
                     stop: self.stop.clone(),
                     tasks: self.tasks.clone(),
@@ -238,12 +241,23 @@ impl Parts {
             )?),
         };
         let executor = link(Role::Executor, &peers.executor, executor)?;
+        executor_is.is(executor.clone());
         if roles.has(Role::Edge) {
             let (key, limiter) = (self.key.clone(), self.limiter.clone());
             let parts = edge::Parts { registry, selector, executor, permissions, audit, key, limiter };
             served.insert(Role::Edge, edge::start(&settings.edge, parts));
         }
         Ok(served)
+    }
+
+    /// Once the process has stopped: services that hold each other would otherwise keep what they have.
+    fn part_at_the_end(&self, laters: [Later; 3]) {
+        let (stop, tasks) = (self.stop.clone(), self.tasks.clone());
+        tokio::spawn(async move {
+            stop.cancelled().await;
+            tasks.wait().await;
+            laters.iter().for_each(Later::is_gone);
+        });
     }
 
     fn remote(&self, role: Role, peer: &str) -> anyhow::Result<Link> {
@@ -254,13 +268,23 @@ impl Parts {
         link.with_context(|| format!("peers.{} is not an address", role.as_str()))
     }
 
-    fn audit(&self, settings: &Settings, roles: &Roles) -> anyhow::Result<Option<Routes>> {
+    fn audit(
+        &self,
+        settings: &Settings,
+        roles: &Roles,
+        executor: Link,
+        permissions: Link,
+    ) -> anyhow::Result<Option<Routes>> {
         if !roles.has(Role::Audit) {
             return Ok(None);
         }
         let parts = audit::Parts {
             database: self.database()?,
             pages: self.pages.clone(),
+            executor,
+            permissions,
+            outgoing: Outgoing::new("audit", self.key.clone()),
+            checkpoints: self.checkpoints.clone().context("audit runs without its checkpoints")?,
             stop: self.stop.clone(),
             tasks: self.tasks.clone(),
         };
@@ -285,6 +309,7 @@ impl Parts {
             registry,
             audit,
             outgoing: Outgoing::new("permissions", self.key.clone()),
+            redaction: Arc::clone(&self.redaction),
             seal: Self::derived(settings, "permissions")?,
             authorities: self.authorities.clone(),
             stop: self.stop.clone(),
@@ -298,6 +323,7 @@ impl Parts {
         settings: &Settings,
         roles: &Roles,
         permissions: &Link,
+        audit: &Link,
     ) -> anyhow::Result<Option<Routes>> {
         if !roles.has(Role::Registry) {
             return Ok(None);
@@ -306,6 +332,7 @@ impl Parts {
             database: self.database()?,
             pages: self.pages.clone(),
             permissions: permissions.clone(),
+            audit: audit.clone(),
             outgoing: Outgoing::new("registry", self.key.clone()),
             commands: settings.mcp.stdio_commands.clone(),
             authorities: self.authorities.clone(),
@@ -361,32 +388,4 @@ async fn database(settings: &Settings, roles: &Roles) -> anyhow::Result<Database
         }
     }
     Ok(database)
-}
-
-/// What health says on this port: "" while the process lives, a service while it can serve.
-async fn report_health(
-    settings: &Settings,
-    roles: &Roles,
-    port: Role,
-    readiness: Readiness,
-    parts: &Parts,
-) -> anyhow::Result<()> {
-    readiness.set("", true).await;
-    for (role, service) in health::services() {
-        let readiness = readiness.clone();
-        if roles.has(role) && (role == port || port == Role::Edge) {
-            report_own_health(service, readiness, parts)?;
-        } else if port == Role::Edge {
-            let peer = rpc::channel(settings.peers.of(role), parts.secured.processes.as_ref())?;
-            parts.tasks.spawn(health::follow_peer(readiness, service, peer, parts.stop.clone()));
-        }
-    }
-    Ok(())
-}
-
-/// A service of this process serves while its database is there.
-fn report_own_health(service: &'static str, readiness: Readiness, parts: &Parts) -> anyhow::Result<()> {
-    let up = parts.database()?.watch();
-    parts.tasks.spawn(health::follow_database(readiness, service, up, parts.stop.clone()));
-    Ok(())
 }

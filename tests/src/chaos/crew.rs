@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeSet, HashSet},
     net::{SocketAddr, TcpListener},
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -16,7 +16,10 @@ use store::{Database, LocalCluster, LocalOptions};
 use tempfile::TempDir;
 
 use super::Serving;
-use crate::{Client, eventually};
+use crate::{
+    Client, eventually,
+    suite::{AUDIT_KEYS, SIGNING_KEY, write_audit_keys, write_signing_key},
+};
 
 /// The team.
 const TEAM: &str = "crew";
@@ -51,8 +54,8 @@ pub struct Crew {
     pub executors: Vec<Serving>,
     /// The admin of the team, through the first edge.
     pub admin: Client,
-    /// The edges, in the order of the executors.
-    edges: Vec<Serving>,
+    /// The edges, in the order of the executors; the first is everything but executors.
+    pub edges: Vec<Serving>,
     database: Database,
     cluster: Option<LocalCluster>,
     folder: TempDir,
@@ -179,6 +182,16 @@ impl Crew {
         sqlx::query_scalar(query).fetch_one(self.database.pool().unwrap()).await.unwrap()
     }
 
+    /// A connection of the scenario's own.
+    pub async fn connection(&self) -> sqlx::PgConnection {
+        self.pool().acquire().await.unwrap().detach()
+    }
+
+    /// The second place of checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.folder.path().join("checkpoints")
+    }
+
     /// The database itself.
     pub fn pool(&self) -> &sqlx::PgPool {
         self.database.pool().unwrap()
@@ -214,10 +227,12 @@ fn processes_in(folder: &Path) -> Vec<rustix::process::Pid> {
 }
 
 fn environment(plan: &Plan, url: &SecretString, settings: &Settings, folder: &Path) -> Vec<(String, String)> {
-    for name in ["workspaces", "sandbox"] {
+    for name in ["workspaces", "sandbox", "checkpoints"] {
         std::fs::create_dir(folder.join(name)).unwrap();
         std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(0o711)).unwrap();
     }
+    write_signing_key(folder);
+    write_audit_keys(folder);
     let pepper = settings.security.api_key_pepper.as_ref().unwrap();
     let redis: Vec<&str> = plan.redis.iter().map(ExposeSecret::expose_secret).collect();
     let path = |name: &str| folder.join(name).display().to_string();
@@ -239,6 +254,11 @@ fn environment(plan: &Plan, url: &SecretString, settings: &Settings, folder: &Pa
         // No scenario runs programs, and each start would load a Python.
         ("EXECUTOR__SANDBOX__PYTHON", path("none")),
         ("PERMISSIONS__SWEEP_INTERVAL_S", "1".to_owned()),
+        ("AUDIT__KEY_FILE", path(AUDIT_KEYS)),
+        ("AUDIT__SIGNING_KEY_FILE", path(SIGNING_KEY)),
+        ("AUDIT__CHECKPOINTS__PLACES", format!("dir:{}", path("checkpoints"))),
+        ("AUDIT__CHECKPOINTS__COPY_INTERVAL_S", "1".to_owned()),
+        ("PERMISSIONS__WEBHOOK_PRIVATE_HOSTS", "127.0.0.1".to_owned()),
     ];
     values.map(|(name, value)| (format!("TOOLCRIB__{name}"), value)).to_vec()
 }

@@ -145,7 +145,7 @@ pub async fn check_books(crew: &Crew, records: &[Record], report: &mut Report) {
         report.check(record.cost_micro_usd == cost(record), format!("the cost is wrong: {record:?}"));
     }
     let events: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT execution_id::text, count(*) FROM audit.event
+        "SELECT execution_id::text, count(*) FROM audit.record
          WHERE action IN ('tool_invoked', 'error_occurred') AND execution_id IS NOT NULL GROUP BY 1",
     )
     .fetch_all(crew.pool())

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use proto::permissions::v1::{
     AccessRequest, AccessRequestState, ApprovalScope, ArgumentCondition, DecideAccessRequestRequest,
     DecideAccessRequestResponse, GetAccessRequestRequest, ListAccessRequestsRequest,
-    ListAccessRequestsResponse, Role,
+    ListAccessRequestsResponse, RevokeAccessRequest, RevokeAccessResponse, Role,
 };
 
 use super::{
@@ -39,11 +39,21 @@ pub enum Command {
 
 {}
 
-It ends when the tool's definition changes, and serves the agent that asked alone.", conditions::HELP))]
+It ends when the tool's definition changes, and serves the agent that asked alone, acting for the user it asked for.", conditions::HELP))]
     Approve(ApproveArgs),
     /// Deny one
     Deny {
         /// Its id
+        id: String,
+        /// Why, for who asked
+        #[arg(long)]
+        reason: String,
+    },
+    /// Take an approval back, at once: calls that run already go on
+    #[command(after_help = "Example:
+  toolcrib approvals revoke 019e… --reason 'approved by mistake'")]
+    Revoke {
+        /// Id of the access request that was approved
         id: String,
         /// Why, for who asked
         #[arg(long)]
@@ -108,6 +118,15 @@ pub async fn run(command: Command, client: &Client, output: &mut Output) -> Resu
             let request = DecideAccessRequestRequest { id, reason, ..DecideAccessRequestRequest::default() };
             decide(request, client, output).await
         }
+        Command::Revoke { id, reason } => {
+            let request = RevokeAccessRequest { id, reason };
+            let answer: RevokeAccessResponse =
+                client.permissions().revoke_access(request).await?.into_inner();
+            let Some(revoked) = &answer.access_request else {
+                return Err(Error::incomplete("access request"));
+            };
+            output.show(&answer, |view| page(revoked, view))
+        }
     }
 }
 
@@ -168,7 +187,7 @@ fn tone(state: i32) -> Tone {
     match AccessRequestState::try_from(state) {
         Ok(AccessRequestState::Pending) => Tone::Warn,
         Ok(AccessRequestState::Approved | AccessRequestState::Used) => Tone::Good,
-        Ok(AccessRequestState::Denied) => Tone::Bad,
+        Ok(AccessRequestState::Denied | AccessRequestState::Revoked) => Tone::Bad,
         _ => Tone::Dim,
     }
 }
@@ -219,13 +238,21 @@ pub fn page(request: &AccessRequest, view: View) -> String {
         rows.push(("decided", human::moment_in_full(request.decide_time.as_ref(), view.now)));
         rows.push(("reason", request.decision_reason.clone()));
     }
+    if !request.revoked_by.is_empty() {
+        rows.push(("revoked by", request.revoked_by.clone()));
+        rows.push(("revoked", human::moment_in_full(request.revoke_time.as_ref(), view.now)));
+        rows.push(("why revoked", request.revoke_reason.clone()));
+    }
     rows.push(("arguments", json::pretty(&request.arguments_json)));
     details(&rows, view)
 }
 
 /// What an approval holds for, or would.
 fn bound(request: &AccessRequest) -> String {
-    let agent = &request.agent_id;
+    let agent = match request.user.as_str() {
+        "" => format!("{} for no user", request.agent_id),
+        user => format!("{} for user {user}", request.agent_id),
+    };
     match ApprovalScope::try_from(request.scope) {
         Ok(ApprovalScope::Tool) => format!("{agent}, this definition of the tool, any arguments"),
         Ok(ApprovalScope::Arguments) => {
@@ -268,7 +295,9 @@ mod tests {
         assert!(decision(&["--once", "--tool"]).is_err());
         assert!(decision(&["--tool", "--where", "/path within /reports"]).is_err());
         assert!(decision(&["--for", "soon"]).is_err());
-        assert!(Probe::try_parse_from(["approvals", "deny", "r"]).is_err(), "a denial says why");
+        for word in ["deny", "revoke"] {
+            assert!(Probe::try_parse_from(["approvals", word, "r"]).is_err(), "{word} says why");
+        }
     }
 
     #[test]
@@ -287,12 +316,31 @@ mod tests {
             ..AccessRequest::default()
         };
         let view = View { style: Style { colour: false }, width: None, now: chrono::Utc::now() };
-        let page = page(&request, view);
-        for shown in
-            ["r-1", "pending", "scout", "ann", "mail", "d-1", "a-1", "ops", "report", "operator or higher"]
-        {
+        let page = self::page(&request, view);
+        for shown in [
+            "r-1",
+            "pending",
+            "scout for user ann",
+            "mail",
+            "d-1",
+            "a-1",
+            "ops",
+            "report",
+            "operator or higher",
+        ] {
             assert!(page.contains(shown), "{shown:?} is missing in\n{page}");
         }
         assert!(!page.contains('\u{1b}'), "{page}");
+        let revoked = AccessRequest {
+            user: String::new(),
+            state: AccessRequestState::Revoked.into(),
+            revoked_by: "root".into(),
+            revoke_reason: "a mistake".into(),
+            ..request
+        };
+        let page = self::page(&revoked, view);
+        for shown in ["revoked", "root", "a mistake", "scout for no user"] {
+            assert!(page.contains(shown), "{shown:?} is missing in\n{page}");
+        }
     }
 }

@@ -60,6 +60,14 @@ fn page(budget: Budget, view: View) -> String {
         ("spent", human::cost(budget.spent_micro_usd)),
         ("under way", human::cost(budget.reserved_micro_usd)),
         ("left", human::cost((budget.daily_micro_usd - used).max(0))),
+        (
+            "told",
+            if budget.threshold_percent == 0 {
+                String::new()
+            } else {
+                format!("{} % was passed", budget.threshold_percent)
+            },
+        ),
         ("anew", human::moment_in_full(budget.reset_time.as_ref(), view.now)),
     ];
     details(&rows, view)
@@ -78,6 +86,7 @@ mod tests {
             spent_micro_usd: 2_000_000,
             reserved_micro_usd: 500_000,
             reset_time: None,
+            threshold_percent: 50,
         };
         assert!(page(budget, view).contains("left       $10.00"), "{}", page(budget, view));
         assert!(page(Budget::default(), view).starts_with("no budget"));

@@ -245,6 +245,7 @@ fn hint(reason: ErrorReason) -> &'static str {
         ErrorReason::PolicyDenied => "see what decided with: toolcrib explain TOOL",
         ErrorReason::OwnRequest => "see who may decide it with: toolcrib approvals show ID",
         ErrorReason::AlreadyDecided => "see the decision with: toolcrib approvals show ID",
+        ErrorReason::NotApproved => "see what it is with: toolcrib approvals show ID",
         ErrorReason::NothingPending => "see what waits for approval: toolcrib tools list --pending",
         ErrorReason::CommandNotAllowed => {
             "add the program to mcp.stdio_commands in the settings of registry and executor, and start them again"
@@ -256,6 +257,7 @@ fn hint(reason: ErrorReason) -> &'static str {
         | ErrorReason::ServiceUnavailable
         | ErrorReason::AuditBacklog
         | ErrorReason::ShuttingDown => "see what is down with: toolcrib health",
+        ErrorReason::TrailGap => "see what is wrong with the trail: toolcrib audit health",
         ErrorReason::Overloaded => "try again in a moment",
         ErrorReason::DeadlineExceeded => "wait longer with --timeout SECONDS",
         ErrorReason::UnknownMethod => {

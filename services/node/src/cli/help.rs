@@ -8,7 +8,7 @@ use super::Cli;
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Run toolcrib", &["up", "serve", "migrate", "config"]),
     ("Use tools", &["tools", "servers", "credentials", "select", "call", "start", "batch"]),
-    ("Look back", &["executions", "metrics", "cache", "audit"]),
+    ("Look back", &["executions", "metrics", "cache", "audit", "usage", "costs"]),
     (
         "Let agents in",
         &[

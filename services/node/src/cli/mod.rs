@@ -16,6 +16,7 @@ mod cache;
 mod call;
 mod client;
 mod conditions;
+mod costs;
 mod credentials;
 mod error;
 mod execution;
@@ -36,6 +37,7 @@ mod metrics;
 mod output;
 mod policies;
 mod prefixed;
+mod redact;
 mod report;
 mod review;
 mod select;
@@ -45,6 +47,7 @@ mod settings;
 mod start;
 mod table;
 mod tools;
+mod usage;
 mod watch;
 mod webhooks;
 mod whoami;
@@ -116,6 +119,10 @@ enum Command {
     /// The trail of what was asked, decided and done
     #[command(subcommand)]
     Audit(audit::Command),
+    /// How much was used, by day, tool, agent and classification
+    Usage(usage::UsageArgs),
+    /// What was spent, by task, agent, tool or day, and how much of the budget is left
+    Costs(costs::CostsArgs),
     /// Who may call which tool
     #[command(subcommand)]
     Grants(grants::Command),
@@ -269,6 +276,13 @@ fn run_client(command: Command, args: &ClientArgs) -> ExitCode {
 }
 
 async fn ask(command: Command, target: &Target, output: &mut Output) -> Result<(), Error> {
+    let command = match command {
+        Command::Audit(command) => match audit::run_offline(command, output)? {
+            Some(command) => Command::Audit(command),
+            None => return Ok(()),
+        },
+        command => command,
+    };
     let client: &Client = &target.connect().await?;
     match command {
         Command::Tools(command) => tools::run(command, client, output).await,
@@ -282,6 +296,8 @@ async fn ask(command: Command, target: &Target, output: &mut Output) -> Result<(
         Command::Metrics(args) => metrics::run(args, client, output).await,
         Command::Cache(command) => cache::run(command, client, output).await,
         Command::Audit(command) => audit::run(command, client, output).await,
+        Command::Usage(args) => usage::run(args, client, output).await,
+        Command::Costs(args) => costs::run(args, client, output).await,
         Command::Grants(command) => grants::run(command, client, output).await,
         Command::Policies(command) => policies::run(command, client, output).await,
         Command::Access(command) => access::run(command, client, output).await,

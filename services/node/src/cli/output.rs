@@ -150,6 +150,11 @@ impl Output {
         Ok(write_line(&mut self.out, text)?)
     }
 
+    /// Writes bytes as they are: a part of a file.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        Ok(self.out.write_all(bytes)?)
+    }
+
     /// Writes what a tool said. On a terminal, control characters are shown and not obeyed.
     pub fn untrusted(&mut self, text: &str) -> Result<(), Error> {
         let text = if self.is_terminal { super::human::visible(text) } else { text.to_owned() };

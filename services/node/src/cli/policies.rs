@@ -281,6 +281,18 @@ fn outcome(answer: &DryRunPolicyResponse, view: View) -> String {
         ),
     ];
     let counts = details(&counts, view);
+    let counts = if answer.complete || answer.incomplete_reason.is_empty() {
+        counts
+    } else {
+        let since = human::moment(answer.oldest_time.as_ref(), view.now);
+        format!(
+            "{counts}\n\n{}",
+            human::visible(&format!(
+                "incomplete: only calls back to {since} were looked at: {}",
+                answer.incomplete_reason
+            ))
+        )
+    };
     if answer.changed.is_empty() {
         return format!("{counts}\n\nno call would have been decided otherwise");
     }
@@ -391,6 +403,15 @@ mod tests {
         for part in ["allowed -> denied", "team/no-mail", "and 2 more", "2: it depends"] {
             assert!(text.contains(part), "{part}\n{text}");
         }
+        let half = DryRunPolicyResponse {
+            incomplete_reason: "the audit service cannot be reached".into(),
+            ..answer.clone()
+        };
+        let text = outcome(&half, view());
+        assert!(
+            text.contains("incomplete: ") && text.contains("the audit service cannot be reached"),
+            "{text}"
+        );
         let text = outcome(&DryRunPolicyResponse { calls: 10, ..DryRunPolicyResponse::default() }, view());
         assert!(text.contains("no call would have been decided otherwise"), "{text}");
     }

@@ -97,6 +97,9 @@ fn insert(message: &mut Map<String, Value>, key: &str, value: Value) {
 /// A value as JSON by the type of its field.
 fn typed(field: &FieldDescriptor, key: &str, value: &str) -> Result<Value, String> {
     let wrong = |wanted: &str| format!("{key}: {wanted} wanted, {value:?} given");
+    if field.is_list() {
+        return list(field, value).ok_or_else(|| wrong("a list, as JSON or joined by commas,"));
+    }
     match field.kind() {
         Kind::Bool => match value {
             "true" | "on" | "yes" => Ok(Value::Bool(true)),
@@ -124,6 +127,15 @@ fn typed(field: &FieldDescriptor, key: &str, value: &str) -> Result<Value, Strin
     }
 }
 
+/// Texts joined by commas, or anything as a list of JSON.
+fn list(field: &FieldDescriptor, value: &str) -> Option<Value> {
+    if value.starts_with('[') {
+        return serde_json::from_str(value).ok().filter(Value::is_array);
+    }
+    let texts = || value.split(',').map(str::trim).filter(|text| !text.is_empty()).map(Value::from).collect();
+    (field.kind() == Kind::String).then(texts)
+}
+
 /// `OUTPUT_MODE_WARN` of `OutputMode` is `warn` to people.
 fn short(words: &EnumDescriptor, name: &str) -> String {
     let zero = words.default_value();
@@ -147,8 +159,11 @@ fn collect(message: &MessageDescriptor, prefix: &str, value: &Value, found: &mut
     }
 }
 
-fn listed(fallbacks: &Value) -> String {
-    let names = fallbacks.as_array().into_iter().flatten().filter_map(|fallback| fallback["tool"].as_str());
+/// What is in a list: its texts, tools or names.
+fn listed(list: &Value) -> String {
+    let name =
+        |item: &Value| item.as_str().or(item["tool"].as_str()).or(item["name"].as_str()).map(str::to_owned);
+    let names = list.as_array().into_iter().flatten().filter_map(name);
     let names: Vec<_> = names.collect();
     if names.is_empty() { "none".into() } else { names.join(", ") }
 }
@@ -190,6 +205,21 @@ mod tests {
         assert_eq!(settings.idempotency_key, Some(key));
         assert_eq!(paths.last().unwrap(), "timeout_ms");
         assert_eq!((paths.len(), paths[6].as_str()), (8, "idempotency_key.header"));
+    }
+
+    #[test]
+    fn lists_are_joined_by_commas_or_json() {
+        let patterns = r#"redaction.patterns=[{"name":"case","pattern":"CASE-\\d{6},?"}]"#;
+        let redaction = set(&["redaction.keys=badge_no, *pin", patterns]).unwrap().0.redaction.unwrap();
+        assert_eq!(redaction.keys, ["badge_no", "*pin"]);
+        assert_eq!((redaction.patterns.len(), redaction.patterns[0].pattern.as_str()), (1, r"CASE-\d{6},?"));
+        let settings = ToolSettings { redaction: Some(redaction), ..ToolSettings::default() };
+        let values = values(&settings).unwrap();
+        let value =
+            |key: &str| values.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str());
+        assert_eq!(value("redaction.keys"), Some("badge_no, *pin"));
+        assert_eq!(value("redaction.patterns"), Some("case"));
+        assert!(set(&["redaction.patterns=CASE"]).unwrap_err().contains("as JSON"));
     }
 
     #[test]

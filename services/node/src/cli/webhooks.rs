@@ -21,7 +21,7 @@ use super::{
 pub enum Command {
     /// List webhooks, and how their last deliveries went
     List,
-    /// Name an address that is told of access requests; prints the secret that signs what is sent, only this once
+    /// Name an address that is told of access requests and of budgets that are running out; prints the secret that signs what is sent, only this once
     #[command(after_help = "Example:
   toolcrib webhooks put approvals https://hooks.example.com/toolcrib > webhook.secret
 

@@ -110,7 +110,10 @@ async fn what_the_trail_cannot_keep_stops_calls_and_nothing_is_lost(mode: Mode) 
     };
     let suite = Suite::start_with(mode, edit).await;
     let upstream = Upstream::start().await;
-    let agent = suite.agent_with(HttpTool::new("kept", upstream.url("/echo"))).await;
+    let mut tool = HttpTool::new("kept", upstream.url("/echo"));
+    // It is called again and again until it stops.
+    tool.definition.rate_limit_per_minute = 100_000;
+    let agent = suite.agent_with(tool).await;
     agent.call("kept", json!({})).await;
     suite.wait_until_delivered().await;
 

@@ -263,7 +263,7 @@ async fn a_cached_answer_says_so_and_how_old_it_is(suite: &Suite) {
     assert!(third.cache_age_ms > second.cache_age_ms || second.cache_age_ms == 0, "{third:?}");
     assert_eq!(upstream.count(), 1);
     let actions: Vec<_> = suite.trail_of(&agent).await.iter().map(proto::audit::v1::Event::action).collect();
-    assert_eq!(actions, [Action::CacheHit, Action::CacheHit, Action::ToolInvoked]);
+    assert_eq!(actions, [Action::CacheHit, Action::CacheHit, Action::ToolInvoked, Action::CacheMiss]);
 
     let options = CallOptions { skip_cache: true, ..CallOptions::default() };
     let asked = call_with(&agent, "almanac", json!({"a": 1, "b": 2}), options).await;

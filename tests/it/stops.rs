@@ -52,7 +52,7 @@ async fn a_call_under_way_ends_before_the_stop_does(mode: Mode) {
     assert_eq!(count("SELECT count(*) FROM executor.outbox").await, 0);
     assert_eq!(count("SELECT count(*) FROM executor.execution WHERE status = 'running'").await, 0);
     let executions = count("SELECT count(*) FROM executor.execution").await;
-    let recorded = count("SELECT count(*) FROM audit.event WHERE execution_id IS NOT NULL").await;
+    let recorded = count("SELECT count(*) FROM audit.record WHERE execution_id IS NOT NULL").await;
     assert!(
         executions >= 1 && executions == recorded,
         "{executions} executions, {recorded} of them in the trail"

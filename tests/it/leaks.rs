@@ -63,7 +63,8 @@ fn holds_none(text: &str, place: &str) {
     for form in encodings() {
         // As `bytea` is printed.
         for written in [hex::encode(core(&form)), core(&form).to_owned()] {
-            assert!(!text.contains(&written), "{place} holds {written}: {text:.2000}");
+            let found = text.find(&written).map(|at| text.get(at.saturating_sub(300)..).unwrap_or(text));
+            assert!(found.is_none(), "{place} holds {written}: {:.700}", found.unwrap_or_default());
         }
     }
 }
@@ -77,6 +78,10 @@ fn echoed() -> Value {
 }
 
 async fn answer(Path(how): Path<String>) -> Response {
+    if how == "plain" {
+        // It was given no credential: scenarios beside each other share a trail, and in it this one has nothing to hide.
+        return "{}".into_response();
+    }
     let body = echoed().to_string();
     let status = match how.as_str() {
         "refusal" => StatusCode::BAD_REQUEST,

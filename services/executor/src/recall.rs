@@ -79,6 +79,10 @@ pub(crate) async fn recall(executor: &Executor, run: &Run) -> Recall {
             Followed::Lead(lead) => lead,
         },
     };
+    // Whoever led before may have put its answer there, and gone, since this call looked.
+    if may_answer && let Some(found) = executor.cache.look_again(&key, young).await {
+        return Recall::Answered(Box::new(from_cache(&found, Source::Cache)));
+    }
     let keep = Some((key, looked.ticket, caching));
     Recall::Ask(Place { keep, lead: Some(lead), question, shadow, is_miss: may_answer })
 }

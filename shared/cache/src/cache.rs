@@ -57,6 +57,16 @@ impl Cache {
         Looked { found, ticket }
     }
 
+    /// Looks once more, for a caller that found nothing and is to ask the tool now: the answer of a call that ended in
+    /// between is there. Counts only what it finds.
+    pub async fn look_again(&self, key: &Key, takes: impl FnOnce(&Found) -> bool) -> Option<Found> {
+        let found = self.read(key).await.0.filter(|found| found.fresh).filter(takes)?;
+        if let Some(statistics) = self.counted() {
+            statistics.count(key, Event::of(Some(&found)));
+        }
+        Some(found)
+    }
+
     /// The entry under this key even where its ttl is over: for degradation, when the tool cannot answer.
     pub async fn get_stale(&self, key: &Key) -> Option<Found> {
         let (found, _) = self.read(key).await;

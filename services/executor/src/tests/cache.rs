@@ -130,6 +130,20 @@ async fn a_thousand_equal_calls_at_once_are_one_of_the_tool() {
     assert_eq!(stats(&house, "tool").await.coalesced, 999);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_call_that_comes_as_another_ends_asks_the_tool_no_second_time() {
+    let (house, upstream) = (house().await, Upstream::new(|_| async { json(200, r#"{"ok":true}"#) }).await);
+    house.add_with(read_only(posting("tool", &upstream.url)), keeping(CacheSettings::default()));
+    for round in 1..=100 {
+        let arguments = format!(r#"{{"q":{round}}}"#);
+        let calls: Vec<_> = (0..8).map(|_| house.spawn(PATIENCE, request("tool", &arguments))).collect();
+        for call in calls {
+            assert_eq!(execution(call.await.unwrap()).status(), ExecutionStatus::Succeeded);
+        }
+        assert_eq!(upstream.hits(), round);
+    }
+}
+
 #[tokio::test]
 async fn a_call_with_wishes_of_its_own_shares_no_other_run() {
     let (house, held) = (house().await, Held::new().await);

@@ -1,7 +1,10 @@
-//! The audit service: keeps every event of the suite and answers questions about them.
+//! The audit service: keeps every event of the suite in a signed tree a team, proves it, and answers questions about it.
 //!
-//! `rpc.rs` parses, `append.rs` and `query.rs` are the use cases, `ledger.rs` writes for many requests at
-//! once, `store.rs` holds the SQL. Nothing here changes or deletes an event.
+//! An event comes in by `append.rs`, sealed by `payload.rs` under a key of `subjects.rs`, and is written by `ledger.rs`
+//! for many requests at once; `sequencer.rs` makes leaves of records and signs (`sign.rs`), `checkpoints.rs` copies what
+//! was signed (`copy/`). It is read by `query.rs`, `watch.rs`, `export.rs`, `prove.rs`, `report.rs`, `usage.rs` and
+//! `costs.rs`; compared with executions by `reconcile.rs`; and taken out by `retention.rs` and `erase.rs` alone, unless
+//! `holds.rs` keeps it. What the hash of a leaf covers is never changed.
 
 mod adopt;
 mod append;

@@ -26,7 +26,7 @@ tests::scenarios! {
     toolcrib_calls_itself,
 }
 
-const INSTALL: &str = "scripts/install-grpc-server";
+const INSTALL: &str = "scripts/install-sample-servers";
 const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/servers/grpc/server.py");
 
 /// The sample server on a port of its own; it ends with this value.

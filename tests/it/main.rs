@@ -23,6 +23,7 @@ mod imports;
 mod job;
 mod leaks;
 mod limits;
+mod object_store;
 mod operations;
 mod organisation;
 mod outages;

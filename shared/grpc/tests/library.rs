@@ -18,7 +18,7 @@ use reach::{Guard, Lookup, Reach};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-const INSTALL: &str = "scripts/install-grpc-server";
+const INSTALL: &str = "scripts/install-sample-servers";
 const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/servers/grpc/server.py");
 const PATIENCE: Duration = Duration::from_secs(20);
 const MANY: usize = 1 << 20;

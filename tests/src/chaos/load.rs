@@ -24,7 +24,7 @@ pub const LOOK: (&str, i64, Effect) = ("look", 3, Effect::ReadOnly);
 /// The tool that changes the world.
 pub const ACT: (&str, i64, Effect) = ("act", 5, Effect::SideEffect);
 /// Within this time a call is answered or asked again.
-const ASK_AGAIN: Duration = Duration::from_secs(15);
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// After this time a call is given up, which no call may be.
 const GIVE_UP: Duration = Duration::from_mins(3);
 /// Pause before a refused call is asked again.

@@ -59,7 +59,10 @@ async fn a_hold_is_placed_once_told_of_and_released_once() {
         .await
         .unwrap();
     let hex = "ada lovelace".bytes().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
-    assert!(rows.iter().all(|row| !row.contains("ada") && !row.contains(&hex)), "no name is kept in clear");
+    assert!(
+        rows.iter().all(|row| !row.contains("ada lovelace") && !row.contains(&hex)),
+        "no name is kept in clear"
+    );
 }
 
 #[tokio::test]

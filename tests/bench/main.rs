@@ -113,11 +113,13 @@ async fn bench(arguments: &Arguments) {
     run::settle(&mut stage, plan.run_ms * 2).await;
     let bar = progress(cells.len() * rounds);
     let samples = run::rounds(&mut stage, &cells, (rounds, plan), &bar).await;
-    let decision = if arguments.quick || arguments.only.is_some() {
-        None
-    } else {
+    let decisions = if !arguments.quick
+        && arguments.only.as_ref().is_none_or(|only| "decisions".contains(only.as_str()))
+    {
         bar.set_message("decisions among 100,000 grants");
-        Some(decisions::among_many(&mut stage.all, Loop { callers: 8, ..plan }).await)
+        Some(decisions::among_many(&mut stage.all, plan).await)
+    } else {
+        None
     };
     let catalog = if arguments.only.as_ref().is_none_or(|pattern| "catalog".contains(pattern.as_str())) {
         bar.set_message("a catalog of 10,000 tools");
@@ -126,7 +128,10 @@ async fn bench(arguments: &Arguments) {
         None
     };
     bar.finish_and_clear();
-    let report = report::Report::new(machine, &samples, &stage, (decision, catalog));
+    let report = report::Report::new(machine, &samples, &stage, (decisions, catalog));
+    if let Some(decisions) = decisions {
+        println!("{decisions}");
+    }
     println!("{}", report.markdown());
     if arguments.only.is_none() {
         println!("{}", redaction::report());

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::{
     catalog::Catalog,
+    decisions::Decisions,
     load::Measured,
     machine::Machine,
     run::{Sample, Samples, Stage},
@@ -55,7 +56,7 @@ impl Report {
         machine: Machine,
         samples: &Samples,
         stage: &Stage,
-        besides: (Option<Measured>, Option<Catalog>),
+        besides: (Option<Decisions>, Option<Catalog>),
     ) -> Self {
         let mut lines: Vec<Line> =
             samples.iter().map(|((row, callers), samples)| line(*row, *callers, samples)).collect();

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     catalog::Catalog,
-    load::Measured,
+    decisions::Decisions,
     report::{Line, find},
     table::{Kind, Place, Step},
 };
@@ -33,7 +33,7 @@ impl Target {
 pub fn targets(
     lines: &[Line],
     started_in: Duration,
-    (decision, catalog): (Option<Measured>, Option<&Catalog>),
+    (decisions, catalog): (Option<Decisions>, Option<&Catalog>),
 ) -> Vec<Target> {
     let line = |place, kind, step, callers| find(lines, (place, kind, step), callers);
     let driver = line(Place::Tonic, Kind::Any, Step::Driver, 8);
@@ -90,10 +90,16 @@ pub fn targets(
             whole(reads).map(|line| line.resident_mib),
         ),
         most(
+            "Authorize in process, 100,000 grants, 1 caller: p99",
+            1.0,
+            "ms",
+            decisions.map(|decisions| decisions.one.p99_ms),
+        ),
+        most(
             "Authorize in process, 100,000 grants, 8 callers: p99",
             1.0,
             "ms",
-            decision.map(|measured| measured.p99_ms),
+            decisions.map(|decisions| decisions.eight.p99_ms),
         ),
         most("start to first answered call, all in one", 3.0, "s", Some(started_in.as_secs_f64())),
         most("the slowest request among 10,000 tools: p99", 20.0, "ms", catalog.map(Catalog::slowest_p99_ms)),

@@ -84,7 +84,26 @@ const TABLE: &[(&str, &[(&str, Access)])] = &[
             ("ResolveCredential", SERVICE),
         ],
     ),
-    ("selector.v1.SelectorService", &[("SelectTools", any(Scope::ToolsCall)), ("RecordOutcomes", SERVICE)]),
+    (
+        "selector.v1.SelectorService",
+        &[
+            ("SelectTools", any(Scope::ToolsCall)),
+            ("RecordOutcomes", SERVICE),
+            ("RecordFeedback", any(Scope::ToolsCall)),
+            ("GetEffectiveness", any(Scope::ExecutionsRead)),
+            ("ListRecommendations", any(Scope::ToolsCall)),
+            ("ListSelections", any(Scope::ExecutionsRead)),
+            ("GetUsagePatterns", operator(Scope::ExecutionsRead)),
+            ("PinTool", operator(Scope::ToolsWrite)),
+            ("UnpinTool", operator(Scope::ToolsWrite)),
+            ("ListPins", any(Scope::ToolsRead)),
+            ("RefitPolicy", operator(Scope::ToolsWrite)),
+            ("ActivatePolicy", operator(Scope::ToolsWrite)),
+            ("ListPolicies", any(Scope::ToolsRead)),
+            ("GetSelectorHealth", any(Scope::ToolsRead)),
+            ("EraseUser", SERVICE),
+        ],
+    ),
     (
         "executor.v1.ExecutorService",
         &[

@@ -6,7 +6,10 @@ use proto::registry::v1::{Tool, ToolDefinition, ToolStatus};
 use serde_json::Value;
 use types::{Category, Sensitivity};
 
-use crate::words::words;
+use crate::{
+    texts::{Key, Texts},
+    words::words,
+};
 
 /// Most words of one field that are looked at.
 const MAX_WORDS: usize = 2_000;
@@ -43,11 +46,22 @@ pub(crate) struct Entry {
     pub cost_micro_usd: i64,
     /// Ids of its terms in the index, in order.
     pub terms: Vec<u32>,
+    /// Ids of the terms in its name, in order.
+    pub name_terms: Vec<u32>,
+    /// ln(1 + words said of its parameters): how much there is for a task's words to meet by chance.
+    pub breadth: f32,
+    /// What its vectors are known by.
+    pub key: Key,
 }
 
 impl Entry {
     /// The facts of a tool; its terms are the index's matter.
-    pub(crate) fn new(tool: Arc<Tool>, definition: &ToolDefinition, terms: Vec<u32>) -> Self {
+    pub(crate) fn new(
+        tool: Arc<Tool>,
+        definition: &ToolDefinition,
+        terms: Vec<u32>,
+        name_terms: Vec<u32>,
+    ) -> Self {
         Self {
             name: definition.name.clone(),
             status: tool.status(),
@@ -56,6 +70,9 @@ impl Entry {
             capabilities: definition.capabilities.iter().map(|word| word.trim().to_lowercase()).collect(),
             cost_micro_usd: definition.cost_micro_usd,
             terms,
+            name_terms,
+            breadth: Parameters::of(definition).breadth(),
+            key: Texts::of(definition).key(),
             tool,
         }
     }
@@ -78,10 +95,7 @@ impl Entry {
 pub(crate) fn weigh(definition: &ToolDefinition) -> HashMap<String, f32> {
     let mut weights = HashMap::new();
     let category: Option<Category> = definition.category().into();
-    let mut parameters = Parameters::default();
-    if let Ok(schema) = serde_json::from_str(&definition.input_schema_json) {
-        parameters.read(&schema);
-    }
+    let parameters = Parameters::of(definition);
     add(&mut weights, &NAME, &definition.name);
     add(&mut weights, &TITLE, &definition.title);
     add(&mut weights, &DESCRIPTION, &definition.description);
@@ -110,6 +124,22 @@ struct Parameters {
 }
 
 impl Parameters {
+    /// Those of a definition; none where its schema is no JSON.
+    fn of(definition: &ToolDefinition) -> Self {
+        let mut parameters = Self::default();
+        if let Ok(schema) = serde_json::from_str(&definition.input_schema_json) {
+            parameters.read(&schema);
+        }
+        parameters
+    }
+
+    fn breadth(&self) -> f32 {
+        let words = self.names.split_whitespace().chain(self.texts.split_whitespace()).count();
+        #[allow(clippy::cast_precision_loss, reason = "a definition has far fewer than 2^23 words")]
+        let words = words as f32;
+        words.ln_1p()
+    }
+
     /// Reads a schema and those inside it. Its depth is bounded by the parser that made it.
     fn read(&mut self, schema: &Value) {
         match schema {

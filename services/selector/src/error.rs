@@ -1,9 +1,8 @@
 //! What the selector service refuses, and why.
 
-use std::collections::BTreeMap;
-
 use ::rpc::{Details, ErrorReason, FieldViolation, ServiceError};
 use types::Kind;
+use uuid::Uuid;
 
 /// A request that the selector service cannot fulfil.
 #[derive(Debug, thiserror::Error)]
@@ -16,17 +15,57 @@ pub enum Error {
         /// What is wrong and what is expected.
         description: String,
     },
-    /// No permitted tool satisfies the request.
-    #[error("{message}")]
-    NoSuitableTool {
-        /// Names the nearest misses and why each was left out.
-        message: String,
-        /// How many tools were left out, by reason.
-        excluded: BTreeMap<String, i32>,
+    /// The team has no tool of this name.
+    #[error("there is no tool {name:?}{}", proposed(nearest))]
+    ToolNotFound {
+        /// What was asked for.
+        name: String,
+        /// The names most like it.
+        nearest: Vec<String>,
+    },
+    /// The team has nothing of this id.
+    #[error("there is no {what} {id}")]
+    NotFound {
+        /// What was asked for.
+        what: &'static str,
+        /// Its id.
+        id: String,
     },
     /// The permissions service did not decide; without it no tool may be offered.
     #[error("permissions did not decide: {0}")]
     Undecided(String),
+    /// Too few selections have an outcome to fit weights to.
+    #[error("{found} selections of the last 30 days have an outcome; {needed} are needed to fit weights to")]
+    TooFewOutcomes {
+        /// How many there are.
+        found: usize,
+        /// How many it takes.
+        needed: usize,
+    },
+    /// The team has no such version of the weights.
+    #[error(
+        "there is no version {version} of the weights; the newest is {newest}, and 0 are the built-in ones"
+    )]
+    NoSuchWeights {
+        /// What was asked for.
+        version: i32,
+        /// What there is.
+        newest: i32,
+    },
+    /// The version was judged no better than what ranked then.
+    #[error("version {version} of the weights was refused when it was judged: {refusal}; fit a new one")]
+    WeightsRefused {
+        /// What was asked for.
+        version: i32,
+        /// Why.
+        refusal: String,
+    },
+    /// The caller's team has no such selection, or it is another agent's.
+    #[error("there is no selection {0}")]
+    NoSuchSelection(Uuid),
+    /// The request id came with other feedback before.
+    #[error("request_id {0} was used before with other feedback")]
+    RequestIdReused(String),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -38,11 +77,20 @@ impl Error {
     }
 }
 
+fn proposed(nearest: &[String]) -> String {
+    if nearest.is_empty() { String::new() } else { format!("; the nearest: {}", nearest.join(", ")) }
+}
+
 impl ServiceError for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::Invalid { .. } => Kind::Invalid,
-            Self::NoSuitableTool { .. } => Kind::NotFound,
+            Self::ToolNotFound { .. }
+            | Self::NotFound { .. }
+            | Self::NoSuchWeights { .. }
+            | Self::NoSuchSelection(_) => Kind::NotFound,
+            Self::TooFewOutcomes { .. } | Self::WeightsRefused { .. } => Kind::Precondition,
+            Self::RequestIdReused(_) => Kind::AlreadyExists,
             Self::Undecided(_) => Kind::Unavailable,
             Self::Store(error) => error.kind(),
         }
@@ -51,7 +99,13 @@ impl ServiceError for Error {
     fn reason(&self) -> ErrorReason {
         match self {
             Self::Invalid { .. } => ErrorReason::InvalidRequest,
-            Self::NoSuitableTool { .. } => ErrorReason::NoSuitableTool,
+            Self::ToolNotFound { .. } => ErrorReason::ToolNotFound,
+            Self::NotFound { .. } | Self::NoSuchWeights { .. } | Self::NoSuchSelection(_) => {
+                ErrorReason::NotFound
+            }
+            Self::RequestIdReused(_) => ErrorReason::RequestIdReused,
+            Self::TooFewOutcomes { .. } => ErrorReason::TooFewOutcomes,
+            Self::WeightsRefused { .. } => ErrorReason::WeightsRefused,
             Self::Undecided(_) => ErrorReason::ServiceUnavailable,
             Self::Store(store::Error::Unavailable(_)) => ErrorReason::StoreUnavailable,
             Self::Store(store::Error::Conflict { .. } | store::Error::Failed(_)) => ErrorReason::Internal,
@@ -60,7 +114,14 @@ impl ServiceError for Error {
 
     fn public_message(&self) -> String {
         match self {
-            Self::Invalid { .. } | Self::NoSuitableTool { .. } => self.to_string(),
+            Self::Invalid { .. }
+            | Self::ToolNotFound { .. }
+            | Self::NotFound { .. }
+            | Self::NoSuchWeights { .. }
+            | Self::TooFewOutcomes { .. }
+            | Self::WeightsRefused { .. }
+            | Self::NoSuchSelection(_)
+            | Self::RequestIdReused(_) => self.to_string(),
             Self::Undecided(_) => {
                 "the permissions service cannot be reached, and no tool is offered without it; try again"
                     .into()
@@ -77,12 +138,15 @@ impl ServiceError for Error {
                 let violation = FieldViolation { field: field.clone(), description: description.clone() };
                 details.violations.push(violation);
             }
-            Self::NoSuitableTool { excluded, .. } => {
-                let counts =
-                    excluded.iter().map(|(reason, count)| (format!("excluded.{reason}"), count.to_string()));
-                details.metadata.extend(counts);
-            }
-            Self::Undecided(_) | Self::Store(_) => {}
+            Self::ToolNotFound { .. }
+            | Self::NotFound { .. }
+            | Self::Undecided(_)
+            | Self::Store(_)
+            | Self::NoSuchWeights { .. }
+            | Self::TooFewOutcomes { .. }
+            | Self::WeightsRefused { .. }
+            | Self::NoSuchSelection(_)
+            | Self::RequestIdReused(_) => {}
         }
         details
     }

@@ -4,7 +4,7 @@
 //! rebuild. It decides nothing but lexical fit.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -21,6 +21,9 @@ const SATURATION: f32 = 1.2;
 /// Most words of one task that are looked up.
 const MAX_QUERY_WORDS: usize = 256;
 
+/// Bytes that an entry of a map or a list takes beside what it holds.
+const BESIDE: usize = 48;
+
 /// The words of a task, each once.
 #[derive(Debug, Default)]
 pub(crate) struct Query(pub Vec<Word>);
@@ -36,6 +39,23 @@ impl Query {
 struct Posting {
     slot: u32,
     weight: f32,
+}
+
+/// Some tools of an index, by slot.
+#[derive(Debug)]
+pub(crate) struct Among {
+    is_in: Vec<bool>,
+    count: usize,
+}
+
+impl Among {
+    /// Inverse document frequency of a term among these tools.
+    fn rarity(&self, postings: &[Posting]) -> f32 {
+        let having = postings.iter().filter(|posting| self.is_in[posting.slot as usize]).count();
+        #[allow(clippy::cast_precision_loss, reason = "a team has far fewer than 2^23 tools")]
+        let (all, having) = (self.count as f32, having as f32);
+        (1.0 + (all - having + 0.5) / (having + 0.5)).max(1.0).ln()
+    }
 }
 
 /// The index over one team's tools. A tool keeps its slot while it is there.
@@ -59,12 +79,42 @@ impl Index {
         self.entries.get(slot)?.as_ref()
     }
 
-    /// How well each slot's tool fits these words: BM25F, 0 where no word occurs.
-    pub(crate) fn score(&self, query: &Query) -> Vec<f32> {
+    /// The slot of the tool of this name.
+    pub(crate) fn find(&self, name: &str) -> Option<usize> {
+        self.slots.get(name).map(|slot| *slot as usize)
+    }
+
+    /// Bytes that it takes in memory, about: words, weights and what the tools themselves say.
+    pub(crate) fn bytes(&self) -> usize {
+        let words: usize = self.terms.keys().map(|term| term.len() + BESIDE).sum();
+        let weights: usize =
+            self.postings.iter().map(|list| list.capacity() * size_of::<Posting>() + BESIDE).sum();
+        let of = |entry: &Entry| {
+            let told =
+                entry.tool.definition.as_ref().map_or(0, |definition| {
+                    definition.description.len() + definition.input_schema_json.len()
+                });
+            size_of::<Entry>() + 2 * entry.name.len() + told + entry.terms.len() * size_of::<u32>() + BESIDE
+        };
+        words + weights + self.entries().map(|(_, entry)| of(entry)).sum::<usize>()
+    }
+
+    /// These slots, to be scored among each other.
+    pub(crate) fn among(&self, slots: &[usize]) -> Among {
+        let mut among = Among { is_in: vec![false; self.entries.len()], count: slots.len() };
+        for slot in slots {
+            among.is_in[*slot] = true;
+        }
+        among
+    }
+
+    /// How well each of these slots' tools fits these words: BM25F, 0 where no word occurs. How rare a word is counts
+    /// among these tools alone: what may not be offered moves no score.
+    pub(crate) fn score(&self, query: &Query, among: &Among) -> Vec<f32> {
         let mut scores = vec![0.0; self.entries.len()];
         for term in query.0.iter().filter_map(|word| self.terms.get(&word.stem)) {
             let postings = &self.postings[*term as usize];
-            let rarity = self.rarity(postings.len()) * (SATURATION + 1.0);
+            let rarity = among.rarity(postings) * (SATURATION + 1.0);
             for posting in postings {
                 scores[posting.slot as usize] += rarity * posting.weight / (SATURATION + posting.weight);
             }
@@ -72,10 +122,36 @@ impl Index {
         scores
     }
 
-    /// The score of one word that occurs once, in one description: what a fit is measured against where
-    /// no tool fits better.
-    pub(crate) fn unit(&self) -> f32 {
-        self.rarity(1)
+    /// The share of its name that each slot's tool has in these words, rare words counting more: 0 to 1.
+    pub(crate) fn name_coverage(&self, query: &Query, among: &Among) -> Vec<f32> {
+        let asked: HashSet<u32> =
+            query.0.iter().filter_map(|word| self.terms.get(&word.stem).copied()).collect();
+        let mut found = vec![0.0; self.entries.len()];
+        for term in asked {
+            let postings = &self.postings[term as usize];
+            let rarity = among.rarity(postings);
+            for posting in postings {
+                let slot = posting.slot as usize;
+                let named = |entry: &Entry| entry.name_terms.binary_search(&term).is_ok();
+                if self.entry(slot).is_some_and(named) {
+                    found[slot] += rarity;
+                }
+            }
+        }
+        let mut known = HashMap::new();
+        let share = |(entry, found): (&Option<Entry>, f32)| match entry {
+            Some(entry) if found > 0.0 => {
+                (found / self.weight_of(&entry.name_terms, among, &mut known)).min(1.0)
+            }
+            _ => 0.0,
+        };
+        self.entries.iter().zip(found).map(share).collect()
+    }
+
+    /// What these terms weigh together.
+    fn weight_of(&self, terms: &[u32], among: &Among, known: &mut HashMap<u32, f32>) -> f32 {
+        let weigh = |term: &u32| among.rarity(&self.postings[*term as usize]);
+        terms.iter().map(|term| *known.entry(*term).or_insert_with(|| weigh(term))).sum()
     }
 
     /// The words of the task that a tool has, the rarest first.
@@ -88,13 +164,6 @@ impl Index {
         let mut found: Vec<_> = query.0.iter().filter_map(known).collect();
         found.sort_by_key(|(tools, _)| *tools);
         found.into_iter().map(|(_, word)| word).collect()
-    }
-
-    /// Inverse document frequency of a term that this many tools have.
-    fn rarity(&self, tools: usize) -> f32 {
-        #[allow(clippy::cast_precision_loss, reason = "a team has far fewer than 2^23 tools")]
-        let (all, having) = (self.slots.len() as f32, tools as f32);
-        (1.0 + (all - having + 0.5) / (having + 0.5)).max(1.0).ln()
     }
 
     /// Takes over what differs in a newer snapshot.
@@ -143,7 +212,10 @@ impl Index {
             })
             .collect();
         terms.sort_unstable();
-        self.entries[slot as usize] = Some(Entry::new(Arc::clone(tool), definition, terms));
+        let mut name_terms: Vec<u32> = words(&definition.name).map(|word| self.term(word.stem)).collect();
+        name_terms.sort_unstable();
+        name_terms.dedup();
+        self.entries[slot as usize] = Some(Entry::new(Arc::clone(tool), definition, terms, name_terms));
         self.slots.insert(definition.name.clone(), slot);
     }
 
@@ -176,6 +248,11 @@ type Team = Arc<Mutex<Arc<Index>>>;
 impl Indexes {
     pub(crate) fn new(catalog: Catalog) -> Self {
         Self { catalog, teams: Arc::default() }
+    }
+
+    /// The tools that the indexes are made of.
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     /// The team's index. Words are indexed away from the threads that serve calls.
@@ -221,8 +298,12 @@ mod tests {
         (name.into(), Arc::new(Tool { definition: Some(definition), ..Tool::default() }))
     }
 
+    fn all(index: &Index) -> Among {
+        index.among(&index.entries().map(|(slot, _)| slot).collect::<Vec<_>>())
+    }
+
     fn best(index: &Index, task: &str) -> Option<String> {
-        let scores = index.score(&Query::new(task));
+        let scores = index.score(&Query::new(task), &all(index));
         let fitting = index.entries().filter(|(slot, _)| scores[*slot] > 0.0);
         let best = fitting.max_by(|(left, _), (right, _)| scores[*left].total_cmp(&scores[*right]));
         best.map(|(_, entry)| entry.name.clone())
@@ -242,7 +323,7 @@ mod tests {
         fresh.update(&second);
         for task in ["send mail", "read", "paint a wall", "map", "alpha", "cook"] {
             assert_eq!(best(&followed, task), best(&fresh, task), "{task}");
-            let sum = |index: &Index| index.score(&Query::new(task)).iter().sum::<f32>();
+            let sum = |index: &Index| index.score(&Query::new(task), &all(index)).iter().sum::<f32>();
             assert!((sum(&followed) - sum(&fresh)).abs() < 1e-6, "{task}");
         }
         assert_eq!(best(&followed, "mail"), None);
@@ -257,6 +338,19 @@ mod tests {
         assert!(index.refresh(&name, &disabled));
         assert_eq!(index.entries().next().unwrap().1.tool.revision, 9);
         assert!(!index.refresh(&name, &tool("alpha", "paints").1));
+    }
+
+    #[test]
+    fn how_rare_a_word_is_counts_among_the_tools_that_are_scored() {
+        let mut index = Index::default();
+        let tools: TeamTools = [tool("a", "data"), tool("b", "data maps"), tool("c", "data maps")].into();
+        index.update(&Arc::new(tools));
+        let slot = index.find("b").unwrap();
+        let score = |names: &[&str]| {
+            let slots: Vec<usize> = names.iter().map(|name| index.find(name).unwrap()).collect();
+            index.score(&Query::new("maps"), &index.among(&slots))[slot]
+        };
+        assert!(score(&["a", "b"]) > score(&["b", "c"]));
     }
 
     #[test]

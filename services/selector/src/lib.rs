@@ -1,31 +1,52 @@
 //! The selector service: picks the tool for a task among those the caller may call.
 //!
-//! `rpc.rs` parses, `select.rs` and `record.rs` are the use cases, `ledger.rs` writes for many requests at
-//! once. `index.rs` fits words, `suit.rs` judges
+//! `rpc.rs` parses, `select.rs` is the use case. `index.rs` fits words, `learn.rs` knows
 //! history, `rank.rs` combines the two. Nothing here runs a tool, and no tool is offered without a
 //! permission.
 
+mod admit;
+mod answer;
+mod confidence;
 mod config;
+mod contest;
+mod embedding;
 mod entry;
+mod erase_user;
 mod error;
 mod explain;
-mod history;
+mod explore;
+mod fuse;
+mod health;
 mod imply;
 mod index;
-mod ledger;
+mod lanes;
+mod learn;
+mod model;
+mod nearest;
+mod patterns;
 mod permit;
+mod pins;
+mod policy;
+mod predict;
 mod rank;
-mod record;
+mod reading;
 mod rpc;
+mod scene;
 mod screen;
+mod segments;
 mod select;
 mod selections;
+mod signals;
 mod stem;
 mod store;
-mod suit;
+mod texts;
+mod vectors;
+mod wanted;
 mod words;
 
-use ::rpc::{Link, Outgoing};
+use std::{path::Path, sync::Arc};
+
+use ::rpc::{Link, Outgoing, PageKey};
 use ::store::{Database, Schema};
 use catalog::Catalog;
 use proto::selector::v1::selector_service_server::{SERVICE_NAME, SelectorServiceServer};
@@ -34,6 +55,8 @@ use tonic::service::Routes;
 
 pub use config::Config;
 pub use error::Error;
+pub use fuse::Mode;
+pub use model::{Config as ModelConfig, Use as ModelUse};
 
 /// Full name of the gRPC service, as health and reflection know it.
 pub const SERVICE: &str = SERVICE_NAME;
@@ -49,6 +72,10 @@ pub struct Parts {
     pub permissions: Link,
     /// Makes the requests to it.
     pub outgoing: Outgoing,
+    /// Authorities that the model's server may be certified by, besides the system's.
+    pub authorities: reach::Authorities,
+    /// Signs page tokens.
+    pub pages: PageKey,
     /// Ends the background tasks.
     pub stop: CancellationToken,
     /// Counts the background tasks.
@@ -60,26 +87,91 @@ pub fn schema() -> Schema {
     Schema::new("selector", sqlx::migrate!("../../migrations/selector"))
 }
 
-/// Reads the history, starts the background tasks and gives the routes to serve. Fails when the database
-/// cannot be read.
+/// Reads what was learned and the model, starts the background tasks and gives the routes to serve. Fails when the
+/// database cannot be read; a model that cannot be used costs quality alone.
 pub async fn start(config: &Config, parts: Parts) -> Result<Routes, Error> {
-    let history = history::History::default();
-    let horizon = history.read(&parts.database, 0).await?;
-    let (selections, waiting) = selections::Selections::new();
+    let selections = selections::Selections::new();
+    let indexes = index::Indexes::new(parts.catalog.clone());
+    let vectors = vectors::Vectors::new(embedding(config).await);
+    make_vectors(config, &parts, &vectors, &indexes);
+    let (learned, sequences, policies, pins) = memories(config, &parts).await?;
     let (database, stop) = (&parts.database, &parts.stop);
-    parts.tasks.spawn(history.clone().follow(database.clone(), horizon, stop.clone()));
-    parts.tasks.spawn(selections::write(database.clone(), waiting, stop.clone()));
+    parts.tasks.spawn(selections::write(
+        database.clone(),
+        selections.1,
+        config.selection_write_timeout(),
+        stop.clone(),
+    ));
     parts.tasks.spawn(selections::expire(database.clone(), stop.clone()));
-    let ledger = ledger::Ledger::start(database, &history);
+    let (learns, follows) = (learned.clone(), sequences.clone());
+    let desk = learn::Desk { learned: learns, sequences: follows, catalog: parts.catalog.clone() };
+    let ledger = learn::Ledger::start(database, desk);
     let selector = select::Selector {
-        indexes: index::Indexes::new(parts.catalog),
-        history,
+        indexes,
+        vectors,
+        learned: learned.clone(),
+        sequences: sequences.clone(),
         permissions: permit::Permissions::new(parts.permissions, parts.outgoing),
-        selections,
-        weights: config.weights(),
+        pins,
+        selections: selections.0,
+        policies: policies.clone(),
+        help: model::Help::new(&config.model, &parts.authorities),
+        min_semantic_score: config.min_semantic_score,
     };
-    let service = rpc::Service { ledger, selector };
+    let (pages, database, catalog) = (parts.pages, parts.database, parts.catalog);
+    let service = rpc::Service {
+        ledger,
+        learned,
+        pages,
+        selector,
+        database,
+        catalog,
+        policies,
+        sequences,
+        selection_write_timeout: config.selection_write_timeout(),
+    };
     Ok(Routes::new(SelectorServiceServer::new(service)))
+}
+
+/// The copies in memory of what the database has, each followed from here on.
+async fn memories(
+    config: &Config,
+    parts: &Parts,
+) -> Result<(learn::Learned, patterns::Sequences, policy::Policies, pins::Pins), Error> {
+    let (database, stop) = (&parts.database, &parts.stop);
+    let (learned, learned_from) = learn::start(database).await?;
+    let (sequences, policies, pins) =
+        (patterns::Sequences::default(), policy::Policies::new(config.weights()), pins::Pins::default());
+    let sequences_from = sequences.read(database, 0).await?;
+    let policies_from = policies.read(database, 0).await?;
+    let pins_from = pins.read(database, 0).await?;
+    parts.tasks.spawn(learn::follow(learned.clone(), database.clone(), learned_from, stop.clone()));
+    parts.tasks.spawn(sequences.clone().follow(database.clone(), sequences_from, stop.clone()));
+    parts.tasks.spawn(policies.clone().follow(database.clone(), policies_from, stop.clone()));
+    parts.tasks.spawn(pins.clone().follow(database.clone(), pins_from, stop.clone()));
+    Ok((learned, sequences, policies, pins))
+}
+
+async fn embedding(config: &Config) -> embedding::Embedding {
+    let (folder, mode, threads) = (config.folder().map(Path::to_owned), config.mode, config.threads);
+    let open = move || embedding::Embedding::open(folder.as_deref(), mode, threads);
+    match tokio::task::spawn_blocking(open).await {
+        Ok(embedding) => embedding,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
+}
+
+/// Has the vectors of tools made in the background, where there is a model.
+fn make_vectors(config: &Config, parts: &Parts, vectors: &vectors::Vectors, indexes: &index::Indexes) {
+    let Some(embedder) = vectors.embedding.embedder() else { return };
+    let maker = vectors::Maker {
+        vectors: vectors.clone(),
+        indexes: indexes.clone(),
+        database: parts.database.clone(),
+        lanes: Arc::new(lanes::Lanes::start(embedder, config.threads)),
+        stop: parts.stop.clone(),
+    };
+    parts.tasks.spawn(maker.run());
 }
 
 #[cfg(test)]

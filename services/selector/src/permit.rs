@@ -29,10 +29,11 @@ impl Permissions {
         call: &Call,
         tools: impl Iterator<Item = &Entry>,
     ) -> Result<Vec<Option<String>>, Error> {
-        let tools: Vec<ToolFacts> = tools.map(facts).collect();
+        let tools: Vec<&Entry> = tools.collect();
         let asked = tools.len();
         let ask = || {
-            let (mut client, message) = (self.client.clone(), BatchAuthorizeRequest { tools: tools.clone() });
+            let message = BatchAuthorizeRequest { tools: tools.iter().map(|entry| facts(entry)).collect() };
+            let mut client = self.client.clone();
             let request = self.outgoing.request(&call.caller, call.time_left(), message);
             async move { client.batch_authorize(request).await }
         };

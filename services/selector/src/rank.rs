@@ -3,81 +3,141 @@
 
 use std::cmp::Ordering;
 
-use chrono::{DateTime, Utc};
-
 use crate::{
     entry::Entry,
-    history::{Counts, TeamHistory},
+    explore::Arm,
+    fuse::Fused,
     index::{Index, Query},
-    suit::{DEPRECATED, Record, suitabilities},
+    learn::Standing,
+    model::blend,
+    policy::Weights,
 };
 
 /// What a score is when nothing speaks for or against.
 const NEUTRAL: f64 = 0.5;
-
-/// The shares of the scores; each pair sums to 1.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Weights {
-    pub matching: f64,
-    pub suitability: f64,
-    pub capability: f64,
-    pub text: f64,
-}
+/// A deprecated tool keeps this share of its suitability.
+const DEPRECATED: f64 = 0.5;
 
 /// The scores of one tool, each 0 to 1.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Scores {
     pub capability: f64,
+    /// Of the words alone.
     pub text: f64,
+    pub semantic: f64,
     pub matching: f64,
+    /// As the record says, or as it was drawn.
+    pub success: f64,
+    /// As the record says.
+    pub expected: f64,
+    pub latency: f64,
+    pub cost: f64,
+    pub quality: f64,
     pub suitability: f64,
     pub combined: f64,
+}
+
+/// One permitted tool.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate<'a> {
+    pub slot: usize,
+    pub entry: &'a Entry,
+    pub fused: Fused,
+    /// How well it fits by the model's judgement; `None` without one.
+    pub fit: Option<f64>,
+    pub standing: Standing,
 }
 
 /// One ranked tool.
 #[derive(Debug, Clone)]
 pub(crate) struct Ranked<'a> {
-    pub entry: &'a Entry,
+    pub candidate: Candidate<'a>,
     pub scores: Scores,
-    /// The team's history of it; `None` without any.
-    pub history: Option<Counts>,
+}
+
+impl<'a> Ranked<'a> {
+    pub(crate) fn entry(&self) -> &'a Entry {
+        self.candidate.entry
+    }
 }
 
 /// What the ranking rests on.
 pub(crate) struct Basis<'a> {
     pub index: &'a Index,
     pub query: &'a Query,
-    /// Lexical score of each slot.
-    pub lexical: &'a [f32],
     /// The capabilities that count: those asked for, or those the task implies.
     pub capabilities: &'a [String],
     /// Whether they were asked for.
     pub asked: bool,
-    pub history: &'a TeamHistory,
-    pub agent: &'a str,
     pub weights: Weights,
-    pub now: DateTime<Utc>,
 }
 
-/// The best of these slots' tools, best first, at most `most`.
-pub(crate) fn rank<'a>(basis: &Basis<'a>, slots: &[usize], most: usize) -> Vec<Ranked<'a>> {
-    let entries: Vec<&Entry> = slots.iter().filter_map(|slot| basis.index.entry(*slot)).collect();
-    let record = |entry: &&Entry| {
-        basis.history.get(&entry.name).map(|history| Record::new(history, basis.agent, basis.now))
+impl Basis<'_> {
+    /// The scores of a candidate; `success` stands in the place of what its record says, where it was drawn.
+    pub(crate) fn scores(&self, candidate: &Candidate, success: Option<f64>) -> Scores {
+        let weights = &self.weights;
+        let capability = self.capability_score(candidate.entry);
+        let semantic = blend(candidate.fused.semantic, candidate.fit);
+        let matching = weights.capability * capability + weights.semantic() * semantic;
+        let parts = &candidate.standing.parts;
+        let share = kept(candidate.entry);
+        let mut scores = Scores {
+            capability,
+            text: f64::from(candidate.fused.parts[0]),
+            semantic,
+            matching,
+            success: share * success.unwrap_or(parts.success),
+            expected: share * parts.success,
+            latency: share * parts.latency,
+            cost: share * parts.cost,
+            quality: share * parts.quality,
+            ..Scores::default()
+        };
+        scores.suitability = weights.success * scores.success
+            + weights.latency * scores.latency
+            + weights.cost * scores.cost
+            + weights.quality * scores.quality;
+        scores.combined = weights.matching * matching + weights.suitability() * scores.suitability;
+        scores
+    }
+
+    /// The share of the asked capabilities that a tool has. Implied ones rest on single words of the task, so
+    /// having them only helps, from neutral up. Neutral when none count.
+    fn capability_score(&self, entry: &Entry) -> f64 {
+        if self.capabilities.is_empty() {
+            return NEUTRAL;
+        }
+        let having = self.capabilities.iter().filter(|capability| entry.has(capability)).count();
+        let share = having as f64 / self.capabilities.len() as f64;
+        if self.asked { share } else { NEUTRAL + (1.0 - NEUTRAL) * share }
+    }
+
+    /// A candidate as the draws of an exploration see it.
+    pub(crate) fn arm(&self, candidate: &Candidate) -> Arm {
+        let gain = self.weights.suitability() * self.weights.success * kept(candidate.entry);
+        let expected = candidate.standing.parts.success;
+        let base = self.scores(candidate, Some(0.0)).combined;
+        Arm { base, gain, expected, weight: candidate.standing.weight }
+    }
+}
+
+fn kept(entry: &Entry) -> f64 {
+    if entry.is_deprecated() { DEPRECATED } else { 1.0 }
+}
+
+/// The best of the candidates, best first, at most `most`. `drawn` holds the success rates of an exploration, in the
+/// candidates' order.
+pub(crate) fn rank<'a>(
+    basis: &Basis,
+    candidates: Vec<Candidate<'a>>,
+    drawn: Option<&[f64]>,
+    most: usize,
+) -> Vec<Ranked<'a>> {
+    let score = |(place, candidate): (usize, Candidate<'a>)| {
+        let success = drawn.and_then(|drawn| drawn.get(place).copied());
+        Ranked { scores: basis.scores(&candidate, success), candidate }
     };
-    let records: Vec<_> = entries.iter().map(record).collect();
-    let suitabilities = suitabilities(&records);
-    let fullest = slots.iter().map(|slot| basis.lexical[*slot]).fold(basis.index.unit(), f32::max);
-    let mut ranked: Vec<Ranked> = entries
-        .into_iter()
-        .zip(slots)
-        .zip(records.into_iter().zip(suitabilities))
-        .map(|((entry, slot), (record, suitability))| {
-            let text = text_score(basis.query, basis.lexical[*slot], fullest);
-            let scores = combine(basis.weights, capability_score(basis, entry), text, entry, suitability);
-            Ranked { entry, scores, history: record.map(|record| record.team) }
-        })
-        .collect();
+    let mut ranked: Vec<Ranked> = candidates.into_iter().enumerate().map(score).collect();
     if most < ranked.len() {
         ranked.select_nth_unstable_by(most, order);
         ranked.truncate(most);
@@ -86,35 +146,17 @@ pub(crate) fn rank<'a>(basis: &Basis<'a>, slots: &[usize], most: usize) -> Vec<R
     ranked
 }
 
-/// Lexical fit against the best candidate's, or against one word that only one tool has where no
-/// candidate fits as well as that. Neutral when the task has no words.
-fn text_score(query: &Query, lexical: f32, fullest: f32) -> f64 {
-    if query.0.is_empty() || fullest <= 0.0 {
-        return NEUTRAL;
+/// Scores again, after the model judged the first of them; the success that was drawn stays.
+pub(crate) fn rank_again(basis: &Basis, ranked: &mut [Ranked], fits: &[Option<f64>]) {
+    for (tool, fit) in ranked.iter_mut().zip(fits) {
+        tool.candidate.fit = *fit;
+        let success = tool.scores.success / kept(tool.candidate.entry);
+        tool.scores = basis.scores(&tool.candidate, Some(success));
     }
-    f64::from(lexical / fullest)
-}
-
-/// The share of the asked capabilities that a tool has. Implied ones rest on single words of the task, so
-/// having them only helps, from neutral up. Neutral when none count.
-fn capability_score(basis: &Basis, entry: &Entry) -> f64 {
-    if basis.capabilities.is_empty() {
-        return NEUTRAL;
-    }
-    let having = basis.capabilities.iter().filter(|capability| entry.has(capability)).count();
-    #[allow(clippy::cast_precision_loss, reason = "a few dozen at most")]
-    let share = having as f64 / basis.capabilities.len() as f64;
-    if basis.asked { share } else { NEUTRAL + (1.0 - NEUTRAL) * share }
-}
-
-fn combine(weights: Weights, capability: f64, text: f64, entry: &Entry, suitability: f64) -> Scores {
-    let matching = weights.capability * capability + weights.text * text;
-    let suitability = if entry.is_deprecated() { suitability * DEPRECATED } else { suitability };
-    let combined = weights.matching * matching + weights.suitability * suitability;
-    Scores { capability, text, matching, suitability, combined }
+    ranked.sort_unstable_by(order);
 }
 
 fn order(left: &Ranked, right: &Ranked) -> Ordering {
     let by_score = right.scores.combined.total_cmp(&left.scores.combined);
-    by_score.then_with(|| left.entry.name.cmp(&right.entry.name))
+    by_score.then_with(|| left.entry().name.cmp(&right.entry().name))
 }

@@ -1,128 +1,167 @@
-//! The gRPC face of the selector service: parse, call the use case, map.
+//! The gRPC face of the selector service: parse, call the use case, map. Each RPC has its file in `rpc/`.
 
-use ::rpc::{Call, status};
+mod effectiveness;
+mod erase;
+mod feedback;
+mod health;
+mod outcomes;
+mod patterns;
+mod pins;
+mod policy;
+mod recommend;
+mod select;
+mod selections;
+
+use std::time::Duration;
+
+use ::rpc::{Call, PageKey, status};
 use chrono::{DateTime, Utc};
 use proto::{
     selector::v1::{
-        Outcome, RankedTool, RecordOutcomesRequest, RecordOutcomesResponse, SelectToolsRequest,
-        SelectToolsResponse, selector_service_server::SelectorService,
+        ActivatePolicyRequest, ActivatePolicyResponse, EraseUserRequest, EraseUserResponse,
+        GetEffectivenessRequest, GetEffectivenessResponse, GetSelectorHealthRequest,
+        GetSelectorHealthResponse, GetUsagePatternsRequest, GetUsagePatternsResponse, ListPinsRequest,
+        ListPinsResponse, ListPoliciesRequest, ListPoliciesResponse, ListRecommendationsRequest,
+        ListRecommendationsResponse, ListSelectionsRequest, ListSelectionsResponse, Mode as WireMode,
+        PinToolRequest, PinToolResponse, RecordFeedbackRequest, RecordFeedbackResponse,
+        RecordOutcomesRequest, RecordOutcomesResponse, RefitPolicyRequest, RefitPolicyResponse,
+        SelectToolsRequest, SelectToolsResponse, UnpinToolRequest, UnpinToolResponse,
+        selector_service_server::SelectorService,
     },
-    types::v1::{Category, Sensitivity},
+    types::v1 as wire,
 };
 use tonic::{Request, Response, Status};
+use types::Category;
 use uuid::Uuid;
+
+use ::store::Database;
+use catalog::Catalog;
 
 use crate::{
     Error,
-    ledger::Ledger,
-    record::record,
-    select::{Choice, Selection, Selector, Wanted},
-    store::OutcomeRow,
+    fuse::Mode,
+    learn::{Learned, Ledger},
+    patterns::Sequences,
+    policy::Policies,
+    select::Selector,
 };
 
-/// Alternatives when the request does not say.
-const DEFAULT_ALTERNATIVES: usize = 2;
-
+/// What the RPCs stand on.
+#[derive(Debug, Clone)]
 pub(crate) struct Service {
     pub ledger: Ledger,
+    pub learned: Learned,
+    /// Signs page tokens.
+    pub pages: PageKey,
     pub selector: Selector,
+    pub database: Database,
+    pub catalog: Catalog,
+    pub policies: Policies,
+    pub sequences: Sequences,
+    /// After which no selection of an end user is written any more.
+    pub selection_write_timeout: Duration,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// Parts a request from its caller, has the use case act and gives its answer or its refusal.
+async fn route<'a, Q, A, F>(
+    service: &'a Service,
+    request: Request<Q>,
+    act: impl FnOnce(&'a Service, Call, Q) -> F,
+) -> Answer<A>
+where
+    F: Future<Output = Result<A, Error>>,
+{
+    let call = Call::of(&request).map_err(|status| *status)?;
+    act(service, call, request.into_inner()).await.map(Response::new).map_err(|error| status(&error))
 }
 
 #[tonic::async_trait]
 impl SelectorService for Service {
-    async fn select_tools(
-        &self,
-        request: Request<SelectToolsRequest>,
-    ) -> Result<Response<SelectToolsResponse>, Status> {
-        let call = Call::of(&request).map_err(|status| *status)?;
-        let wanted = wanted(request.into_inner()).map_err(|error| status(&error))?;
-        let selection = self.selector.select(&call, wanted).await.map_err(|error| status(&error))?;
-        Ok(Response::new(answer(selection)))
+    async fn select_tools(&self, request: Request<SelectToolsRequest>) -> Answer<SelectToolsResponse> {
+        route(self, request, select::select).await
     }
 
     async fn record_outcomes(
         &self,
         request: Request<RecordOutcomesRequest>,
-    ) -> Result<Response<RecordOutcomesResponse>, Status> {
-        let outcomes = request.into_inner().outcomes.into_iter().enumerate();
-        let rows = outcomes.map(|(index, outcome)| row(index, &outcome)).collect::<Result<_, _>>();
-        let rows = rows.map_err(|error| status(&error))?;
-        let recorded = record(&self.ledger, rows).await.map_err(|error| status(&error))?;
-        Ok(Response::new(RecordOutcomesResponse { recorded: i32::try_from(recorded).unwrap_or(i32::MAX) }))
+    ) -> Answer<RecordOutcomesResponse> {
+        route(self, request, outcomes::record).await
     }
-}
 
-fn wanted(request: SelectToolsRequest) -> Result<Wanted, Error> {
-    let unknown = |field: &str| Error::invalid(field, "is not a value of its enum");
-    let category = Category::try_from(request.category).map_err(|_| unknown("category"))?;
-    let sensitivity =
-        Sensitivity::try_from(request.max_sensitivity).map_err(|_| unknown("max_sensitivity"))?;
-    let alternatives = match request.alternatives {
-        0 => DEFAULT_ALTERNATIVES,
-        // One below 0 is as wrong as one too large.
-        asked => usize::try_from(asked).unwrap_or(usize::MAX),
-    };
-    Ok(Wanted {
-        task: request.task,
-        capabilities: request.required_capabilities.iter().map(|word| word.trim().to_lowercase()).collect(),
-        category: category.into(),
-        max_latency_ms: request.max_latency_ms,
-        max_cost_micro_usd: request.max_cost_micro_usd,
-        max_sensitivity: sensitivity.into(),
-        alternatives,
-        task_id: request.task_id,
-    })
-}
+    async fn record_feedback(
+        &self,
+        request: Request<RecordFeedbackRequest>,
+    ) -> Answer<RecordFeedbackResponse> {
+        route(self, request, feedback::record).await
+    }
 
-fn answer(selection: Selection) -> SelectToolsResponse {
-    let mut tools = selection.choices.into_iter().map(ranked);
-    SelectToolsResponse {
-        selection_id: selection.id.to_string(),
-        primary: tools.next(),
-        alternatives: tools.collect(),
-        candidate_count: i32::try_from(selection.candidate_count).unwrap_or(i32::MAX),
-        excluded: selection.excluded.into_iter().collect(),
+    async fn get_effectiveness(
+        &self,
+        request: Request<GetEffectivenessRequest>,
+    ) -> Answer<GetEffectivenessResponse> {
+        route(self, request, effectiveness::get).await
     }
-}
 
-fn ranked(choice: Choice) -> RankedTool {
-    RankedTool {
-        name: choice.name,
-        tool_id: choice.tool_id,
-        description: choice.description,
-        match_score: choice.scores.matching,
-        suitability_score: choice.scores.suitability,
-        combined_score: choice.scores.combined,
-        capability_score: choice.scores.capability,
-        text_score: choice.scores.text,
-        reason: choice.reason,
-        executions: choice.executions,
+    async fn list_recommendations(
+        &self,
+        request: Request<ListRecommendationsRequest>,
+    ) -> Answer<ListRecommendationsResponse> {
+        route(self, request, recommend::list).await
     }
-}
 
-fn row(index: usize, outcome: &Outcome) -> Result<OutcomeRow, Error> {
-    let field = |name: &str| format!("outcomes[{index}].{name}");
-    let required = |name: &str, value: &str| {
-        if value.is_empty() { Err(Error::invalid(field(name), "is not set")) } else { Ok(value.to_owned()) }
-    };
-    if !outcome.duration_ms.is_finite() || outcome.duration_ms < 0.0 {
-        return Err(Error::invalid(field("duration_ms"), "must be 0 or more"));
+    async fn get_usage_patterns(
+        &self,
+        request: Request<GetUsagePatternsRequest>,
+    ) -> Answer<GetUsagePatternsResponse> {
+        route(self, request, patterns::get).await
     }
-    if outcome.cost_micro_usd < 0 {
-        return Err(Error::invalid(field("cost_micro_usd"), "must be 0 or more"));
+
+    async fn list_selections(
+        &self,
+        request: Request<ListSelectionsRequest>,
+    ) -> Answer<ListSelectionsResponse> {
+        route(self, request, selections::list).await
     }
-    Ok(OutcomeRow {
-        event_id: id(&field("event_id"), &required("event_id", &outcome.event_id)?)?.unwrap_or_default(),
-        team_id: required("team_id", &outcome.team_id)?,
-        agent_id: required("agent_id", &outcome.agent_id)?,
-        tool_name: required("tool_name", &outcome.tool_name)?,
-        execution_id: id(&field("execution_id"), &outcome.execution_id)?,
-        selection_id: id(&field("selection_id"), &outcome.selection_id)?,
-        succeeded: outcome.succeeded,
-        duration_ms: outcome.duration_ms,
-        cost_micro_usd: outcome.cost_micro_usd,
-        event_time: time(&field("time"), outcome.time)?,
-    })
+
+    async fn pin_tool(&self, request: Request<PinToolRequest>) -> Answer<PinToolResponse> {
+        route(self, request, pins::pin).await
+    }
+
+    async fn unpin_tool(&self, request: Request<UnpinToolRequest>) -> Answer<UnpinToolResponse> {
+        route(self, request, pins::unpin).await
+    }
+
+    async fn list_pins(&self, request: Request<ListPinsRequest>) -> Answer<ListPinsResponse> {
+        route(self, request, pins::list).await
+    }
+
+    async fn get_selector_health(
+        &self,
+        request: Request<GetSelectorHealthRequest>,
+    ) -> Answer<GetSelectorHealthResponse> {
+        route(self, request, health::get).await
+    }
+
+    async fn erase_user(&self, request: Request<EraseUserRequest>) -> Answer<EraseUserResponse> {
+        route(self, request, erase::erase).await
+    }
+
+    async fn refit_policy(&self, request: Request<RefitPolicyRequest>) -> Answer<RefitPolicyResponse> {
+        route(self, request, policy::refit).await
+    }
+
+    async fn activate_policy(
+        &self,
+        request: Request<ActivatePolicyRequest>,
+    ) -> Answer<ActivatePolicyResponse> {
+        route(self, request, policy::activate).await
+    }
+
+    async fn list_policies(&self, request: Request<ListPoliciesRequest>) -> Answer<ListPoliciesResponse> {
+        route(self, request, policy::list).await
+    }
 }
 
 fn id(field: &str, text: &str) -> Result<Option<Uuid>, Error> {
@@ -132,7 +171,33 @@ fn id(field: &str, text: &str) -> Result<Option<Uuid>, Error> {
     text.parse().map(Some).map_err(|_| Error::invalid(field, "is not a UUID"))
 }
 
+fn timestamp(at: DateTime<Utc>) -> prost_types::Timestamp {
+    let nanos = i32::try_from(at.timestamp_subsec_nanos()).unwrap_or(0);
+    prost_types::Timestamp { seconds: at.timestamp(), nanos }
+}
+
 fn time(field: &str, at: Option<prost_types::Timestamp>) -> Result<DateTime<Utc>, Error> {
     at.and_then(|at| DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?))
         .ok_or_else(|| Error::invalid(field, "is not set or not a time"))
+}
+
+/// A category on the wire; `None`: it is not set.
+fn category(field: &str, value: i32) -> Result<Option<Category>, Error> {
+    let Ok(category) = wire::Category::try_from(value) else {
+        let known: Vec<&str> = Category::ALL.iter().map(|category| category.as_str()).collect();
+        return Err(Error::invalid(field, format!("{value} is no category; they are {}", known.join(", "))));
+    };
+    Ok(category.into())
+}
+
+fn mode(mode: Mode) -> WireMode {
+    match mode {
+        Mode::Full => WireMode::Full,
+        Mode::Static => WireMode::Static,
+        Mode::Lexical => WireMode::Lexical,
+    }
+}
+
+fn count(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
 }

@@ -2,19 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use proto::registry::v1::ToolStatus;
+use proto::registry::v1::{ServerState, ToolStatus};
 use types::{Category, Sensitivity};
 
-use crate::{entry::Entry, history::TeamHistory, index::Index, select::Wanted};
-
-/// Most misses that a refusal names.
-const NAMED_MISSES: usize = 3;
+use crate::{
+    entry::Entry,
+    index::Index,
+    learn::{TeamLearned, ToolLearned},
+    wanted::Wanted,
+};
 
 /// Why a tool is left out.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Exclusion {
     /// Its status does not allow calls.
     Status(ToolStatus),
+    /// Its server does not answer.
+    Health,
     /// It lacks these.
     Capability(Vec<String>),
     /// It is of another category.
@@ -25,10 +29,14 @@ pub(crate) enum Exclusion {
     Sensitivity(Sensitivity),
     /// It took longer on average: milliseconds.
     Latency(f64),
+    /// It often takes longer than there is time: 95th percentile in milliseconds.
+    Time(f64),
     /// More tools are left than permission can be asked for, and this one's words fit less.
     Limit,
     /// The caller may not call it: the permission reason.
     Permission(String),
+    /// The task fits it less than any tool must be fitted: its semantic score, and the least.
+    Fit(f64, f64),
 }
 
 impl Exclusion {
@@ -36,35 +44,52 @@ impl Exclusion {
     pub(crate) fn reason(&self) -> &str {
         match self {
             Self::Status(_) => "status",
+            Self::Health => "health",
             Self::Capability(_) => "capability",
             Self::Category(_) => "category",
             Self::Cost(_) => "cost",
             Self::Sensitivity(_) => "sensitivity",
             Self::Latency(_) => "latency",
+            Self::Time(_) => "time",
             Self::Limit => "limit",
             Self::Permission(reason) => reason,
+            Self::Fit(..) => "fit",
         }
     }
 
-    fn explain(&self, wanted: &Wanted) -> String {
+    /// Why in words, and what would change it.
+    pub(crate) fn explain(&self, wanted: &Wanted) -> String {
         match self {
             Self::Status(status) => {
                 let name = status.as_str_name().trim_start_matches("TOOL_STATUS_").to_lowercase();
-                format!("its status is {name}")
+                format!("its status is {name}; an operator can make it active")
             }
-            Self::Capability(missing) => format!("lacks {}", missing.join(", ")),
+            Self::Health => "its server does not answer; try again when it does".to_owned(),
+            Self::Capability(missing) => {
+                format!("lacks {}; ask for fewer capabilities", missing.join(", "))
+            }
             Self::Category(category) => {
-                format!("is of category {}", category.map_or("custom", Category::as_str))
+                let own = category.map_or("custom", Category::as_str);
+                format!("is of category {own}; ask for that, or for none")
             }
             Self::Cost(cost) => {
-                format!("costs {cost} micro-USD, limit {}", wanted.max_cost_micro_usd.unwrap_or_default())
+                let limit = wanted.max_cost_micro_usd.unwrap_or_default();
+                format!("costs {cost} micro-USD, limit {limit}; raise max_cost_micro_usd")
             }
-            Self::Sensitivity(own) => format!("handles {own} data"),
+            Self::Sensitivity(own) => format!("handles {own} data; raise max_sensitivity"),
             Self::Latency(average) => {
-                format!("takes {average:.0} ms on average, limit {}", wanted.max_latency_ms)
+                let limit = wanted.max_latency_ms;
+                format!("takes {average:.0} ms on average, limit {limit}; raise max_latency_ms")
+            }
+            Self::Time(p95) => {
+                let limit = wanted.available_time_ms;
+                format!("takes up to {p95:.0} ms (95 %), and there are {limit}; allow more available_time_ms")
             }
             Self::Limit => "too many tools fit; say more of the task".to_owned(),
-            Self::Permission(reason) => format!("not permitted: {reason}"),
+            Self::Permission(reason) => format!("not permitted: {reason}; ask for access to it"),
+            Self::Fit(score, least) => {
+                format!("fits by {score:.2}, at least {least:.2} is asked; say more of the task")
+            }
         }
     }
 }
@@ -77,11 +102,10 @@ pub(crate) struct Miss {
 }
 
 /// Parts a team's tools into slots that may be offered and those that may not.
-pub(crate) fn screen(index: &Index, wanted: &Wanted, history: &TeamHistory) -> (Vec<usize>, Vec<Miss>) {
+pub(crate) fn screen(index: &Index, wanted: &Wanted, learned: &TeamLearned) -> (Vec<usize>, Vec<Miss>) {
     let (mut kept, mut misses) = (Vec::new(), Vec::new());
     for (slot, entry) in index.entries() {
-        let average_ms = history.get(&entry.name).map(|tool| tool.team.average_ms());
-        match exclusion(entry, wanted, average_ms) {
+        match exclusion(entry, wanted, learned) {
             None => kept.push(slot),
             Some(exclusion) => misses.push(Miss { slot, exclusion }),
         }
@@ -89,28 +113,50 @@ pub(crate) fn screen(index: &Index, wanted: &Wanted, history: &TeamHistory) -> (
     (kept, misses)
 }
 
-/// The first thing that speaks against a tool.
-fn exclusion(entry: &Entry, wanted: &Wanted, average_ms: Option<f64>) -> Option<Exclusion> {
+/// What speaks against a tool whatever the task is.
+pub(crate) fn unavailable(entry: &Entry) -> Option<Exclusion> {
     if !matches!(entry.status, ToolStatus::Active | ToolStatus::Deprecated) {
         return Some(Exclusion::Status(entry.status));
     }
+    (entry.tool.server_state() == ServerState::Unavailable).then_some(Exclusion::Health)
+}
+
+/// The first thing that speaks against a tool.
+fn exclusion(entry: &Entry, wanted: &Wanted, learned: &TeamLearned) -> Option<Exclusion> {
     let lacks = |capability: &&String| !entry.has(capability);
-    let missing: Vec<String> = wanted.capabilities.iter().filter(lacks).cloned().collect();
-    if !missing.is_empty() {
-        return Some(Exclusion::Capability(missing));
+    let missing = || -> Vec<String> { wanted.capabilities.iter().filter(lacks).cloned().collect() };
+    unavailable(entry)
+        .or_else(|| Some(missing()).filter(|missing| !missing.is_empty()).map(Exclusion::Capability))
+        .or_else(|| {
+            let own = entry.category.unwrap_or(Category::Custom);
+            wanted.category.is_some_and(|asked| own != asked).then_some(Exclusion::Category(entry.category))
+        })
+        .or_else(|| {
+            let cost = entry.cost_micro_usd;
+            wanted.max_cost_micro_usd.is_some_and(|max| cost > max).then_some(Exclusion::Cost(cost))
+        })
+        .or_else(|| {
+            let own = entry.sensitivity;
+            wanted.max_sensitivity.is_some_and(|max| own > max).then_some(Exclusion::Sensitivity(own))
+        })
+        .or_else(|| {
+            let is_limited = wanted.max_latency_ms > 0 || wanted.available_time_ms > 0;
+            too_slow(wanted, learned.get(&entry.name).filter(|_| is_limited)?)
+        })
+}
+
+/// A tool without history is not known to be slow.
+fn too_slow(wanted: &Wanted, learned: &ToolLearned) -> Option<Exclusion> {
+    let exceeds = |limit: i64, value: f64| limit > 0 && value > limit as f64;
+    if learned.team.executions == 0 {
+        return None;
     }
-    if wanted.category.is_some_and(|asked| entry.category.unwrap_or(Category::Custom) != asked) {
-        return Some(Exclusion::Category(entry.category));
+    let average = learned.team.average_ms();
+    if exceeds(wanted.max_latency_ms, average) {
+        return Some(Exclusion::Latency(average));
     }
-    if wanted.max_cost_micro_usd.is_some_and(|max| entry.cost_micro_usd > max) {
-        return Some(Exclusion::Cost(entry.cost_micro_usd));
-    }
-    if wanted.max_sensitivity.is_some_and(|max| entry.sensitivity > max) {
-        return Some(Exclusion::Sensitivity(entry.sensitivity));
-    }
-    #[allow(clippy::cast_precision_loss, reason = "a limit of 2^53 ms is none")]
-    let too_slow = |average: &f64| wanted.max_latency_ms > 0 && *average > wanted.max_latency_ms as f64;
-    average_ms.filter(too_slow).map(Exclusion::Latency)
+    let p95 = learned.p95_ms.unwrap_or(average);
+    exceeds(wanted.available_time_ms, p95).then_some(Exclusion::Time(p95))
 }
 
 /// How many were left out, by reason.
@@ -122,19 +168,14 @@ pub(crate) fn count(misses: &[Miss]) -> BTreeMap<String, i32> {
     counts
 }
 
-/// Says that nothing is left, what came nearest by its words, and why it was left out.
-pub(crate) fn explain_misses(index: &Index, scores: &[f32], misses: &[Miss], wanted: &Wanted) -> String {
-    let mut near: Vec<(&Entry, &Miss)> =
-        misses.iter().filter_map(|miss| Some((index.entry(miss.slot)?, miss))).collect();
-    near.sort_by(|(left, left_miss), (right, right_miss)| {
-        let by_words = scores[right_miss.slot].total_cmp(&scores[left_miss.slot]);
-        by_words.then_with(|| left.name.cmp(&right.name))
-    });
-    if near.is_empty() {
+/// Says why nothing is offered.
+pub(crate) fn unsuitable(misses: &[Miss], counts: &BTreeMap<String, i32>) -> String {
+    if misses.is_empty() {
         return "the team has no tools; register one, or an MCP server that has some".to_owned();
     }
-    let named = near.iter().take(NAMED_MISSES);
-    let named: Vec<_> =
-        named.map(|(entry, miss)| format!("{} ({})", entry.name, miss.exclusion.explain(wanted))).collect();
-    format!("none of {} tools may be offered; nearest: {}", near.len(), named.join(", "))
+    let mut reasons: Vec<_> = counts.iter().collect();
+    reasons.sort_by(|left, right| right.1.cmp(left.1).then(left.0.cmp(right.0)));
+    let reasons: Vec<String> =
+        reasons.into_iter().map(|(reason, count)| format!("{count} by {reason}")).collect();
+    format!("none of {} tools may be offered: {}", misses.len(), reasons.join(", "))
 }

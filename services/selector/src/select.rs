@@ -1,200 +1,242 @@
-//! Selects the tool for a task: screen, fit, permit, rank, explain. Everything it reads is in memory,
-//! but for the one question to the permissions service.
+//! Selects the tool for a task: read it, screen, permit, fit, rank, explain. Everything it reads is in memory,
+//! but for the one question to the permissions service. Permission is asked for before anything is ranked, so that what
+//! a caller may not use moves nothing.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ::rpc::Call;
 use chrono::Utc;
-use types::{Category, Sensitivity};
+use types::Category;
 use uuid::Uuid;
 
 use crate::{
     Error,
-    entry::Entry,
-    explain::explain,
-    history::{History, TeamHistory},
+    admit::{Admitted, admit},
+    answer::{Choice, MissedTool, choose, nearest_misses},
+    contest::{Contest, contest},
+    embedding::Embedding,
+    fuse::Mode,
     imply::imply,
-    index::{Index, Indexes, Query},
-    permit::{MAX_TOOLS, Permissions},
-    rank::{Basis, Ranked, Scores, Weights, rank},
-    screen::{Exclusion, Miss, count, explain_misses, screen},
+    index::{Index, Indexes},
+    learn::Learned,
+    model::{Aid, Help, Helped, Offered, Requirements},
+    patterns::Sequences,
+    permit::Permissions,
+    pins::Pins,
+    policy::Policies,
+    predict::NextTool,
+    rank::{Ranked, rank_again},
+    reading::Reading,
+    scene::Scene,
+    screen::{Exclusion, Miss, count, unsuitable},
     selections::Selections,
     store::SelectionRow,
+    vectors::Vectors,
+    wanted::{CANONICAL, Wanted},
+    words::words,
 };
 
-/// Longest task, in bytes.
-const MAX_TASK: usize = 32_768;
-/// Longest task id, in bytes.
-const MAX_TASK_ID: usize = 256;
-/// Most capabilities one request may ask for.
-const MAX_CAPABILITIES: usize = 32;
-/// Most alternatives.
-const MAX_ALTERNATIVES: usize = 20;
-
-/// The task, and what the tool must satisfy.
+/// What a task asks for beside its words.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Wanted {
-    pub task: String,
-    /// In lower case.
+pub(crate) struct Needs {
     pub capabilities: Vec<String>,
+    /// Whether the caller asked for them; otherwise the task implies them.
+    pub asked: bool,
+    /// By the model, where it helped.
     pub category: Option<Category>,
-    /// 0: any.
-    pub max_latency_ms: i64,
-    pub max_cost_micro_usd: Option<i64>,
-    pub max_sensitivity: Option<Sensitivity>,
-    pub alternatives: usize,
-    pub task_id: String,
-}
-
-impl Wanted {
-    fn check(&self) -> Result<(), Error> {
-        if self.task.trim().is_empty() && self.capabilities.is_empty() && self.category.is_none() {
-            return Err(Error::invalid(
-                "task",
-                "is empty; say the task, a required capability or a category",
-            ));
-        }
-        if self.task.len() > MAX_TASK {
-            return Err(Error::invalid("task", format!("has {} bytes; at most {MAX_TASK}", self.task.len())));
-        }
-        if self.task_id.len() > MAX_TASK_ID || self.task_id.contains(char::is_control) {
-            let description = format!("must be at most {MAX_TASK_ID} bytes without control characters");
-            return Err(Error::invalid("task_id", description));
-        }
-        if self.capabilities.len() > MAX_CAPABILITIES || self.capabilities.iter().any(String::is_empty) {
-            let description = format!("must be at most {MAX_CAPABILITIES} words, none empty");
-            return Err(Error::invalid("required_capabilities", description));
-        }
-        if self.alternatives > MAX_ALTERNATIVES {
-            return Err(Error::invalid("alternatives", format!("must be 0 (for 2) to {MAX_ALTERNATIVES}")));
-        }
-        let limits = [
-            ("max_latency_ms", self.max_latency_ms),
-            ("max_cost_micro_usd", self.max_cost_micro_usd.unwrap_or_default()),
-        ];
-        let negative = limits.into_iter().find(|(_, limit)| *limit < 0);
-        negative.map_or(Ok(()), |(field, limit)| Err(Error::invalid(field, format!("is {limit}, below 0"))))
-    }
-}
-
-/// One tool of the answer.
-#[derive(Debug, Clone)]
-pub(crate) struct Choice {
-    pub name: String,
-    pub tool_id: String,
-    pub description: String,
-    pub scores: Scores,
-    pub reason: String,
-    pub executions: i64,
 }
 
 /// The answer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Selection {
     pub id: Uuid,
-    /// Best first; never empty.
+    /// Best first; none where no tool is suitable.
     pub choices: Vec<Choice>,
     pub candidate_count: usize,
     pub excluded: BTreeMap<String, i32>,
+    pub confidence: f64,
+    /// Empty where a tool is suitable.
+    pub unsuitable_reason: String,
+    pub nearest_misses: Vec<MissedTool>,
+    pub pinned: Vec<Choice>,
+    pub mode: Mode,
+    pub mode_reason: String,
+    pub vectors_pending: usize,
+    pub task_category: Option<Category>,
+    pub implied_capabilities: Vec<String>,
+    pub next_tools: Vec<NextTool>,
+    pub policy_version: i32,
+    pub helped: Helped,
+    /// How likely the first was to come first, where it explored; 1 otherwise.
+    pub propensity: f64,
+    /// The task's vector as it is kept, and what it was made by.
+    pub task_vector: Option<(String, Vec<u8>)>,
 }
 
 /// Selects tools.
 #[derive(Debug, Clone)]
 pub(crate) struct Selector {
     pub indexes: Indexes,
-    pub history: History,
+    pub vectors: Vectors,
+    pub learned: Learned,
+    pub sequences: Sequences,
     pub permissions: Permissions,
+    pub pins: Pins,
     pub selections: Selections,
-    pub weights: Weights,
+    pub policies: Policies,
+    pub help: Help,
+    /// Least semantic score of a tool that is offered.
+    pub min_semantic_score: f64,
 }
 
 impl Selector {
     /// Ranks the tools that the caller may call for this task.
-    pub(crate) async fn select(&self, call: &Call, wanted: Wanted) -> Result<Selection, Error> {
+    pub(crate) async fn select(&self, call: &Call, wanted: &Wanted) -> Result<Selection, Error> {
         wanted.check()?;
-        let index = self.indexes.team(&call.caller.team).await;
-        let history = self.history.team(&call.caller.team);
-        let query = Query::new(&wanted.task);
-        let lexical = index.score(&query);
-        let (mut slots, mut misses) = screen(&index, &wanted, &history);
-        limit(&mut slots, &mut misses, &lexical);
-        self.keep_permitted(call, &index, &mut slots, &mut misses).await?;
-        let excluded = count(&misses);
-        if slots.is_empty() {
-            let message = explain_misses(&index, &lexical, &misses, &wanted);
-            return Err(Error::NoSuitableTool { message, excluded });
+        let team = call.caller.team.as_str();
+        let index = self.indexes.team(team).await;
+        wanted.check_capabilities(&index)?;
+        let mut aid = self.help.begin(team, wanted.model_help, call.time_left());
+        let (reading, needs) = tokio::join!(
+            Reading::of(&wanted.task, self.embedding(), call.time_left()),
+            needs(wanted, &index, &mut aid),
+        );
+        let scene = self.scene(call, wanted, index, reading, needs);
+        let mut admitted = admit(&scene, &self.permissions).await?;
+        let mut contest = contest(&scene, &admitted.slots);
+        let missed = self.leave_out_unfit(&scene, &mut contest, &mut admitted);
+        if !missed {
+            self.ask_for_fit(&scene, &mut contest.ranked, &mut aid).await;
         }
-        let choices = self.choose(call, &wanted, (&index, &query, &lexical, &history), &slots);
-        let selection = Selection { id: types::new_id(), choices, candidate_count: slots.len(), excluded };
-        self.selections.keep(SelectionRow::new(&call.caller, &wanted, &selection, Utc::now()));
+        let mut selection = answer(&scene, &contest, &admitted);
+        self.ask_for_reason(&scene, &contest.ranked, &mut selection, &mut aid).await;
+        selection.helped = aid.report();
+        self.selections.keep(SelectionRow::new(&call.caller, wanted, &selection, Utc::now()));
         Ok(selection)
     }
 
-    async fn keep_permitted(
-        &self,
-        call: &Call,
-        index: &Index,
-        slots: &mut Vec<usize>,
-        misses: &mut Vec<Miss>,
-    ) -> Result<(), Error> {
-        if slots.is_empty() {
-            return Ok(());
-        }
-        let tools = slots.iter().filter_map(|slot| index.entry(*slot));
-        let mut refusals = self.permissions.permit(call, tools).await?.into_iter();
-        slots.retain(|&slot| match refusals.next().flatten() {
-            None => true,
-            Some(reason) => {
-                misses.push(Miss { slot, exclusion: Exclusion::Permission(reason) });
-                false
-            }
-        });
-        Ok(())
+    pub(crate) fn embedding(&self) -> &Embedding {
+        &self.vectors.embedding
     }
 
-    fn choose(
+    fn scene<'a>(
         &self,
-        call: &Call,
-        wanted: &Wanted,
-        (index, query, lexical, history): (&Index, &Query, &[f32], &TeamHistory),
-        slots: &[usize],
-    ) -> Vec<Choice> {
-        let asked = !wanted.capabilities.is_empty();
-        let capabilities = if asked { wanted.capabilities.clone() } else { imply(&query.0) };
-        let basis = Basis {
+        call: &'a Call,
+        wanted: &'a Wanted,
+        index: Arc<Index>,
+        reading: Reading,
+        needs: Needs,
+    ) -> Scene<'a> {
+        let team = call.caller.team.as_str();
+        let (policy_version, weights) = self.policies.of(team);
+        Scene {
+            call,
+            wanted,
+            table: self.vectors.table(team, &index),
             index,
-            query,
-            lexical,
-            capabilities: &capabilities,
-            asked,
-            history,
-            agent: &call.caller.agent,
-            weights: self.weights,
+            learned: self.learned.team(team),
+            sequences: self.sequences.team(team),
+            pins: self.pins.team(team),
+            reading,
+            needs,
+            weights,
+            policy_version,
+            model_id: self.embedding().model_id().to_owned(),
             now: Utc::now(),
+        }
+    }
+
+    /// Where even the best fits less than it must, nothing is suitable: every candidate becomes a miss.
+    fn leave_out_unfit(&self, scene: &Scene, contest: &mut Contest, admitted: &mut Admitted) -> bool {
+        let least = self.min_semantic_score;
+        if scene.reading.is_empty || contest.best_fit >= least {
+            return contest.ranked.is_empty();
+        }
+        let fit = |(slot, semantic): (&usize, &f64)| Miss {
+            slot: *slot,
+            exclusion: Exclusion::Fit(*semantic, least),
         };
-        // One more than asked for, so that a tool alone in the answer is still compared with the next.
-        let ranked = rank(&basis, slots, wanted.alternatives + 2);
-        let shown = ranked.len().min(wanted.alternatives + 1);
-        (0..shown).map(|place| choice(&ranked[place], explain(&basis, &ranked, place))).collect()
+        admitted.misses.extend(admitted.slots.iter().zip(&contest.semantic).map(fit));
+        contest.ranked.clear();
+        true
+    }
+
+    /// Has the model judge how well the best fit, and orders them again.
+    async fn ask_for_fit(&self, scene: &Scene<'_>, ranked: &mut [Ranked<'_>], aid: &mut Aid) {
+        let tools: Vec<Offered> = ranked.iter().map(offered).collect();
+        if let Some(fits) = aid.fit(&scene.wanted.task, &tools).await {
+            rank_again(&scene.basis(), ranked, &fits);
+        }
+    }
+
+    async fn ask_for_reason(
+        &self,
+        scene: &Scene<'_>,
+        ranked: &[Ranked<'_>],
+        selection: &mut Selection,
+        aid: &mut Aid,
+    ) {
+        let (Some((first, others)), Some(choice)) = (ranked.split_first(), selection.choices.first_mut())
+        else {
+            return;
+        };
+        let others: Vec<Offered> = others.iter().map(offered).collect();
+        if let Some(reason) = aid.reason(&scene.wanted.task, offered(first), &others).await {
+            choice.reason = format!("{}; the model: {reason}", choice.reason);
+        }
     }
 }
 
-/// Leaves no more tools than permission can be asked for: those whose words fit best.
-fn limit(slots: &mut Vec<usize>, misses: &mut Vec<Miss>, lexical: &[f32]) {
-    if slots.len() > MAX_TOOLS {
-        slots.sort_by(|left, right| lexical[*right].total_cmp(&lexical[*left]).then(left.cmp(right)));
-        misses.extend(slots.drain(MAX_TOOLS..).map(|slot| Miss { slot, exclusion: Exclusion::Limit }));
+fn answer(scene: &Scene, contest: &Contest, admitted: &Admitted) -> Selection {
+    let excluded = count(&admitted.misses);
+    let is_unsuitable = contest.ranked.is_empty();
+    let vector = scene.reading.vectors.as_ref();
+    let mut selection = Selection {
+        id: types::new_id(),
+        candidate_count: admitted.slots.len(),
+        mode: scene.reading.mode,
+        mode_reason: scene.reading.mode_reason.clone(),
+        vectors_pending: scene.table.pending,
+        task_category: contest.category,
+        policy_version: scene.policy_version,
+        propensity: contest.propensity,
+        task_vector: vector.map(|vectors| (scene.model_id.clone(), vectors.whole.to_bytes())),
+        implied_capabilities: if scene.needs.asked { Vec::new() } else { scene.needs.capabilities.clone() },
+        ..Selection::default()
+    };
+    choose(&mut selection, scene, contest, admitted);
+    if is_unsuitable {
+        selection.unsuitable_reason = unsuitable(&admitted.misses, &excluded);
+        selection.nearest_misses = nearest_misses(scene, &admitted.misses);
     }
+    selection.excluded = excluded;
+    selection
 }
 
-fn choice(ranked: &Ranked, reason: String) -> Choice {
-    let entry: &Entry = ranked.entry;
-    Choice {
-        name: entry.name.clone(),
-        tool_id: entry.tool.id.clone(),
-        description: entry.description().to_owned(),
-        scores: ranked.scores,
-        reason,
-        executions: ranked.history.as_ref().map_or(0, |counts| counts.executions),
+/// The capabilities that were asked for, those that the model reads out of the task, or those that its words imply.
+async fn needs(wanted: &Wanted, index: &Index, aid: &mut Aid) -> Needs {
+    if !wanted.capabilities.is_empty() {
+        return Needs { capabilities: wanted.capabilities.clone(), asked: true, category: None };
     }
+    if let Some(needs) = read_needs(wanted, index, aid).await {
+        return Needs { capabilities: needs.capabilities, asked: false, category: needs.category };
+    }
+    Needs { capabilities: imply(&words(&wanted.task).collect::<Vec<_>>()), ..Needs::default() }
+}
+
+async fn read_needs(wanted: &Wanted, index: &Index, aid: &mut Aid) -> Option<Requirements> {
+    if !aid.is_on() {
+        return None;
+    }
+    let of_tools = index.entries().flat_map(|(_, entry)| entry.capabilities.iter().map(String::as_str));
+    let known: BTreeSet<&str> = CANONICAL.into_iter().chain(of_tools).collect();
+    aid.requirements(&wanted.task, &known.into_iter().collect::<Vec<_>>()).await
+}
+
+fn offered<'a>(ranked: &Ranked<'a>) -> Offered<'a> {
+    let entry = ranked.entry();
+    Offered { name: &entry.name, description: entry.description() }
 }

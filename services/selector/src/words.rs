@@ -40,7 +40,8 @@ fn is_stop(word: &str) -> bool {
     (word.len() == 1 && !word.as_bytes()[0].is_ascii_digit()) || STOP.binary_search(&word).is_ok()
 }
 
-fn split(text: &str) -> Vec<&str> {
+/// The pieces of a text: `getHTTPResponse_code` has four, stop words stay.
+pub(crate) fn split(text: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut start = None;
     let mut characters = text.char_indices().peekable();

@@ -62,6 +62,12 @@ impl Catalog {
         teams.get(team).cloned().unwrap_or_default()
     }
 
+    /// Every team that has tools, and its tools: the same snapshot for as long as nothing of the team changes.
+    pub fn teams(&self) -> Vec<(String, Arc<TeamTools>)> {
+        let teams = self.teams.read().unwrap_or_else(PoisonError::into_inner);
+        teams.iter().map(|(team, tools)| (team.clone(), Arc::clone(tools))).collect()
+    }
+
     /// One tool, by name or by the id of its newest version.
     pub fn find(&self, team: &str, name_or_id: &str) -> Option<Arc<Tool>> {
         let tools = self.team(team);

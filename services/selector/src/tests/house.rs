@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use ::rpc::{Call, Link, Outgoing, StackOptions, TokenKey};
+use ::rpc::{Call, Link, Outgoing, PageKey, StackOptions, TokenKey};
 use ::store::Database;
 use catalog::Catalog;
 use proto::{
@@ -16,7 +16,7 @@ use proto::{
         BatchAuthorizeRequest, BatchAuthorizeResponse, ToolDecision,
         permissions_service_server::{PermissionsService, PermissionsServiceServer},
     },
-    registry::v1::{Tool, ToolDefinition, ToolStatus},
+    registry::v1::{ServerState, Tool, ToolDefinition, ToolStatus},
     selector::v1::{
         Outcome, RecordOutcomesRequest, SelectToolsRequest, SelectToolsResponse,
         selector_service_client::SelectorServiceClient,
@@ -74,16 +74,27 @@ impl House {
 
     /// One more replica on a database.
     pub(crate) async fn on(database: Database) -> Self {
+        Self::configured(database, config()).await
+    }
+
+    /// One with other settings.
+    pub(crate) async fn configured(database: Database, config: Config) -> Self {
         let key = TokenKey::new(&"a caller token key of enough bytes".into());
         let fake = Fake::default();
         let options = StackOptions { key: key.clone(), max_concurrent_requests: 64 };
         let routes = Routes::new(PermissionsServiceServer::new(fake.clone()));
         let permissions = ::rpc::stack(routes, options);
-        Self::with(database, fake, permissions, key).await
+        Self::with(database, fake, permissions, key, config).await
     }
 
     /// One whose permissions are somewhere else.
-    pub(crate) async fn with(database: Database, fake: Fake, permissions: Link, key: TokenKey) -> Self {
+    pub(crate) async fn with(
+        database: Database,
+        fake: Fake,
+        permissions: Link,
+        key: TokenKey,
+        config: Config,
+    ) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let outgoing = Outgoing::new("selector", key.clone());
         // The scenarios fill the catalog themselves: its feed is never run.
@@ -94,10 +105,12 @@ impl House {
             catalog: catalog.clone(),
             permissions,
             outgoing,
+            authorities: reach::Authorities::default(),
+            pages: PageKey::new(&"a page key of enough bytes for this".into()),
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
-        let routes = crate::start(&config(), parts).await.unwrap();
+        let routes = crate::start(&config, parts).await.unwrap();
         let options = StackOptions { key: key.clone(), max_concurrent_requests: 64 };
         let link = ::rpc::stack(routes, options);
         Self { database, catalog, fake, link, key, stop, tasks }
@@ -113,18 +126,30 @@ impl House {
         agent: &str,
         request: SelectToolsRequest,
     ) -> Result<SelectToolsResponse, Status> {
+        let request = self.by(team, agent, Role::Agent, request);
+        self.client().select_tools(request).await.map(Response::into_inner)
+    }
+
+    /// What an agent asks on behalf of an end user.
+    pub(crate) async fn select_for(
+        &self,
+        user: &str,
+        request: SelectToolsRequest,
+    ) -> Result<SelectToolsResponse, Status> {
         let caller = Caller {
-            team: team.into(),
-            agent: agent.into(),
+            team: "team".into(),
+            agent: "scout".into(),
+            user: user.into(),
             role: Role::Agent,
             service: None,
             ..Caller::service("")
         };
-        let mut request = Request::new(request);
-        let token = self.key.mint(&caller).unwrap();
-        request.metadata_mut().insert(::rpc::CALLER_HEADER, token.parse().unwrap());
-        let mut client = SelectorServiceClient::new(self.link.clone());
-        client.select_tools(request).await.map(Response::into_inner)
+        self.client().select_tools(self.with_token(&caller, request)).await.map(Response::into_inner)
+    }
+
+    /// A request of a service of the suite in its own name.
+    pub(crate) fn by_service<T>(&self, service: &'static str, message: T) -> Request<T> {
+        Outgoing::new(service, self.key.clone()).own_request(Duration::from_secs(10), message)
     }
 
     pub(crate) async fn record(&self, outcomes: Vec<Outcome>) -> Result<i32, Status> {
@@ -132,6 +157,29 @@ impl House {
         let request = outgoing.own_request(Duration::from_secs(10), RecordOutcomesRequest { outcomes });
         let mut client = SelectorServiceClient::new(self.link.clone());
         client.record_outcomes(request).await.map(|response| response.into_inner().recorded)
+    }
+
+    pub(crate) fn client(&self) -> SelectorServiceClient<Link> {
+        SelectorServiceClient::new(self.link.clone())
+    }
+
+    /// A request of an operator of a team.
+    pub(crate) fn by_operator<T>(&self, team: &str, message: T) -> Request<T> {
+        self.by(team, "boss", Role::Operator, message)
+    }
+
+    /// A request of an agent of a team.
+    pub(crate) fn by<T>(&self, team: &str, agent: &str, role: Role, message: T) -> Request<T> {
+        let caller =
+            Caller { team: team.into(), agent: agent.into(), role, service: None, ..Caller::service("") };
+        self.with_token(&caller, message)
+    }
+
+    fn with_token<T>(&self, caller: &Caller, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let token = self.key.mint(caller).unwrap();
+        request.metadata_mut().insert(::rpc::CALLER_HEADER, token.parse().unwrap());
+        request
     }
 
     /// Stops the background tasks and waits for them.
@@ -155,9 +203,32 @@ impl House {
         });
     }
 
+    /// A tool that discovery of a server keeps.
+    pub(crate) fn add_of_server(&self, server: &str, state: ServerState, definition: ToolDefinition) {
+        self.catalog.upsert(Tool {
+            id: types::new_id().to_string(),
+            team_id: "team".into(),
+            status: ToolStatus::Active.into(),
+            definition: Some(definition),
+            server: server.into(),
+            server_state: state.into(),
+            ..Tool::default()
+        });
+    }
+
     pub(crate) fn refuse(&self, tool: &str, reason: &str) {
         self.fake.refused.lock().unwrap().insert(tool.into(), reason.into());
     }
+}
+
+/// Waits until something holds; fails after a while.
+pub(crate) async fn until(holds: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), wait).await.expect("it never held");
 }
 
 pub(crate) fn config() -> Config {
@@ -166,7 +237,13 @@ pub(crate) fn config() -> Config {
         match_weight: 0.6,
         suitability_weight: 0.4,
         capability_weight: 0.5,
-        text_weight: 0.5,
+        semantic_weight: 0.5,
+        mode: crate::Mode::Lexical,
+        model_folder: String::new(),
+        threads: 2,
+        min_semantic_score: 0.05,
+        selection_write_timeout_ms: 10_000,
+        model: crate::model::Config::off(),
     }
 }
 

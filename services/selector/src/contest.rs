@@ -1,0 +1,107 @@
+//! The candidates against each other: fit, the kind of the task, history, rank. Pure but for the draw of an exploration.
+
+use types::Category;
+
+use crate::{
+    entry::Entry,
+    explore::explore,
+    fuse::Fused,
+    learn::standings,
+    model,
+    rank::{Candidate, Ranked, rank},
+    scene::Scene,
+};
+
+/// Candidates that say by their own category what kind of work a task is.
+const VOTES: usize = 5;
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Contest<'a> {
+    /// The best, best first: more than are shown, so that the last of them can be compared with the next.
+    pub ranked: Vec<Ranked<'a>>,
+    /// Semantic score of every candidate, in their order.
+    pub semantic: Vec<f64>,
+    /// The highest of them; 0 without candidates.
+    pub best_fit: f64,
+    /// The kind of work that the task was taken for.
+    pub category: Option<Category>,
+    pub propensity: f64,
+}
+
+/// Ranks the tools of these slots.
+pub(crate) fn contest<'a>(scene: &'a Scene, slots: &[usize]) -> Contest<'a> {
+    let fused = scene.fit(slots);
+    let entries: Vec<&Entry> = slots.iter().filter_map(|slot| scene.index.entry(*slot)).collect();
+    let category = scene.wanted.category.or(scene.needs.category).or_else(|| vote(&entries, &fused));
+    let semantic: Vec<f64> = fused.iter().map(|fused| fused.semantic).collect();
+    let candidates = candidates(scene, slots, fused, category);
+    let (basis, mut propensity, mut drawn) = (scene.basis(), 1.0, None);
+    if scene.wanted.explore {
+        let arms: Vec<_> = candidates.iter().map(|candidate| basis.arm(candidate)).collect();
+        let explored = explore(&arms, &mut rand::rng());
+        (propensity, drawn) = (explored.propensity, Some(explored.success));
+    }
+    let most = (scene.wanted.alternatives + 2).max(model::MAX_TOOLS);
+    Contest {
+        ranked: rank(&basis, candidates, drawn.as_deref(), most),
+        best_fit: semantic.iter().copied().fold(0.0, f64::max),
+        semantic,
+        category,
+        propensity,
+    }
+}
+
+/// All of these slots' tools in the order that they would have among each other, nothing drawn.
+pub(crate) fn ranked_all<'a>(
+    scene: &'a Scene,
+    slots: &[usize],
+    category: Option<Category>,
+) -> Vec<Ranked<'a>> {
+    let candidates = candidates(scene, slots, scene.fit(slots), category);
+    rank(&scene.basis(), candidates, None, usize::MAX)
+}
+
+fn candidates<'a>(
+    scene: &'a Scene,
+    slots: &[usize],
+    fused: Vec<Fused>,
+    category: Option<Category>,
+) -> Vec<Candidate<'a>> {
+    let entries: Vec<(usize, &Entry)> =
+        slots.iter().filter_map(|slot| Some((*slot, scene.index.entry(*slot)?))).collect();
+    let learned: Vec<_> =
+        entries.iter().map(|(_, entry)| scene.learned.get(&entry.name).map(AsRef::as_ref)).collect();
+    let standings = standings(&learned, scene.view(category));
+    let parts = entries.into_iter().zip(fused).zip(standings);
+    parts
+        .map(|(((slot, entry), fused), standing)| Candidate { slot, entry, fused, fit: None, standing })
+        .collect()
+}
+
+/// The category that the best fitting candidates have, each counting by how well it fits.
+fn vote(entries: &[&Entry], fused: &[Fused]) -> Option<Category> {
+    let mut best: Vec<(f64, &Entry)> =
+        fused.iter().map(|fused| fused.semantic).zip(entries.iter().copied()).collect();
+    let order = |left: &(f64, &Entry), right: &(f64, &Entry)| {
+        right.0.total_cmp(&left.0).then_with(|| left.1.name.cmp(&right.1.name))
+    };
+    if best.len() > VOTES {
+        best.select_nth_unstable_by(VOTES, order);
+        best.truncate(VOTES);
+    }
+    best.sort_unstable_by(order);
+    let mut votes: Vec<(Category, f64)> = Vec::new();
+    for (semantic, entry) in best {
+        let category = entry.category.unwrap_or(Category::Custom);
+        match votes.iter_mut().find(|(of, _)| *of == category) {
+            Some((_, sum)) => *sum += semantic,
+            None => votes.push((category, semantic)),
+        }
+    }
+    // Of equal sums, the category of the best fitting tool has it.
+    votes
+        .into_iter()
+        .reduce(|first, next| if next.1 > first.1 { next } else { first })
+        .map(|(category, _)| category)
+}

@@ -1,0 +1,151 @@
+//! How well tools have done, with all that is known of them. Reads; nothing is ranked here.
+
+use ::rpc::PageKey;
+use ::store::Database;
+use chrono::{DateTime, TimeDelta, Utc};
+use types::{Caller, Category};
+
+use super::{
+    Alarm, Counts, Learned, TeamLearned, ToolLearned, Trend, View, WINDOW_DAYS, percentile,
+    standing::{Typical, stand},
+    statistics::wilson,
+    trend::{Hour, trend},
+};
+use crate::{Error, policy::Weights, store};
+
+/// Which tools are asked for.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Wanted {
+    /// Empty: every tool with history.
+    pub tool: String,
+    /// Empty: the team.
+    pub agent: String,
+    pub category: Option<Category>,
+}
+
+/// How well one tool has done.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Effectiveness {
+    pub tool: String,
+    /// As of now.
+    pub counts: Counts,
+    /// The interval of its success rate.
+    pub interval: (f64, f64),
+    pub p95_ms: f64,
+    pub suitability: f64,
+    pub trend: Trend,
+    pub alarm: Option<Alarm>,
+    pub categories: Vec<OfCategory>,
+}
+
+/// The same in one category of task.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct OfCategory {
+    pub category: Category,
+    pub counts: Counts,
+    pub suitability: f64,
+}
+
+/// One page of tools, in order of their names, and the token of the next.
+pub(crate) async fn effectiveness(
+    (database, learned, pages): (&Database, &Learned, &PageKey),
+    caller: &Caller,
+    wanted: &Wanted,
+    weights: Weights,
+    page: (i32, &str),
+) -> Result<(Vec<Effectiveness>, String), Error> {
+    let wrong = |error: ::rpc::PageError| Error::invalid(error.field(), error.to_string());
+    let page =
+        pages.page(page.0, page.1, format!("effectiveness|{}|{wanted:?}", caller.team)).map_err(wrong)?;
+    let team = learned.team(&caller.team);
+    let after = page.cursor.as_deref();
+    let fits = |name: &str, tool: &ToolLearned| {
+        let known = of(tool, wanted);
+        (known.executions > 0 || known.feedbacks > 0) && after.is_none_or(|after| name > after)
+    };
+    let mut names: Vec<&String> =
+        team.iter().filter(|(name, tool)| fits(name, tool)).map(|(name, _)| name).collect();
+    names.retain(|name| wanted.tool.is_empty() || **name == wanted.tool);
+    names.sort_unstable();
+    let next = pages.next(&page, &mut names, |name| (*name).clone());
+    let now = Utc::now();
+    let standing = Standings { team: &team, weights, now };
+    let typical = standing.typical(wanted.category);
+    let tell = |name: &String| Some(tell(name, team.get(name)?, wanted, &standing, typical));
+    let mut told: Vec<Effectiveness> = names.into_iter().filter_map(tell).collect();
+    if !wanted.agent.is_empty() {
+        of_agent(database, &caller.team, &wanted.agent, &mut told).await?;
+    }
+    Ok((told, next))
+}
+
+/// What is asked for of a tool's calls.
+fn of(tool: &ToolLearned, wanted: &Wanted) -> Counts {
+    let agent = Some(wanted.agent.as_str()).filter(|agent| !agent.is_empty());
+    match wanted.category {
+        Some(category) => tool.of_category(category, agent),
+        None => tool.of_agent(agent),
+    }
+}
+
+fn tell(
+    name: &str,
+    tool: &ToolLearned,
+    wanted: &Wanted,
+    standing: &Standings,
+    typical: Typical,
+) -> Effectiveness {
+    let counts = of(tool, wanted).as_of(standing.now);
+    let categories = if wanted.tool.is_empty() { Vec::new() } else { tool.categories() };
+    let categories = categories.into_iter().map(|category| {
+        let of_it = Wanted { category: Some(category), ..wanted.clone() };
+        let suitability = standing.of(tool, &of_it, standing.typical(of_it.category));
+        OfCategory { category, counts: of(tool, &of_it).as_of(standing.now), suitability }
+    });
+    Effectiveness {
+        tool: name.to_owned(),
+        interval: wilson(counts.success_weight, counts.weight),
+        p95_ms: tool.p95_ms.unwrap_or_default(),
+        suitability: standing.of(tool, wanted, typical),
+        trend: tool.trend,
+        alarm: tool.alarm.clone(),
+        categories: categories.filter(|of| of.counts.executions > 0 || of.counts.feedbacks > 0).collect(),
+        counts,
+    }
+}
+
+/// What a tool's suitability is held against: all tools of the team.
+struct Standings<'a> {
+    team: &'a TeamLearned,
+    weights: Weights,
+    now: DateTime<Utc>,
+}
+
+impl Standings<'_> {
+    fn typical(&self, category: Option<Category>) -> Typical {
+        Typical::of(self.team.values().map(AsRef::as_ref), category)
+    }
+
+    fn of(&self, tool: &ToolLearned, wanted: &Wanted, typical: Typical) -> f64 {
+        let view = View { agent: &wanted.agent, category: wanted.category, now: self.now };
+        stand(tool, view, typical).suitability(&self.weights)
+    }
+}
+
+/// The trend and the percentile of one agent's calls alone: they are kept in memory for the team only.
+async fn of_agent(
+    database: &Database,
+    team: &str,
+    agent: &str,
+    told: &mut [Effectiveness],
+) -> Result<(), Error> {
+    let keys: Vec<_> = told.iter().map(|tool| (team.to_owned(), tool.tool.clone())).collect();
+    let since = Utc::now() - TimeDelta::days(WINDOW_DAYS);
+    let rows = store::hours_read(database.pool()?, &keys, since, Some(agent)).await?;
+    for tool in told {
+        let own = rows.iter().filter(|((_, name), _)| *name == tool.tool).map(|(_, hour)| hour.clone());
+        let hours: Vec<Hour> = own.collect();
+        (tool.trend, tool.p95_ms) = (trend(&hours), percentile(&hours, 0.95).unwrap_or_default());
+    }
+    Ok(())
+}

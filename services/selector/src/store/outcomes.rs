@@ -1,0 +1,137 @@
+//! Outcomes of executions: each once, however often it is delivered, and linked to the selection it followed.
+
+use std::collections::HashMap;
+
+use ::store::Error;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::{PgPool, types::Json};
+use uuid::Uuid;
+
+use super::Connection;
+
+/// Days that an outcome's id is remembered: far longer than any outbox delivers again.
+const OUTCOME_DAYS: i32 = 14;
+/// Tells the locks of what teams learn from other advisory locks of the database.
+const LOCKS: i64 = 0x006c_6561_726e;
+
+/// What became of one execution.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct OutcomeRow {
+    pub event_id: Uuid,
+    pub team_id: String,
+    pub agent_id: String,
+    pub tool_name: String,
+    pub execution_id: Option<Uuid>,
+    pub selection_id: Option<Uuid>,
+    pub succeeded: bool,
+    pub duration_ms: f64,
+    pub cost_micro_usd: i64,
+    pub event_time: DateTime<Utc>,
+    /// The task it belongs to; may be empty.
+    pub task_id: String,
+    /// Empty when it succeeded, and never otherwise.
+    pub failure_reason: String,
+    /// Nothing was run: the answer was kept.
+    pub cached: bool,
+    /// SHA-256 of the canonical arguments; may be empty.
+    pub arguments_hash: String,
+    /// Longest run of one attempt; 0: not known.
+    pub timeout_ms: i64,
+    /// Another tool answered in its place.
+    pub fell_back: bool,
+    /// What the tool does to the world, as a word.
+    pub effect: String,
+}
+
+/// What the selection knew that an outcome followed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Followed {
+    /// Empty: not known.
+    pub category: String,
+    /// What the vector was made by.
+    pub model_id: String,
+    pub task_vector: Option<Vec<u8>>,
+}
+
+/// Makes whoever learns for one of these teams wait for the end of this transaction, and gives the time. Always in the
+/// same order, so that no two wait for each other.
+pub(crate) async fn teams_lock(
+    connection: &mut Connection,
+    teams: &[String],
+) -> Result<DateTime<Utc>, Error> {
+    let row = sqlx::query!(
+        r#"SELECT clock_timestamp() AS "now!", count(pg_advisory_xact_lock(key)) AS locks
+         FROM (SELECT DISTINCT hashtextextended(team, $2) AS key FROM unnest($1::text[]) AS team ORDER BY key) AS keys"#,
+        teams,
+        LOCKS,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(row.now)
+}
+
+/// Remembers the outcomes that are new, and notes on the selections they follow what the first call came to. An outcome
+/// follows selections of its own team and agent alone. Gives those that are new, each with what its selection knew. The
+/// teams must be locked. Rows are reached by the constraints that are kept and in no other way, so no statistics can
+/// make it slow.
+pub(crate) async fn outcomes_insert(
+    connection: &mut Connection,
+    outcomes: &[&OutcomeRow],
+) -> Result<HashMap<(String, Uuid), Option<Followed>>, Error> {
+    let rows = sqlx::query!(
+        r#"WITH new AS (
+             INSERT INTO selector.outcome (
+                 team_id, event_id, agent_id, tool_name, execution_id, selection_id, succeeded, duration_ms,
+                 cost_micro_usd, event_time)
+             SELECT team_id, event_id, agent_id, tool_name, execution_id, selection_id, succeeded,
+                 duration_ms, cost_micro_usd, event_time
+             FROM jsonb_to_recordset($1::jsonb) AS r (
+                 team_id text, event_id uuid, agent_id text, tool_name text, execution_id uuid,
+                 selection_id uuid, succeeded boolean, duration_ms double precision, cost_micro_usd bigint,
+                 event_time timestamptz)
+             ORDER BY team_id, event_id
+             ON CONFLICT DO NOTHING
+             RETURNING team_id, event_id, agent_id, tool_name, execution_id, selection_id, succeeded, event_time
+         ), known AS (
+             SELECT new.*, s.task_category, s.model_id, s.task_vector
+             FROM new JOIN selector.selection s
+                 ON s.team_id = new.team_id AND s.id = new.selection_id AND s.agent_id = new.agent_id
+         ), first AS (
+             SELECT DISTINCT ON (team_id, selection_id) *
+             FROM known ORDER BY team_id, selection_id, event_time, event_id
+         ), followed AS (
+             UPDATE selector.selection s
+             SET followed_tool = first.tool_name, execution_id = first.execution_id,
+                 succeeded = first.succeeded, follow_time = first.event_time
+             FROM first
+             WHERE s.team_id = first.team_id AND s.id = first.selection_id AND s.follow_time IS NULL
+         )
+         SELECT new.team_id AS "team_id!", new.event_id AS "event_id!", known.task_category AS "category?",
+             known.model_id AS "model_id?", known.task_vector AS "task_vector?"
+         FROM new LEFT JOIN known ON known.team_id = new.team_id AND known.event_id = new.event_id"#,
+        Json(outcomes) as _,
+    )
+    .fetch_all(connection)
+    .await?;
+    let new = rows.into_iter().map(|row| {
+        let followed = row.category.map(|category| Followed {
+            category,
+            model_id: row.model_id.unwrap_or_default(),
+            task_vector: row.task_vector,
+        });
+        ((row.team_id, row.event_id), followed)
+    });
+    Ok(new.collect())
+}
+
+/// Deletes the ids that no outbox delivers again.
+pub(crate) async fn outcomes_delete_expired(pool: &PgPool) -> Result<(), Error> {
+    sqlx::query!(
+        "DELETE FROM selector.outcome WHERE create_time < now() - make_interval(days => $1)",
+        OUTCOME_DAYS
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}

@@ -1,4 +1,4 @@
-# The one image of toolcrib: the binary, and a Python with pandas for sandboxed programs.
+# The one image of toolcrib: the binary, the selector's sentence model, and a Python with pandas for sandboxed programs.
 #   docker build -t toolcrib:0.1.0 .
 # Configure: executor.sandbox.python = "/opt/toolcrib/python/bin/python",
 #            executor.workspace_root = "/var/lib/toolcrib/work" (k8s/base/toolcrib.toml does).
@@ -28,6 +28,7 @@ RUN apt-get update \
  && install -d -o 65532 -g 65532 -m 0700 /var/lib/toolcrib /var/lib/toolcrib/work
 COPY --from=python /opt/toolcrib/python /opt/toolcrib/python
 COPY --from=build /out/toolcrib /usr/local/bin/toolcrib
+COPY models /usr/local/share/toolcrib/models
 USER 65532:65532
 WORKDIR /var/lib/toolcrib
 ENTRYPOINT ["toolcrib"]

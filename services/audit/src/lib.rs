@@ -77,6 +77,8 @@ pub struct Parts {
     pub executor: Link,
     /// The permissions service: keeps access requests, and budgets.
     pub permissions: Link,
+    /// The selector service: keeps selections, and feedback on them.
+    pub selector: Link,
     /// Makes requests to them.
     pub outgoing: Outgoing,
     /// The signing key and the second places of checkpoints.
@@ -116,9 +118,13 @@ fn sequence(config: &Config, parts: &Parts, subjects: &Subjects) {
 
 /// Goes on with erasures, and compares executions with the trail, as long as the process lives.
 fn keepers(config: &Config, parts: &Parts, journal: &Journal) -> (Eraser, Reconciler) {
-    let Parts { database, executor, permissions, outgoing, checkpoints, stop, tasks, .. } = parts;
-    let (executor, permissions, outgoing) = (executor.clone(), permissions.clone(), outgoing.clone());
-    let peers = Peers { executor, permissions, outgoing };
+    let Parts { database, checkpoints, stop, tasks, .. } = parts;
+    let peers = Peers {
+        executor: parts.executor.clone(),
+        permissions: parts.permissions.clone(),
+        selector: parts.selector.clone(),
+        outgoing: parts.outgoing.clone(),
+    };
     let signer = checkpoints.signer().clone();
     let eraser = Eraser::new(database.clone(), journal.clone(), peers.clone(), signer);
     let times = (config.reconcile_grace(), config.reconcile_interval());

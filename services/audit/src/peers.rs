@@ -1,5 +1,5 @@
-//! What the audit service asks of the executor and of permissions, in its own name. Never asks on behalf of a caller: both
-//! answer services alone.
+//! What the audit service asks of the executor, of permissions and of the selector, in its own name. Never asks on behalf
+//! of a caller: they answer services alone.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use proto::{
     executor::v1 as executor, executor::v1::executor_service_client::ExecutorServiceClient,
     permissions::v1 as permissions, permissions::v1::permissions_service_client::PermissionsServiceClient,
+    selector::v1 as selector, selector::v1::selector_service_client::SelectorServiceClient,
 };
 use types::Kind;
 use uuid::Uuid;
@@ -16,7 +17,7 @@ use crate::{Error, verdict::Known};
 
 /// How long a page of intents may take.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long one request to erase may take: longer than either service works at one.
+/// How long one request to erase may take: longer than any service works at one.
 const ERASE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Largest page of intents, in bytes: 10,000 of them and room.
 const MAX_PAGE_BYTES: usize = 8 << 20;
@@ -26,6 +27,7 @@ const MAX_PAGE_BYTES: usize = 8 << 20;
 pub(crate) struct Peers {
     pub executor: Link,
     pub permissions: Link,
+    pub selector: Link,
     pub outgoing: Outgoing,
 }
 
@@ -47,9 +49,9 @@ pub(crate) struct Range {
 /// What one part of the suite has erased.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ErasedThere {
-    /// Executions, or access requests.
+    /// Executions, access requests, or selections.
     pub rows: i64,
-    /// Cached answers, or messages to webhooks.
+    /// Cached answers, messages to webhooks, or feedback.
     pub passing: i64,
     /// Files.
     pub files: i64,
@@ -145,6 +147,21 @@ impl Peers {
         let answer = answer.map_err(|status| Error::peer("permissions", &status))?.into_inner();
         let permissions::EraseUserResponse { access_requests, deliveries, done } = answer;
         Ok(ErasedThere { rows: access_requests, passing: deliveries, files: 0, done })
+    }
+
+    /// Erases what the selector keeps of a user.
+    pub(crate) async fn erase_selections(&self, subject: &Subject) -> Result<ErasedThere, Error> {
+        let asked = selector::EraseUserRequest {
+            team_id: subject.team.clone(),
+            user: subject.user.clone(),
+            end_time: Some(stamp(subject.before)),
+            erasure_id: subject.erasure.to_string(),
+        };
+        let request = self.outgoing.own_request(ERASE_TIMEOUT, asked);
+        let answer = SelectorServiceClient::new(self.selector.clone()).erase_user(request).await;
+        let answer = answer.map_err(|status| Error::peer("selector", &status))?.into_inner();
+        let selector::EraseUserResponse { selections, feedback, done } = answer;
+        Ok(ErasedThere { rows: selections, passing: feedback, files: 0, done })
     }
 }
 

@@ -2,12 +2,12 @@
 //! that is not sanitised may come in.
 
 use ::rpc::ErrorReason;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use prost::Message;
 use proto::{
     audit::v1::{Action, Event, Result as AuditResult},
     selector::v1 as selector,
-    types::v1::Sensitivity,
+    types::v1::{Effect, Sensitivity},
 };
 use serde::{Deserialize, Serialize};
 use types::Caller;
@@ -50,9 +50,7 @@ pub(crate) fn of(
     let mut events: Vec<OutboxEvent> = told.map(|event| outbox(AUDIT, &event)).collect();
     events.push(outbox(AUDIT, &invoked(execution, outcome, status, finished)));
     if tells_of_tool(finished) {
-        // Whatever stood in for the tool, it failed.
-        let succeeded = finished.ended.is_ok() && finished.source == Source::Tool;
-        events.push(outbox(SELECTOR, &learned(execution, outcome, succeeded)));
+        events.push(outbox(SELECTOR, &learned(execution, outcome, finished)));
     }
     events.extend(settled(execution, finished));
     events
@@ -80,10 +78,15 @@ fn own_settlement(execution: &Execution, finished: &Finished) -> Option<Settleme
     })
 }
 
-/// A cached answer, a call that never came to the tool, and one that its caller gave up say nothing of the tool.
+/// A call that never came to the tool, and one that its caller gave up, say nothing of the tool; that its circuit
+/// breaker is open says that it fails. A cached answer says what a call without a cache would have asked.
 fn tells_of_tool(finished: &Finished) -> bool {
-    let is_given_up = |error: &ToolError| error.code == ToolErrorCode::Cancelled;
-    !finished.is_hit() && !never_ran(finished) && !finished.ended.as_ref().is_err_and(is_given_up)
+    let code = finished.ended.as_ref().err().map(|error| error.code);
+    match code {
+        Some(ToolErrorCode::Cancelled) => false,
+        Some(ToolErrorCode::CircuitOpen) => !finished.is_hit(),
+        _ => !never_ran(finished),
+    }
 }
 
 /// Whether the call failed before any tool was asked.
@@ -186,7 +189,9 @@ fn summary(sanitised: &str) -> String {
     serde_json::json!({ "begins": &sanitised[..end], "bytes": sanitised.len() }).to_string()
 }
 
-fn learned(execution: &Execution, outcome: &Outcome, succeeded: bool) -> selector::Outcome {
+/// What history is told of a call: what the tool itself came to, whatever stood in for it.
+fn learned(execution: &Execution, outcome: &Outcome, finished: &Finished) -> selector::Outcome {
+    let failure = own_failure(finished);
     selector::Outcome {
         event_id: types::new_id().to_string(),
         team_id: execution.team_id.clone(),
@@ -194,11 +199,43 @@ fn learned(execution: &Execution, outcome: &Outcome, succeeded: bool) -> selecto
         tool_name: execution.tool_name.clone(),
         execution_id: execution.id.to_string(),
         selection_id: execution.selection_id.clone(),
-        succeeded,
-        duration_ms: duration_ms(execution.start_time.unwrap_or(execution.create_time), outcome.end_time),
-        cost_micro_usd: outcome.cost_micro_usd,
+        succeeded: failure.is_none(),
+        duration_ms: duration_ms(
+            execution.start_time.unwrap_or(execution.create_time),
+            own_end(finished).unwrap_or(outcome.end_time),
+        ),
+        cost_micro_usd: finished.own_cost_micro_usd,
         time: Some(timestamp(outcome.end_time)),
+        task_id: execution.task_id.clone(),
+        failure_reason: failure.map(ToolErrorCode::as_str).unwrap_or_default().to_owned(),
+        cached: finished.is_hit(),
+        arguments_hash: execution.arguments_digest.clone(),
+        timeout_ms: finished.timeout_ms,
+        fell_back: finished.source == Source::Fallback,
+        effect: effect(&execution.effect).into(),
     }
+}
+
+/// How the tool that was asked for failed; `None`: it answered, now or earlier.
+fn own_failure(finished: &Finished) -> Option<ToolErrorCode> {
+    let is_own = |attempt: &&Attempt| attempt.kind != AttemptKind::Fallback;
+    match (&finished.ended, finished.source) {
+        (Err(error), _) => Some(error.code),
+        (Ok(_), Source::Tool | Source::Cache | Source::SemanticCache | Source::Coalesced) => None,
+        (Ok(_), Source::Fallback | Source::StaleCache | Source::Partial) => {
+            let last = finished.attempts.iter().rfind(is_own).and_then(|attempt| attempt.error.as_ref());
+            Some(last.map_or(ToolErrorCode::ToolFailed, |error| error.code))
+        }
+    }
+}
+
+/// When the tool that was asked for had failed for good, where others were tried after it.
+fn own_end(finished: &Finished) -> Option<DateTime<Utc>> {
+    let next = finished.attempts.iter().position(|attempt| attempt.kind == AttemptKind::Fallback)?;
+    let last = finished.attempts.get(next.checked_sub(1)?)?;
+    #[allow(clippy::cast_possible_truncation, reason = "a run takes minutes at most")]
+    let micros = (last.duration_ms * 1_000.0) as i64;
+    last.start_time.checked_add_signed(TimeDelta::microseconds(micros))
 }
 
 /// A call that ended before its intent: refused, or wrong.
@@ -269,6 +306,10 @@ pub(crate) fn duration_ms(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
 pub(crate) fn timestamp(at: DateTime<Utc>) -> prost_types::Timestamp {
     let nanos = i32::try_from(at.timestamp_subsec_nanos()).unwrap_or(0);
     prost_types::Timestamp { seconds: at.timestamp(), nanos }
+}
+
+fn effect(word: &str) -> Effect {
+    word.parse::<types::Effect>().map(Effect::from).unwrap_or_default()
 }
 
 fn sensitivity(word: &str) -> Sensitivity {

@@ -116,6 +116,8 @@ pub(crate) struct Finished {
     /// Whether the cache was asked, and had no answer that would do.
     pub is_miss: bool,
     pub cache_age_ms: i64,
+    /// Longest run of one attempt of the tool that was asked for, in milliseconds; 0: not known.
+    pub timeout_ms: i64,
     pub attempts: Vec<Attempt>,
     /// How many of them, the first ones, were made at earlier deliveries.
     pub earlier: usize,
@@ -139,6 +141,7 @@ impl Finished {
             source: Source::Tool,
             is_miss: false,
             cache_age_ms: 0,
+            timeout_ms: 0,
             attempts: Vec::new(),
             earlier: 0,
             warnings: Vec::new(),

@@ -192,7 +192,8 @@ pub(crate) async fn perform(executor: &Executor, run: &Run) -> Finished {
         return log.complete(Finished::without_attempt(Err(error)));
     };
     // An answer that is there is not dropped any more, however late someone cancels.
-    let finished = Finished { is_miss: place.is_miss, ..log.complete(finished) };
+    let timeout_ms = i64::try_from(run.timeout.as_millis()).unwrap_or(i64::MAX);
+    let finished = Finished { is_miss: place.is_miss, timeout_ms, ..log.complete(finished) };
     place.keep(executor, &finished).await;
     finished
 }

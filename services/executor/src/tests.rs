@@ -18,6 +18,7 @@ mod house;
 mod http;
 mod imported;
 mod leaks;
+mod learned;
 mod ledger;
 mod mcp;
 mod metrics;

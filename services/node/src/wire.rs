@@ -199,12 +199,18 @@ impl Parts {
         };
         let peers = &settings.peers;
         // Services that need each other; calls begin when both are there. Audit asks the executor and permissions, which
-        // send it their events; permissions asks the registry, which asks it and tells audit.
+        // send it their events, and the selector, which asks permissions; permissions asks the registry, which asks it and tells audit.
         let (executor_is, later_executor) = rpc::later(Role::Executor.as_str());
         let (permissions_is, later_permissions) = rpc::later(Role::Permissions.as_str());
         let (registry_is, later_registry) = rpc::later(Role::Registry.as_str());
-        self.part_at_the_end([executor_is.clone(), permissions_is.clone(), registry_is.clone()]);
-        let audit = self.audit(settings, roles, later_executor, later_permissions)?;
+        let (selector_is, later_selector) = rpc::later(Role::Selector.as_str());
+        self.part_at_the_end([
+            executor_is.clone(),
+            permissions_is.clone(),
+            registry_is.clone(),
+            selector_is.clone(),
+        ]);
+        let audit = self.audit(settings, roles, [later_executor, later_permissions, later_selector])?;
         let audit = link(Role::Audit, &peers.audit, audit)?;
         let permissions = self.permissions(settings, roles, later_registry, audit.clone())?;
         let permissions = link(Role::Permissions, &peers.permissions, permissions)?;
@@ -216,6 +222,7 @@ impl Parts {
             .then(|| self.catalog(settings, &registry));
         let selector = self.selector(settings, roles, catalog.as_ref(), &permissions).await?;
         let selector = link(Role::Selector, &peers.selector, selector)?;
+        selector_is.is(selector.clone());
         let executor = match catalog.filter(|_| roles.has(Role::Executor)) {
             None => None,
             Some(catalog) => Some(start_executor(
@@ -251,7 +258,7 @@ impl Parts {
     }
 
     /// Once the process has stopped: services that hold each other would otherwise keep what they have.
-    fn part_at_the_end(&self, laters: [Later; 3]) {
+    fn part_at_the_end(&self, laters: [Later; 4]) {
         let (stop, tasks) = (self.stop.clone(), self.tasks.clone());
         tokio::spawn(async move {
             stop.cancelled().await;
@@ -272,8 +279,7 @@ impl Parts {
         &self,
         settings: &Settings,
         roles: &Roles,
-        executor: Link,
-        permissions: Link,
+        [executor, permissions, selector]: [Link; 3],
     ) -> anyhow::Result<Option<Routes>> {
         if !roles.has(Role::Audit) {
             return Ok(None);
@@ -283,6 +289,7 @@ impl Parts {
             pages: self.pages.clone(),
             executor,
             permissions,
+            selector,
             outgoing: Outgoing::new("audit", self.key.clone()),
             checkpoints: self.checkpoints.clone().context("audit runs without its checkpoints")?,
             stop: self.stop.clone(),
@@ -352,9 +359,11 @@ impl Parts {
         let Some(catalog) = catalog.filter(|_| roles.has(Role::Selector)) else { return Ok(None) };
         let parts = selector::Parts {
             database: self.database()?,
+            pages: self.pages.clone(),
             catalog: catalog.clone(),
             permissions: permissions.clone(),
             outgoing: Outgoing::new("selector", self.key.clone()),
+            authorities: self.authorities.clone(),
             stop: self.stop.clone(),
             tasks: self.tasks.clone(),
         };

@@ -1,5 +1,5 @@
-//! The part of an erasure that goes on in the background: payloads go out of the records, the executor and permissions
-//! erase what they keep, and once all is done and the leaf is under a checkpoint, the certificate is signed and the name
+//! The part of an erasure that goes on in the background: payloads go out of the records, the executor, permissions and
+//! the selector erase what they keep, and once all is done and the leaf is under a checkpoint, the certificate is signed and the name
 //! goes. One process at a time works at an erasure; whichever is alive goes on with it. Every step may be repeated; when
 //! one is due next is in its row, and none keeps those of other teams waiting for good.
 
@@ -96,14 +96,17 @@ impl Eraser {
         let emptied = self.erase_payloads(team, &erasure).await;
         let user = self.journal.subjects.open_name(team, id, sealed).await?;
         let subject = Subject { team: team.to_owned(), user, before: erasure.request_time, erasure: id };
-        let (executions, requests) =
-            tokio::join!(self.peers.erase_executions(&subject), self.peers.erase_requests(&subject));
+        let (executions, requests, selections) = tokio::join!(
+            self.peers.erase_executions(&subject),
+            self.peers.erase_requests(&subject),
+            self.peers.erase_selections(&subject)
+        );
         // And once more last: what the others told it meanwhile came in without a payload, and counts.
         let trail = match emptied {
             Ok(_) => self.erase_payloads(team, &erasure).await,
             failed => failed,
         };
-        let parts = parts(&trail, &executions, &requests);
+        let parts = parts(&trail, &executions, &requests, &selections);
         let pool = self.database.pool()?;
         if !parts.iter().all(|part| part.done) {
             store::erasure_note(pool, team, id, &parts).await?;
@@ -150,6 +153,7 @@ fn parts(
     trail: &Result<i64, Error>,
     executions: &Result<ErasedThere, Error>,
     requests: &Result<ErasedThere, Error>,
+    selections: &Result<ErasedThere, Error>,
 ) -> Vec<Part> {
     let there = |name: &str, answer: &Result<ErasedThere, Error>, count: fn(&ErasedThere) -> i64| match answer
     {
@@ -160,7 +164,7 @@ fn parts(
             failure: if erased.done {
                 String::new()
             } else {
-                "calls or messages of the user still end".to_owned()
+                "calls, messages or selections of the user still end".to_owned()
             },
         },
         Err(error) => failed(name, error),
@@ -175,6 +179,7 @@ fn parts(
         there("cache", executions, |erased| erased.passing),
         there("artifacts", executions, |erased| erased.files),
         there("access_requests", requests, |erased| erased.rows + erased.passing),
+        there("selections", selections, |erased| erased.rows + erased.passing),
     ]
 }
 

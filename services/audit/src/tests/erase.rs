@@ -1,4 +1,4 @@
-//! Erasures against a real PostgreSQL and a real sequencer, with an executor and permissions that are fakes.
+//! Erasures against a real PostgreSQL and a real sequencer, with an executor, permissions and a selector that are fakes.
 
 use std::time::{Duration, Instant};
 
@@ -140,6 +140,7 @@ async fn an_erasure_leaves_old_proofs_and_nothing_of_its_subject() {
         "erased in cache: 2",
         "erased in artifacts: 1",
         "erased in access_requests: 4",
+        "erased in selections: 8",
         "leaf index: 5",
         &format!("subject: {}", begun.subject_id.unwrap()),
     ] {
@@ -203,6 +204,24 @@ async fn the_same_request_or_the_same_user_is_one_erasure_and_another_body_is_re
     let done = house.done(first.id).await;
     let later = eraser.erase(&admin(), &asked("ada", "r1"), soon()).await.unwrap();
     assert_eq!((later.id, later.certificate), (first.id, done.certificate), "also when it is done");
+}
+
+#[tokio::test]
+async fn it_is_not_done_while_the_selector_may_still_write() {
+    let mut house = House::new().await;
+    house.journal.append(vec![event_of(TEAM, "ada")]).await.unwrap();
+    *house.fakes.writing.lock().unwrap() = true;
+    let (eraser, _stop) = house.eraser();
+    let begun = eraser.erase(&admin(), &asked("ada", ""), soon()).await.unwrap();
+    assert!(begun.done_time.is_none());
+    let state = |row: &ErasureRow, part: &str| {
+        row.parts.iter().find(|other| other.part == part).map(|part| (part.records, part.done))
+    };
+    assert_eq!(state(&begun, "selections"), Some((8, false)), "{:?}", begun.parts);
+    assert_eq!(state(&begun, "executions"), Some((5, true)), "{:?}", begun.parts);
+    *house.fakes.writing.lock().unwrap() = false;
+    let done = house.done(begun.id).await;
+    assert_eq!(state(&done, "selections"), Some((8, true)));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The executor and permissions, played by fakes that serve the generated traits: they say what a test tells them to.
+//! The executor, permissions and the selector, played by fakes that serve the generated traits: they say what a test tells them to.
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +16,10 @@ use proto::{
         EraseUserRequest as EraseRequestsRequest, EraseUserResponse as EraseRequestsResponse,
         permissions_service_server::{PermissionsService, PermissionsServiceServer},
     },
+    selector::v1::{
+        EraseUserRequest as EraseSelectionsRequest, EraseUserResponse as EraseSelectionsResponse,
+        selector_service_server::{SelectorService, SelectorServiceServer},
+    },
 };
 use secrecy::SecretString;
 use tonic::{Request, Response, Status};
@@ -23,15 +27,17 @@ use uuid::Uuid;
 
 use crate::{payload::timestamp, peers::Peers};
 
-/// What the executor has on record, and how both answer.
+/// What the executor has on record, and how all answer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fakes {
     /// By team and id: whether it ended, when, and until when it may run.
     pub intents: Arc<Mutex<BTreeMap<(String, Uuid), Intent>>>,
-    /// Both are away.
+    /// All are away.
     pub away: Arc<Mutex<bool>>,
     /// Calls of the user still run.
     pub busy: Arc<Mutex<bool>>,
+    /// A selection of the user may still be written.
+    pub writing: Arc<Mutex<bool>>,
     /// What they were told to erase: team, user, erasure.
     pub erased: Arc<Mutex<Vec<(String, String, String)>>>,
 }
@@ -41,7 +47,8 @@ impl Fakes {
         let key = TokenKey::new(&SecretString::from("s".repeat(32)));
         let executor: Link = ::rpc::local(ExecutorServiceServer::new(self.clone()));
         let permissions = ::rpc::local(PermissionsServiceServer::new(self.clone()));
-        Peers { executor, permissions, outgoing: Outgoing::new("audit", key) }
+        let selector = ::rpc::local(SelectorServiceServer::new(self.clone()));
+        Peers { executor, permissions, selector, outgoing: Outgoing::new("audit", key) }
     }
 
     /// Puts an execution of this id on record; one without an end runs until `latest`.
@@ -119,5 +126,17 @@ impl PermissionsService for Fakes {
     ) -> Result<Response<EraseRequestsResponse>, Status> {
         self.there()?;
         Ok(Response::new(EraseRequestsResponse { access_requests: 3, deliveries: 1, done: true }))
+    }
+}
+
+#[tonic::async_trait]
+impl SelectorService for Fakes {
+    async fn erase_user(
+        &self,
+        _request: Request<EraseSelectionsRequest>,
+    ) -> Result<Response<EraseSelectionsResponse>, Status> {
+        self.there()?;
+        let done = !*self.writing.lock().unwrap();
+        Ok(Response::new(EraseSelectionsResponse { selections: 6, feedback: 2, done }))
     }
 }

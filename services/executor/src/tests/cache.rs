@@ -67,7 +67,7 @@ pub(crate) async fn call(house: &House, request: ExecuteRequest) -> Execution {
 }
 
 /// The answer of the cache, once it has one: a process that has not heard the others for a moment gives none.
-async fn from_cache(house: &House, request: &ExecuteRequest) -> Execution {
+pub(crate) async fn from_cache(house: &House, request: &ExecuteRequest) -> Execution {
     let found = std::cell::RefCell::new(Execution::default());
     until(async || {
         *found.borrow_mut() = call(house, request.clone()).await;

@@ -1,5 +1,6 @@
-//! `toolcrib health`: whether the edge and each service behind it serve.
+//! `toolcrib health`: whether the edge and each service behind it serve, and how the selector matches words.
 
+use proto::selector::v1::{GetSelectorHealthRequest, GetSelectorHealthResponse, Mode};
 use serde_json::json;
 use tonic::{Code, Status};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
@@ -7,9 +8,10 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus}
 use super::{
     client::Client,
     error::Error,
-    json::services,
+    json::{self, services},
     output::{Output, Tone, View},
-    table::{Table, cell, toned},
+    table::{Table, cell, details, toned},
+    words::word,
 };
 
 /// What the edge calls itself in a list of services: health knows it by the empty name.
@@ -23,14 +25,21 @@ pub async fn run(client: &Client, output: &mut Output) -> Result<(), Error> {
         let state = state(client.health().check(asked).await.map(|answer| answer.into_inner().status))?;
         states.push((if service.is_empty() { EDGE.to_owned() } else { service }, state));
     }
+    // Whether it serves is told to everybody, the rest to members of a team.
+    let selector = client.selector().get_selector_health(GetSelectorHealthRequest {}).await;
+    let selector = selector.ok().map(tonic::Response::into_inner);
     if output.is_json() {
         let services: Vec<_> = states
             .iter()
             .map(|(service, state)| json!({ "service": service, "state": state.name() }))
             .collect();
-        output.json(&json!({ "services": services }))?;
+        let mut told = json!({ "services": services });
+        if let Some(selector) = &selector {
+            told["selector"] = json::of(selector)?;
+        }
+        output.json(&told)?;
     } else {
-        output.view(|view| table(&states, view))?;
+        output.view(|view| page(&states, selector.as_ref(), view))?;
     }
     if states.iter().all(|(_, state)| *state == State::Serving) { Ok(()) } else { Err(Error::Failed) }
 }
@@ -64,6 +73,36 @@ fn state(answer: Result<i32, Status>) -> Result<State, Error> {
     }
 }
 
+fn page(states: &[(String, State)], selector: Option<&GetSelectorHealthResponse>, view: View) -> String {
+    let told = selector.map(|selector| format!("\n\n{}", matching(selector, view)));
+    format!("{}{}", table(states, view), told.unwrap_or_default())
+}
+
+/// How the selector matches words for the caller's team.
+fn matching(selector: &GetSelectorHealthResponse, view: View) -> String {
+    let mode = if selector.mode == selector.configured_mode {
+        word::<Mode>(selector.mode)
+    } else {
+        let (mode, configured) = (word::<Mode>(selector.mode), word::<Mode>(selector.configured_mode));
+        format!("{mode}, not {configured}: {}", selector.mode_reason)
+    };
+    let some = |count: i64, what: &str| if count == 0 { String::new() } else { format!("{count} {what}") };
+    let pending = some(selector.vectors_pending.into(), "still to be made");
+    let vectors = [selector.vectors.to_string(), pending].into_iter().filter(|part| !part.is_empty());
+    let rows = [
+        ("selector", mode),
+        ("model", selector.model_id.clone()),
+        ("tools", selector.tools.to_string()),
+        ("vectors", vectors.collect::<Vec<_>>().join(", ")),
+        ("memory", format!("{:.1} MB", selector.index_bytes as f64 / 1e6)),
+        ("waiting", some(selector.selections_waiting.into(), "selections to be written")),
+        ("lost", some(selector.selections_lost, "selections that could not be kept")),
+        ("alarms", some(selector.alarms.into(), "of the tools turned worse: see toolcrib effectiveness")),
+        ("model help", selector.model_state.clone()),
+    ];
+    details(&rows, view)
+}
+
 fn table(states: &[(String, State)], view: View) -> String {
     let mut table = Table::new(&["SERVICE", "STATE"]).whole(&[0]);
     for (service, state) in states {
@@ -80,6 +119,29 @@ fn table(states: &[(String, State)], view: View) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::output::Style;
+
+    #[test]
+    fn the_selector_says_why_it_does_not_match_as_it_was_set() {
+        let view = View { style: Style { colour: false }, width: None, now: chrono::Utc::now() };
+        let selector = GetSelectorHealthResponse {
+            mode: Mode::Lexical.into(),
+            configured_mode: Mode::Full.into(),
+            mode_reason: "model.onnx is cut off".into(),
+            tools: 7,
+            vectors_pending: 3,
+            index_bytes: 2_500_000,
+            alarms: 1,
+            ..GetSelectorHealthResponse::default()
+        };
+        let text = matching(&selector, view);
+        for told in
+            ["lexical, not full: model.onnx is cut off", "0, 3 still to be made", "2.5 MB", "1 of the tools"]
+        {
+            assert!(text.contains(told), "{told} is missing in\n{text}");
+        }
+        assert!(!text.contains("lost") && !text.contains("waiting"), "{text}");
+    }
 
     #[test]
     fn only_serving_is_serving_and_a_lost_connection_is_an_error() {

@@ -5,9 +5,13 @@ use clap::CommandFactory;
 use super::Cli;
 
 /// The commands, by what people want to do.
-const GROUPS: [(&str, &[&str]); 4] = [
+const GROUPS: [(&str, &[&str]); 5] = [
     ("Run toolcrib", &["up", "serve", "migrate", "config"]),
     ("Use tools", &["tools", "servers", "credentials", "select", "call", "start", "batch"]),
+    (
+        "Learn from use",
+        &["feedback", "recommend", "selections", "effectiveness", "patterns", "pins", "ranking"],
+    ),
     ("Look back", &["executions", "metrics", "cache", "audit", "usage", "costs"]),
     (
         "Let agents in",
@@ -61,7 +65,7 @@ fn groups(command: &clap::Command) -> String {
         lines.push(bold(&format!("{heading}:")));
         for name in names {
             let about = command.find_subcommand(name).and_then(clap::Command::get_about);
-            lines.push(format!("  {name:<11} {}", about.map(ToString::to_string).unwrap_or_default()));
+            lines.push(format!("  {name:<13} {}", about.map(ToString::to_string).unwrap_or_default()));
         }
         lines.push(String::new());
     }

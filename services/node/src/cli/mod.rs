@@ -18,10 +18,12 @@ mod client;
 mod conditions;
 mod costs;
 mod credentials;
+mod effectiveness;
 mod error;
 mod execution;
 mod executions;
 mod explain;
+mod feedback;
 mod files;
 mod find;
 mod grants;
@@ -35,12 +37,17 @@ mod json;
 mod keys;
 mod metrics;
 mod output;
+mod patterns;
+mod pins;
 mod policies;
 mod prefixed;
+mod ranking;
+mod recommend;
 mod redact;
 mod report;
 mod review;
 mod select;
+mod selections;
 mod servers;
 mod setting_names;
 mod settings;
@@ -101,7 +108,11 @@ enum Command {
     #[command(subcommand)]
     Credentials(credentials::Command),
     /// Ask which tool fits a task
-    Select(select::SelectArgs),
+    Select(Box<select::SelectArgs>),
+    /// Say how good a selected tool was for its task
+    Feedback(feedback::FeedbackArgs),
+    /// Tools that have done best, by category of task, and why
+    Recommend(recommend::RecommendArgs),
     /// Run a tool
     Call(Box<call::CallArgs>),
     /// Hand a call over, to run later
@@ -113,6 +124,18 @@ enum Command {
     Executions(executions::Command),
     /// Figures of the tools over the last 7 days
     Metrics(metrics::MetricsArgs),
+    /// What was selected for which task, and what became of it
+    Selections(selections::SelectionsArgs),
+    /// How well tools have done, and whether they do better or worse than before
+    Effectiveness(effectiveness::EffectivenessArgs),
+    /// What follows what, when tools are used, how they fail, and what could be done about it
+    Patterns(patterns::PatternsArgs),
+    /// Tools that every answer of the selector offers
+    #[command(subcommand)]
+    Pins(pins::Command),
+    /// The weights that rank tools: fit them to what was learned, use them, go back
+    #[command(subcommand)]
+    Ranking(ranking::Command),
     /// What the result cache does
     #[command(subcommand)]
     Cache(cache::Command),
@@ -288,7 +311,14 @@ async fn ask(command: Command, target: &Target, output: &mut Output) -> Result<(
         Command::Tools(command) => tools::run(command, client, output).await,
         Command::Servers(command) => servers::run(command, client, output).await,
         Command::Credentials(command) => credentials::run(command, client, output).await,
-        Command::Select(args) => select::run(args, client, output).await,
+        Command::Select(args) => select::run(*args, client, output).await,
+        Command::Feedback(args) => feedback::run(args, client, output).await,
+        Command::Recommend(args) => recommend::run(args, client, output).await,
+        Command::Selections(args) => selections::run(args, client, output).await,
+        Command::Effectiveness(args) => effectiveness::run(args, client, output).await,
+        Command::Patterns(args) => patterns::run(args, client, output).await,
+        Command::Pins(command) => pins::run(command, client, output).await,
+        Command::Ranking(command) => ranking::run(command, client, output).await,
         Command::Call(args) => call::run(*args, client, output).await,
         Command::Start(args) => start::run(*args, client, output).await,
         Command::Batch(args) => batch::run(args, client, output).await,

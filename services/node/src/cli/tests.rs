@@ -2,6 +2,7 @@
 //! and the exit code.
 
 mod executions;
+mod selection;
 mod settings;
 
 use std::{

@@ -9,6 +9,7 @@ use proto::{
         ChangeKind, CredentialKind, CredentialState, Degradation, FallbackCondition, ImportResult,
         ServerState, ToolStatus,
     },
+    selector::v1::{Mode, Trend, policy, suggestion},
     types::v1::{Category, Effect, Sensitivity},
 };
 
@@ -48,6 +49,7 @@ words! {
     Effect, "EFFECT_";
     ExecutionStatus, "EXECUTION_STATUS_";
     FallbackCondition, "FALLBACK_CONDITION_";
+    Mode, "MODE_";
     ImportResult, "IMPORT_RESULT_";
     Reached, "REACHED_";
     Role, "ROLE_";
@@ -57,6 +59,9 @@ words! {
     Source, "SOURCE_";
     ToolErrorCode, "TOOL_ERROR_CODE_";
     ToolStatus, "TOOL_STATUS_";
+    Trend, "TREND_";
+    policy::State, "STATE_";
+    suggestion::Kind, "KIND_";
 }
 
 fn all<E: Word>() -> impl Iterator<Item = E> {

@@ -4,10 +4,10 @@
 export SQLX_OFFLINE ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak test-clients lint bench k8s-check setup sqlx-prepare
+.PHONY: help run test soak test-clients lint bench bench-retrieval k8s-check setup sqlx-prepare
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## start toolcrib on this machine, database and all; Ctrl-C stops it
 	@scripts/setup run
@@ -37,6 +37,11 @@ bench: ## measure what a call costs, in some five minutes; BENCH=--quick sees th
 	@scripts/setup test
 	@cargo build --locked --release -p tests --bin bench
 	@cargo run --quiet --locked --release -p tests --bin bench -- $(BENCH)
+
+bench-retrieval: ## measure how well and how fast tools are found; BENCH=--quick sees that it works
+	@scripts/setup test
+	@cargo build --locked --release -p tests --bin bench-retrieval
+	@cargo run --quiet --locked --release -p tests --bin bench-retrieval -- $(BENCH)
 
 k8s-check: ## check the Kubernetes manifests without a cluster
 	@scripts/k8s-check

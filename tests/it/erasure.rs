@@ -6,11 +6,12 @@ use std::time::Duration;
 use proto::{
     audit::v1::{
         Action, EraseSubjectRequest, EraseSubjectResponse, GetCheckpointRequest, GetInclusionProofRequest,
-        PayloadState, PlaceHoldRequest, QueryTrailRequest, ReleaseHoldRequest,
+        GetInclusionProofResponse, PayloadState, PlaceHoldRequest, QueryTrailRequest, ReleaseHoldRequest,
     },
     executor::v1::{ExecuteRequest, ExecutionStatus, StartExecutionRequest},
     permissions::v1::Grant,
     registry::v1::{CacheSettings, ToolSettings},
+    selector::v1::{ListSelectionsRequest, RecordFeedbackRequest, SelectToolsRequest},
 };
 use rpc::ErrorReason;
 use serde_json::json;
@@ -93,6 +94,42 @@ fn caching() -> ToolSettings {
     ToolSettings { cache: Some(cache), ..ToolSettings::default() }
 }
 
+/// Has a tool selected for the user, and tells what they thought of it.
+async fn selected_for((agent, user): (&Client, &Client), said: &str) -> String {
+    let task =
+        SelectToolsRequest { task: "told, the tool of a test".into(), ..SelectToolsRequest::default() };
+    // The selector hears of tools and grants a moment later; what is asked meanwhile is of nobody.
+    eventually("a tool is offered", async || {
+        agent.selector().select_tools(task.clone()).await.unwrap().into_inner().primary
+    })
+    .await;
+    let answer = user.selector().select_tools(task).await.unwrap().into_inner();
+    let selection_id = answer.selection_id;
+    let feedback = RecordFeedbackRequest {
+        selection_id: selection_id.clone(),
+        quality: Some(0.9),
+        comment: format!("just right for {said}"),
+        ..RecordFeedbackRequest::default()
+    };
+    user.selector().record_feedback(feedback).await.unwrap();
+    selection_id
+}
+
+/// The leaf is proven by what was told before the erasure, and by what is told after it.
+fn holds_under_the_old_checkpoint(
+    old: &GetInclusionProofResponse,
+    again: &GetInclusionProofResponse,
+    verifier: &VerifierKey,
+) {
+    let root = trail::Checkpoint::open(&old.checkpoint, std::slice::from_ref(verifier)).unwrap().root;
+    for proof in [old, again] {
+        let hashes: Vec<Hash> =
+            proof.hashes.iter().map(|hash| Hash(hash.as_slice().try_into().unwrap())).collect();
+        let (index, size) = (u64::try_from(proof.index).unwrap(), u64::try_from(proof.size).unwrap());
+        verify_inclusion(&leaf_hash(&again.leaf), index, size, &hashes, &root).unwrap();
+    }
+}
+
 async fn nothing_of_an_erased_user_is_left_and_old_proofs_still_hold(suite: &Suite) {
     let upstream = Upstream::start().await;
     let (user, canary) = ("ada.lovelace@example.com", "canary-diagnosis-4711");
@@ -122,9 +159,15 @@ async fn nothing_of_an_erased_user_is_left_and_old_proofs_still_hold(suite: &Sui
         suite.admin.audit().get_inclusion_proof(prove(0)).await.ok().map(tonic::Response::into_inner)
     })
     .await;
+    let selection = selected_for((&agent, &of_ada), canary).await;
     let pool = suite.database();
     let pool = pool.pool().unwrap();
-    assert!(!holds(pool, canary).await.is_empty(), "the search finds what is there");
+    let found = holds(pool, canary).await;
+    assert!(
+        found.iter().any(|column| column == "selector.feedback.comment"),
+        "what is there is found: {found:?}"
+    );
+    assert!(holds(pool, user).await.iter().any(|column| column == "selector.selection.user_id"));
 
     let done = erase(&suite.admin, user).await;
     for what in [user, canary] {
@@ -137,15 +180,9 @@ async fn nothing_of_an_erased_user_is_left_and_old_proofs_still_hold(suite: &Sui
     // The leaf is what it was, and its old proof holds.
     let key = suite.admin.audit().get_checkpoint(GetCheckpointRequest::default()).await.unwrap().into_inner();
     let verifier = VerifierKey::parse(&key.verifier_key).unwrap();
-    let root = trail::Checkpoint::open(&old.checkpoint, std::slice::from_ref(&verifier)).unwrap().root;
     let again = suite.admin.audit().get_inclusion_proof(prove(old.size)).await.unwrap().into_inner();
     assert_eq!(again.leaf, old.leaf);
-    for proof in [&old, &again] {
-        let hashes: Vec<Hash> =
-            proof.hashes.iter().map(|hash| Hash(hash.as_slice().try_into().unwrap())).collect();
-        let (index, size) = (u64::try_from(proof.index).unwrap(), u64::try_from(proof.size).unwrap());
-        verify_inclusion(&leaf_hash(&again.leaf), index, size, &hashes, &root).unwrap();
-    }
+    holds_under_the_old_checkpoint(&old, &again, &verifier);
     let subject_id = before[0].subject_id.clone();
     let shown = suite.trail(QueryTrailRequest { subject_id: subject_id.clone(), ..filter }).await;
     assert!(shown.iter().all(|event| event.payload_state() == PayloadState::Erased && event.user.is_empty()));
@@ -161,6 +198,11 @@ async fn nothing_of_an_erased_user_is_left_and_old_proofs_still_hold(suite: &Sui
         text.contains(&format!("subject: {subject_id}\n")) && text.contains("erased in executions: 2\n"),
         "{text}"
     );
+    // The selection and the feedback on it.
+    assert!(text.contains("erased in selections: 2\n"), "{text}");
+    let listed =
+        agent.selector().list_selections(ListSelectionsRequest::default()).await.unwrap().into_inner();
+    assert!(listed.selections.iter().all(|row| row.selection_id != selection), "{listed:?}");
     assert!(text.split(|c: char| !c.is_alphanumeric()).all(|word| word != "ada"));
     // Who comes back is another pseudonym.
     of_ada.call("told", json!({"q": "new"})).await;

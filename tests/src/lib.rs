@@ -8,6 +8,7 @@ pub mod chaos;
 mod client;
 mod installation;
 mod refusal;
+pub mod retrieval;
 mod runtime;
 mod shared;
 mod suite;

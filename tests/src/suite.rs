@@ -371,6 +371,7 @@ fn settings(folder: &TempDir, url: SecretString) -> Settings {
     settings.executor.heartbeat_interval_ms = 200;
     settings.executor.lease_timeout_ms = 1_000;
     settings.executor.max_wait_ms = 1_000;
+    settings.selector.selection_write_timeout_ms = 3_000;
     settings.checked(&Roles::all()).unwrap()
 }
 
@@ -387,19 +388,21 @@ async fn start_split(settings: &mut Settings) -> Vec<(Role, Node)> {
             }
         }
     }
-    // Those that are called by services that start before them: audit calls the executor and permissions, and
-    // permissions the registry.
-    let free: Vec<SocketAddr> = chaos::free_addresses(3).into_iter().collect();
-    let [registry, executor, permissions] = free.try_into().unwrap();
+    // Those that are called by services that start before them: audit calls the executor, permissions and the selector,
+    // and permissions the registry.
+    let free: Vec<SocketAddr> = chaos::free_addresses(4).into_iter().collect();
+    let [registry, selector, executor, permissions] = free.try_into().unwrap();
     settings.registry.listen = registry;
     settings.peers.registry = format!("{scheme}://{registry}");
+    settings.peers.selector = format!("{scheme}://{selector}");
     settings.peers.executor = format!("{scheme}://{executor}");
     settings.peers.permissions = format!("{scheme}://{permissions}");
     let mut nodes = Vec::new();
     for role in order {
         let mut own = settings.clone();
         // Not in the settings of the suite: a second executor has another place.
-        (own.executor.listen, own.permissions.listen) = (executor, permissions);
+        (own.executor.listen, own.permissions.listen, own.selector.listen) =
+            (executor, permissions, selector);
         let node = wire::start(&own, &Roles([role].into())).await.unwrap();
         let address = format!("{scheme}://{}", node.addresses[&role]);
         match peer(&mut settings.peers, role) {

@@ -248,6 +248,7 @@ fn environment(plan: &Plan, url: &SecretString, settings: &Settings, folder: &Pa
         ("EDGE__REQUESTS_PER_MINUTE", "0".to_owned()),
         ("EXECUTOR__HEARTBEAT_INTERVAL_MS", "200".to_owned()),
         ("EXECUTOR__LEASE_TIMEOUT_MS", plan.lease.unwrap_or(LEASE).as_millis().to_string()),
+        ("SELECTOR__SELECTION_WRITE_TIMEOUT_MS", "3000".to_owned()),
         ("EXECUTOR__QUEUE_POLL_MS", "100".to_owned()),
         ("EXECUTOR__WORKSPACE_ROOT", path("workspaces")),
         ("EXECUTOR__SANDBOX__WORK_ROOT", path("sandbox")),

@@ -24,7 +24,7 @@ CALLS = {
     "selector": ["registry", "permissions"],
     "executor": ["registry", "selector", "permissions", "audit"],
     "permissions": ["registry", "audit"],
-    "audit": ["executor", "permissions"],
+    "audit": ["selector", "executor", "permissions"],
 }
 USES_DATABASE = ["registry", "selector", "executor", "permissions", "audit", "migrate"]
 USES_INTERNET = ["registry", "executor", "permissions"]

@@ -10,7 +10,6 @@ use crate::{
     explain::{explain, explain_pinned},
     fuse::{Fused, NAMES},
     learn::Standing,
-    predict,
     rank::{Ranked, Scores},
     scene::Scene,
     screen::Miss,
@@ -75,15 +74,12 @@ pub(crate) fn choose(selection: &mut Selection, scene: &Scene, contest: &Contest
     selection.choices = (0..shown).map(offer).collect();
     if !pinned.is_empty() {
         let slots: Vec<usize> = admitted.slots.iter().copied().chain(outside(&pinned, admitted)).collect();
-        let all = ranked_all(scene, &slots, contest.category);
+        let all = ranked_all(scene, &slots, &admitted.among, contest.category);
         let of_pins = all.iter().filter(|ranked| pinned.contains(&ranked.candidate.slot));
         selection.pinned = of_pins.map(|tool| choice(tool, explain_pinned(&basis, tool), true)).collect();
     }
     let Some(first) = ranked.first() else { return };
-    selection.confidence = confidence(first.candidate.fused.share);
-    let may_call = |name: &str| scene.index.find(name).is_some_and(|slot| admitted.may_call(slot));
-    let after = (first.entry().name.as_str(), scene.agent());
-    selection.next_tools = predict::next(&scene.sequences, after, may_call, scene.now);
+    selection.confidence = confidence(first.candidate.fused.share, scene.reading.mode);
 }
 
 /// The slots of the tools that are pinned for this caller and this kind of task, and that it may call.
@@ -119,7 +115,7 @@ fn choice(ranked: &Ranked, reason: String, is_pinned: bool) -> Choice {
 /// What was left out though the task fits it best, and what would change that.
 pub(crate) fn nearest_misses(scene: &Scene, misses: &[Miss]) -> Vec<MissedTool> {
     let slots: Vec<usize> = misses.iter().map(|miss| miss.slot).collect();
-    let fused = scene.fit(&slots);
+    let fused = scene.fit(&slots, &scene.index.among(&slots));
     let mut near: Vec<_> = misses
         .iter()
         .zip(fused)

@@ -1,32 +1,36 @@
 //! How likely the first tool is the right one. Pure; a measured chance and never a constant.
 
-/// Fit of a logistic regression to whether the first tool was right: half the tasks of two public sets, alone and
+use crate::fuse::Mode;
+
+/// Slope and intercept of a logistic regression to whether the first tool was right: half the tasks of two public sets, alone and
 /// merged, without history and with 5 and 20 successes a tool, and in catalogs of 1 to 100 tools, some without the
 /// right one. `make bench-retrieval` prints how far it is off on other tasks.
-const SLOPE: f64 = 0.70;
-const INTERCEPT: f64 = 0.33;
+const VECTORS: (f64, f64) = (0.78, 0.60);
+/// The same where words speak alone.
+const WORDS: (f64, f64) = (0.72, 1.2);
 /// Shares nearer than this to 0 or 1 say no more.
 const LEAST: f64 = 1e-3;
 
 /// The chance that the first tool is right, 0 to 1, given its chance against the other candidates and none at all
 /// (`Fused::share`).
-pub(crate) fn confidence(share: f64) -> f64 {
+pub(crate) fn confidence(share: f64, mode: Mode) -> f64 {
     let share = share.clamp(LEAST, 1.0 - LEAST);
-    let odds = SLOPE * (share / (1.0 - share)).ln() + INTERCEPT;
+    let (slope, intercept) = if mode == Mode::Lexical { WORDS } else { VECTORS };
+    let odds = slope * (share / (1.0 - share)).ln() + intercept;
     1.0 / (1.0 + (-odds).exp())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fuse::{FusionWeights, Mode, Signals, fuse};
+    use crate::fuse::{FusionWeights, Signals, fuse};
 
     #[test]
     fn a_larger_share_is_surer_and_every_answer_is_a_chance() {
-        let chances: Vec<f64> = (0..=20).map(|step| confidence(f64::from(step) / 20.0)).collect();
+        let chances: Vec<f64> = (0..=20).map(|step| confidence(f64::from(step) / 20.0, Mode::Full)).collect();
         assert!(chances.is_sorted_by(|less, more| less < more), "{chances:?}");
         assert!(chances.iter().all(|chance| (0.0..=1.0).contains(chance)), "{chances:?}");
-        assert!((confidence(0.5) - 0.58).abs() < 0.01, "of two alike: {}", confidence(0.5));
+        assert!((confidence(0.5, Mode::Full) - 0.65).abs() < 0.01, "of two alike: {chances:?}");
     }
 
     #[test]
@@ -39,7 +43,10 @@ mod tests {
                 segment: embedding,
                 ..Signals::default()
             };
-            confidence(fuse(&vec![tool; others + 1], Mode::Full, &FusionWeights::default())[0].share)
+            confidence(
+                fuse(&vec![tool; others + 1], Mode::Full, &FusionWeights::default())[0].share,
+                Mode::Full,
+            )
         };
         assert!(first(0.1, 0.0, 0) < 0.4, "{}", first(0.1, 0.0, 0));
         assert!(first(0.6, 10.0, 0) > 0.9, "{}", first(0.6, 10.0, 0));

@@ -37,7 +37,8 @@ pub struct Config {
     pub model_folder: String,
     /// Tasks that are embedded at once, and threads that make vectors of tools in the background.
     pub threads: usize,
-    /// Least semantic score of a tool that is offered, 0 to 1.
+    /// Least semantic score of a single candidate, 0 to 1: where even the best of the candidates fits less, no tool is
+    /// suitable. Of more candidates the best must fit somewhat better.
     pub min_semantic_score: f64,
     /// A selection of an end user that is not written within so many milliseconds is lost; an erasure waits for half as
     /// much again.

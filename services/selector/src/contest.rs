@@ -3,12 +3,14 @@
 use types::Category;
 
 use crate::{
+    admit::Admitted,
     entry::Entry,
-    explore::explore,
+    explore::{Explored, explore},
     fuse::Fused,
-    learn::standings,
+    index::Among,
+    learn::{Standing, standings},
     model,
-    rank::{Candidate, Ranked, rank},
+    rank::{Basis, Candidate, Ranked, contends, rank},
     scene::Scene,
 };
 
@@ -24,29 +26,34 @@ pub(crate) struct Contest<'a> {
     pub semantic: Vec<f64>,
     /// The highest of them; 0 without candidates.
     pub best_fit: f64,
+    /// Whether any candidate has a word of the task.
+    pub has_words: bool,
     /// The kind of work that the task was taken for.
     pub category: Option<Category>,
     pub propensity: f64,
 }
 
-/// Ranks the tools of these slots.
-pub(crate) fn contest<'a>(scene: &'a Scene, slots: &[usize]) -> Contest<'a> {
-    let fused = scene.fit(slots);
+/// Ranks the candidates.
+pub(crate) fn contest<'a>(scene: &'a Scene, admitted: &Admitted) -> Contest<'a> {
+    let slots = admitted.slots.as_slice();
+    let fused = scene.fit(slots, &admitted.among);
     let entries: Vec<&Entry> = slots.iter().filter_map(|slot| scene.index.entry(*slot)).collect();
     let category = scene.wanted.category.or(scene.needs.category).or_else(|| vote(&entries, &fused));
     let semantic: Vec<f64> = fused.iter().map(|fused| fused.semantic).collect();
+    let best_fit = best_fit(&fused);
+    let has_words = fused.iter().any(|fused| fused.parts[..2].iter().any(|part| *part > 0.0));
     let candidates = candidates(scene, slots, fused, category);
     let (basis, mut propensity, mut drawn) = (scene.basis(), 1.0, None);
     if scene.wanted.explore {
-        let arms: Vec<_> = candidates.iter().map(|candidate| basis.arm(candidate)).collect();
-        let explored = explore(&arms, &mut rand::rng());
+        let explored = draw(&basis, &candidates);
         (propensity, drawn) = (explored.propensity, Some(explored.success));
     }
     let most = (scene.wanted.alternatives + 2).max(model::MAX_TOOLS);
     Contest {
         ranked: rank(&basis, candidates, drawn.as_deref(), most),
-        best_fit: semantic.iter().copied().fold(0.0, f64::max),
         semantic,
+        best_fit,
+        has_words,
         category,
         propensity,
     }
@@ -56,9 +63,10 @@ pub(crate) fn contest<'a>(scene: &'a Scene, slots: &[usize]) -> Contest<'a> {
 pub(crate) fn ranked_all<'a>(
     scene: &'a Scene,
     slots: &[usize],
+    among: &Among,
     category: Option<Category>,
 ) -> Vec<Ranked<'a>> {
-    let candidates = candidates(scene, slots, scene.fit(slots), category);
+    let candidates = candidates(scene, slots, scene.fit(slots, among), category);
     rank(&scene.basis(), candidates, None, usize::MAX)
 }
 
@@ -73,10 +81,30 @@ fn candidates<'a>(
     let learned: Vec<_> =
         entries.iter().map(|(_, entry)| scene.learned.get(&entry.name).map(AsRef::as_ref)).collect();
     let standings = standings(&learned, scene.view(category));
+    let best = best_fit(&fused);
     let parts = entries.into_iter().zip(fused).zip(standings);
-    parts
-        .map(|(((slot, entry), fused), standing)| Candidate { slot, entry, fused, fit: None, standing })
-        .collect()
+    let candidate = |(((slot, entry), fused), standing): (((usize, &'a Entry), Fused), Standing)| {
+        let contends = contends(fused.semantic, best);
+        Candidate { slot, entry, fused, fit: None, standing, contends }
+    };
+    parts.map(candidate).collect()
+}
+
+fn best_fit(fused: &[Fused]) -> f64 {
+    fused.iter().map(|fused| fused.semantic).fold(0.0, f64::max)
+}
+
+/// Draws success rates for the candidates that contend; of the others what is expected stays.
+fn draw(basis: &Basis, candidates: &[Candidate]) -> Explored {
+    let contending = candidates.iter().filter(|candidate| candidate.contends);
+    let arms: Vec<_> = contending.map(|candidate| basis.arm(candidate)).collect();
+    let Explored { success, propensity } = explore(&arms, &mut rand::rng());
+    let mut drawn = success.into_iter();
+    let success = candidates.iter().map(|candidate| {
+        let drawn = if candidate.contends { drawn.next() } else { None };
+        drawn.unwrap_or(candidate.standing.parts.success)
+    });
+    Explored { success: success.collect(), propensity }
 }
 
 /// The category that the best fitting candidates have, each counting by how well it fits.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use proto::registry::v1::{Tool, ToolDefinition, ToolStatus};
+use proto::registry::v1::{ServerState, Tool, ToolDefinition, ToolStatus};
 use serde_json::Value;
 use types::{Category, Sensitivity};
 
@@ -39,6 +39,7 @@ pub(crate) struct Entry {
     pub tool: Arc<Tool>,
     pub name: String,
     pub status: ToolStatus,
+    pub server: ServerState,
     pub category: Option<Category>,
     pub sensitivity: Sensitivity,
     /// In lower case.
@@ -65,6 +66,7 @@ impl Entry {
         Self {
             name: definition.name.clone(),
             status: tool.status(),
+            server: tool.server_state(),
             category: definition.category().into(),
             sensitivity: Option::from(definition.sensitivity()).unwrap_or(Sensitivity::Internal),
             capabilities: definition.capabilities.iter().map(|word| word.trim().to_lowercase()).collect(),

@@ -37,7 +37,7 @@ fn facts(basis: &Basis, tool: &Ranked) -> Vec<String> {
     if tool.entry().is_deprecated() {
         parts.push("deprecated, which halves its suitability".to_owned());
     }
-    if tool.entry().tool.server_state() == ServerState::Degraded {
+    if tool.entry().server == ServerState::Degraded {
         parts.push("its server is degraded".to_owned());
     }
     parts
@@ -53,7 +53,12 @@ fn standing(basis: &Basis, ranked: &[Ranked], place: usize) -> String {
     let (ahead, word) = if first { (tool, "ahead of") } else { (other, "behind") };
     let behind = if first { other } else { tool };
     let name = &other.entry().name;
-    match decisive(basis, &ahead.scores, &behind.scores) {
+    let decisive = if ahead.candidate.contends && !behind.candidate.contends {
+        Some((FIT, ahead.scores.semantic, behind.scores.semantic))
+    } else {
+        decisive(basis, &ahead.scores, &behind.scores)
+    };
+    match decisive {
         Some((what, up, down)) => {
             let what = if what == FIT { fit(ahead, behind) } else { what.to_owned() };
             let (own, others) = if first { (up, down) } else { (down, up) };

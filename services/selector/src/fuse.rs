@@ -46,19 +46,26 @@ const BREADTH: f32 = 0.2;
 const WORDS_ALONE: f32 = 1.7;
 /// What the vectors of a tool that is no answer come to, for tools that have none yet.
 const PENDING: f32 = 1.2;
-/// Cosine above the clauses' that tasks of one tool have to each other even when they differ: what a mean of past tasks
-/// is nearer to any task than a description is.
-const FAMILIAR: f32 = 0.25;
-/// Part of the nearness to the tool's own text that nearness to past tasks takes the place of.
-const REPLACED: f32 = 0.4;
+/// Cosine that tasks of one tool have to each other even when they differ.
+const FAMILIAR: f32 = 0.20;
+/// Most log-odds that history takes from a tool: a few successes with other tasks are no proof against this one.
+const UNLIKE: f32 = 3.0;
 /// Successes at which history has half its weight.
 const HALF_TRUST: f32 = 4.0;
 /// Log-odds that a tool is right, alone: slope and intercept of a logistic fit (Platt) to right tools and the best wrong
 /// ones of each task. Held-out: the best of a task whose right tools were taken away scores 0.39, else 0.48 (medians).
 const SLOPE: f64 = 0.165;
 const INTERCEPT: f64 = -1.36;
+/// What the best score of many candidates must be above that of one, per logarithm of their number: the best of many is
+/// high by chance. Fitted with the least score to refuse one task in fifty at most that a tool is right for.
+const CROWD: f64 = 0.35;
+/// Log-odds by which the least score is lower where words speak alone.
+const DOUBT: f64 = 2.0;
 /// How fast a score falls with its distance to the best: the scores of one task must differ by more than histories do.
 const FALL: f64 = 0.25;
+/// Candidates that share the chance of being the one: the best. Thousands that hardly fit would else come to more than
+/// one that does, and how sure an answer is would depend on how many were looked at.
+const RIVALS: usize = 64;
 /// Log-odds that none of the tools is right, in the same units as a tool's.
 const NONE: f64 = 3.0;
 /// BM25F at which the bar of the words is half full.
@@ -112,17 +119,23 @@ pub(crate) struct Fused {
 pub(crate) fn fuse(signals: &[Signals], mode: Mode, weights: &FusionWeights) -> Vec<Fused> {
     let odds: Vec<f64> = signals.iter().map(|signals| f64::from(log_odds(signals, mode, weights))).collect();
     let best = odds.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let all: f64 = odds.iter().map(|odds| (odds - best).exp()).sum::<f64>() + (NONE - best).exp();
+    let mut rivals = odds.clone();
+    if rivals.len() > RIVALS {
+        rivals.select_nth_unstable_by(RIVALS, |left, right| right.total_cmp(left));
+        rivals.truncate(RIVALS);
+    }
+    let least = rivals.iter().copied().fold(f64::INFINITY, f64::min);
+    let all: f64 = rivals.iter().map(|odds| (odds - best).exp()).sum::<f64>() + (NONE - best).exp();
     let score = |(signals, odds): (&Signals, &f64)| Fused {
         semantic: logistic(SLOPE * odds + INTERCEPT) * (FALL * (odds - best)).exp(),
-        share: (odds - best).exp() / all,
+        share: if *odds < least { 0.0 } else { (odds - best).exp() / all },
         parts: parts(signals, mode),
     };
     signals.iter().zip(&odds).map(score).collect()
 }
 
-/// Log-odds of one candidate: differences between two tools' are what the softmax was fitted to.
-fn log_odds(signals: &Signals, mode: Mode, FusionWeights(weights): &FusionWeights) -> f32 {
+/// Log-odds that one candidate is right: differences between two tools' are what the softmax was fitted to.
+pub(crate) fn log_odds(signals: &Signals, mode: Mode, FusionWeights(weights): &FusionWeights) -> f32 {
     let [lexical, name, embedding, description, segment, history] = *weights;
     let words = finite(signals.lexical) * lexical + finite(signals.name_coverage) * name;
     let breadth = BREADTH * signals.breadth;
@@ -136,9 +149,8 @@ fn log_odds(signals: &Signals, mode: Mode, FusionWeights(weights): &FusionWeight
         + finite(signals.description) * description
         + finite(signals.segment) * segment;
     let trust = signals.successes / (signals.successes + HALF_TRUST);
-    // No weight of history takes more from the clauses than they bring.
-    let replaced = (REPLACED * history * trust).min(segment);
-    let learned = history * trust * (finite(signals.history) - FAMILIAR) - replaced * finite(signals.segment);
+    // As far as it is trusted, nearness to past tasks takes the place of nearness to what is said of the tool.
+    let learned = trust * (history * (finite(signals.history) - FAMILIAR) - vectors).max(-UNLIKE);
     words + vectors + learned - breadth
 }
 
@@ -156,6 +168,14 @@ fn parts(signals: &Signals, mode: Mode) -> [f32; SIGNALS] {
 /// A damaged vector must not make a score that nothing can be compared with.
 fn finite(signal: f32) -> f32 {
     if signal.is_finite() { signal } else { 0.0 }
+}
+
+/// The least score of the best of so many candidates, so that it is offered; `alone` is that of a single one, 0 to 1. Words
+/// alone tell what is right so badly that they must not rule much out.
+pub(crate) fn least(alone: f64, candidates: usize, mode: Mode) -> f64 {
+    let odds = (alone / (1.0 - alone)).ln();
+    let more = if mode == Mode::Lexical { -DOUBT } else { CROWD * (candidates.max(1) as f64).ln() };
+    logistic(odds + SLOPE * more)
 }
 
 fn logistic(odds: f64) -> f64 {
@@ -219,12 +239,15 @@ mod tests {
             |signals| signals.history += 0.1,
         ];
         let before = many(60);
-        for mode in MODES {
-            let scores = fuse(&before, mode, &FusionWeights::default());
+        let learned_most = FusionWeights([0.2, 1.0, 0.0, 0.0, 5.0, 60.0]);
+        for (mode, weights) in
+            MODES.into_iter().flat_map(|mode| [(mode, FusionWeights::default()), (mode, learned_most)])
+        {
+            let scores = fuse(&before, mode, &weights);
             for (at, raise) in (0..before.len()).flat_map(|at| raise.iter().map(move |raise| (at, raise))) {
                 let mut more = before.clone();
                 raise(&mut more[at]);
-                let after = fuse(&more, mode, &FusionWeights::default())[at];
+                let after = fuse(&more, mode, &weights)[at];
                 assert!(
                     after.semantic >= scores[at].semantic - 1e-6,
                     "{:?} became {:?}",
@@ -234,6 +257,19 @@ mod tests {
                 assert!(after.share >= scores[at].share - 1e-6, "{:?} became {:?}", before[at], more[at]);
             }
         }
+    }
+
+    #[test]
+    fn the_best_of_more_must_be_better() {
+        let steps: Vec<f64> =
+            [1, 10, 100, 10_000].map(|candidates| least(0.22, candidates, Mode::Full)).into();
+        assert!((steps[0] - 0.22).abs() < 1e-12 && steps.is_sorted_by(|less, more| less < more), "{steps:?}");
+        assert!((steps[2] - 0.269).abs() < 0.002 && steps[3] < 0.33, "{steps:?}");
+        assert!(
+            least(0.0, 1_000, Mode::Full) < f64::EPSILON && least(1.0, 2, Mode::Full) > 0.999,
+            "the ends stay"
+        );
+        assert!(least(0.22, 10_000, Mode::Lexical) < 0.19, "words alone rule out less");
     }
 
     #[test]
@@ -290,5 +326,9 @@ mod tests {
         let scores =
             semantic(&[named, other, Signals { lexical: 0.0, name_coverage: 0.0, ..named }], Mode::Full);
         assert!(scores[0] > scores[1] && scores[0] > scores[2], "{scores:?}");
+        let none = Signals { pending: true, ..Signals::default() };
+        let far = Signals { embedding: 0.02, segment: 0.02, description: 0.02, ..Signals::default() };
+        let scores = semantic(&[none, far], Mode::Full);
+        assert!(scores[0] > scores[1], "what is not known is no sign against it: {scores:?}");
     }
 }

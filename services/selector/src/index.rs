@@ -42,13 +42,26 @@ struct Posting {
 }
 
 /// Some tools of an index, by slot.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Among {
     is_in: Vec<bool>,
     count: usize,
 }
 
 impl Among {
+    /// How many they are.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(crate) fn has(&self, slot: usize) -> bool {
+        self.is_in.get(slot).is_some_and(|is_in| *is_in)
+    }
+
+    pub(crate) fn remove(&mut self, slot: usize) {
+        self.count -= usize::from(std::mem::replace(&mut self.is_in[slot], false));
+    }
+
     /// Inverse document frequency of a term among these tools.
     fn rarity(&self, postings: &[Posting]) -> f32 {
         let having = postings.iter().filter(|posting| self.is_in[posting.slot as usize]).count();
@@ -139,13 +152,11 @@ impl Index {
             }
         }
         let mut known = HashMap::new();
-        let share = |(entry, found): (&Option<Entry>, f32)| match entry {
-            Some(entry) if found > 0.0 => {
-                (found / self.weight_of(&entry.name_terms, among, &mut known)).min(1.0)
-            }
-            _ => 0.0,
-        };
-        self.entries.iter().zip(found).map(share).collect()
+        for (slot, found) in found.iter_mut().enumerate().filter(|(_, found)| **found > 0.0) {
+            let Some(entry) = self.entry(slot) else { continue };
+            *found = (*found / self.weight_of(&entry.name_terms, among, &mut known)).min(1.0);
+        }
+        found
     }
 
     /// What these terms weigh together.
@@ -194,6 +205,7 @@ impl Index {
             return false;
         }
         entry.status = tool.status();
+        entry.server = tool.server_state();
         entry.tool = Arc::clone(tool);
         true
     }
@@ -351,6 +363,24 @@ mod tests {
             index.score(&Query::new("maps"), &index.among(&slots))[slot]
         };
         assert!(score(&["a", "b"]) > score(&["b", "c"]));
+    }
+
+    #[test]
+    fn of_a_name_its_rare_words_count_most() {
+        let mut index = Index::default();
+        let tools: TeamTools =
+            [tool("mail_send", "sends"), tool("mail_read", "reads"), tool("mail_count", "counts")].into();
+        index.update(&Arc::new(tools));
+        let slot = index.find("mail_send").unwrap();
+        let share = |task: &str| index.name_coverage(&Query::new(task), &all(&index))[slot];
+        assert!(
+            share("send it") > 0.5 && share("any mail") < 0.5,
+            "{} {}",
+            share("send it"),
+            share("any mail")
+        );
+        assert!((share("send a mail") - 1.0).abs() < 1e-6 && share("sends by post") > 0.5);
+        assert!(share("paint a wall").abs() < f32::EPSILON);
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod write;
 
 pub(crate) use self::{
     blame::counts as counts_against,
-    centroid::Centroid,
+    centroid::{Centroid, Mean},
     counts::Counts,
     drift::Drift,
     effectiveness::{Effectiveness, OfCategory, Wanted as WantedEffectiveness, effectiveness},

@@ -36,6 +36,7 @@ mod screen;
 mod segments;
 mod select;
 mod selections;
+mod shortlist;
 mod signals;
 mod stem;
 mod store;

@@ -9,6 +9,8 @@ use crate::patterns::TeamSequences;
 
 /// Most tools that are told.
 const MOST: usize = 3;
+/// Most that are looked at.
+const LIKELY: usize = 32;
 /// Fewest cases to tell of a tool.
 const FEWEST_CASES: i64 = 3;
 /// Steps of the caller that weigh as much as all that it sees of the others, and most that this weighs.
@@ -26,11 +28,10 @@ pub(crate) struct NextTool {
     pub count: i64,
 }
 
-/// What follows a tool, the likeliest first.
-pub(crate) fn next(
+/// What has followed a tool often enough, the likeliest first: more than are told, since the caller may not call all.
+pub(crate) fn likely(
     sequences: &TeamSequences,
     (tool, agent): (&str, &str),
-    may_call: impl Fn(&str) -> bool,
     now: DateTime<Utc>,
 ) -> Vec<NextTool> {
     let Some(agents) = sequences.get(tool) else { return Vec::new() };
@@ -50,7 +51,7 @@ pub(crate) fn next(
     }
     let mut found: Vec<NextTool> = counts
         .into_iter()
-        .filter(|(tool, count)| *count >= FEWEST_CASES && may_call(tool))
+        .filter(|(_, count)| *count >= FEWEST_CASES)
         .map(|(tool, count)| {
             let of = |weights: &BTreeMap<&str, f64>| weights.get(tool).copied().unwrap_or(0.0);
             let of_others = if others_sum > 0.0 { of(&others) / others_sum } else { 0.0 };
@@ -63,8 +64,13 @@ pub(crate) fn next(
     found.sort_by(|left, right| {
         right.probability.total_cmp(&left.probability).then_with(|| left.name.cmp(&right.name))
     });
-    found.truncate(MOST);
+    found.truncate(LIKELY);
     found
+}
+
+/// Those of them that the caller may call, as many as are told.
+pub(crate) fn next(likely: Vec<NextTool>, may_call: impl Fn(&str) -> bool) -> Vec<NextTool> {
+    likely.into_iter().filter(|next| may_call(&next.name)).take(MOST).collect()
 }
 
 /// The steps of several agents, of which none weighs more than [`MOST_OF_ONE`], nor more than all the others together.
@@ -99,7 +105,7 @@ mod tests {
     }
 
     fn after(sequences: &TeamSequences, tool: &str, agent: &str) -> Vec<NextTool> {
-        next(sequences, (tool, agent), |_| true, DateTime::UNIX_EPOCH)
+        next(likely(sequences, (tool, agent), DateTime::UNIX_EPOCH), |_| true)
     }
 
     fn names(found: &[NextTool]) -> Vec<&str> {
@@ -128,9 +134,10 @@ mod tests {
             ("me", "a", "e", 6),
             ("me", "a", "secret", 90),
         ]);
-        let found = next(&seen, ("a", "me"), |tool| tool != "secret", DateTime::UNIX_EPOCH);
+        let found = next(likely(&seen, ("a", "me"), DateTime::UNIX_EPOCH), |tool| tool != "secret");
         assert_eq!(names(&found), ["e", "d", "c"]);
-        let rare = next(&seen, ("a", "me"), |tool| tool == "rare" || tool == "b", DateTime::UNIX_EPOCH);
+        let rare =
+            next(likely(&seen, ("a", "me"), DateTime::UNIX_EPOCH), |tool| tool == "rare" || tool == "b");
         assert_eq!(names(&rare), ["b"]);
     }
 
@@ -154,7 +161,7 @@ mod tests {
             TransitionRow::new("team", ("a", "old"), "me", 8, DateTime::UNIX_EPOCH),
             TransitionRow::new("team", ("a", "new"), "me", 5, week),
         ]);
-        let found = next(&seen.team("team"), ("a", "me"), |_| true, week);
+        let found = next(likely(&seen.team("team"), ("a", "me"), week), |_| true);
         assert_eq!(names(&found), ["new", "old"]);
         assert!((found[1].probability - 4.0 / 9.0).abs() < 1e-9, "{found:?}");
     }

@@ -1,5 +1,5 @@
-//! Scores and orders the permitted candidates. Pure: what it is given decides, and equal scores are
-//! ordered by name, so that the same question has the same answer.
+//! Scores and orders the permitted candidates: those that fit far less than the best come last. Pure: what it is given
+//! decides, and equal scores are ordered by name, so that the same question has the same answer.
 
 use std::cmp::Ordering;
 
@@ -17,6 +17,14 @@ use crate::{
 const NEUTRAL: f64 = 0.5;
 /// A deprecated tool keeps this share of its suitability.
 const DEPRECATED: f64 = 0.5;
+/// A tool whose semantic score is less than this share of the best one's comes after all others, however well it did in
+/// other tasks: a tool that always works would else be the answer to everything.
+const CONTENDS: f64 = 0.3;
+
+/// Whether a tool contends for the first place, by its semantic score and the best one's.
+pub(crate) fn contends(semantic: f64, best: f64) -> bool {
+    semantic >= CONTENDS * best
+}
 
 /// The scores of one tool, each 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -46,6 +54,8 @@ pub(crate) struct Candidate<'a> {
     /// How well it fits by the model's judgement; `None` without one.
     pub fit: Option<f64>,
     pub standing: Standing,
+    /// Whether it fits well enough, against the best, to come before others for how it did.
+    pub contends: bool,
 }
 
 /// One ranked tool.
@@ -157,6 +167,7 @@ pub(crate) fn rank_again(basis: &Basis, ranked: &mut [Ranked], fits: &[Option<f6
 }
 
 fn order(left: &Ranked, right: &Ranked) -> Ordering {
-    let by_score = right.scores.combined.total_cmp(&left.scores.combined);
+    let by_fit = right.candidate.contends.cmp(&left.candidate.contends);
+    let by_score = by_fit.then(right.scores.combined.total_cmp(&left.scores.combined));
     by_score.then_with(|| left.entry().name.cmp(&right.entry().name))
 }

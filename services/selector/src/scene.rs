@@ -8,7 +8,7 @@ use types::Category;
 
 use crate::{
     fuse::{Fused, FusionWeights, fuse},
-    index::Index,
+    index::{Among, Index},
     learn::{TeamLearned, View},
     patterns::TeamSequences,
     pins::Pin,
@@ -62,17 +62,23 @@ impl Scene<'_> {
         View { agent: self.agent(), category, now: self.now }
     }
 
-    /// How well the task fits these slots' tools, in their order; neutral when it says nothing.
-    pub(crate) fn fit(&self, slots: &[usize]) -> Vec<Fused> {
-        let source = Source {
+    /// Where the signals of its tools are read.
+    pub(crate) fn source(&self) -> Source<'_> {
+        Source {
             index: &self.index,
             table: &self.table,
             learned: &self.learned,
             reading: &self.reading,
             agent: self.agent(),
             model_id: &self.model_id,
-        };
-        let mut fused = fuse(&signals(&source, slots), self.reading.mode, &FusionWeights::default());
+        }
+    }
+
+    /// How well the task fits these slots' tools, in their order; neutral when it says nothing. How rare a word is counts
+    /// among `among`.
+    pub(crate) fn fit(&self, slots: &[usize], among: &Among) -> Vec<Fused> {
+        let signals = signals(&self.source(), slots, among);
+        let mut fused = fuse(&signals, self.reading.mode, &FusionWeights::default());
         if self.reading.is_empty {
             for fused in &mut fused {
                 fused.semantic = NEUTRAL;

@@ -12,6 +12,9 @@ use crate::{
     wanted::Wanted,
 };
 
+/// What tools are counted under that fit less than the most that are candidates.
+const LIMIT: &str = "limit";
+
 /// Why a tool is left out.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Exclusion {
@@ -31,12 +34,11 @@ pub(crate) enum Exclusion {
     Latency(f64),
     /// It often takes longer than there is time: 95th percentile in milliseconds.
     Time(f64),
-    /// More tools are left than permission can be asked for, and this one's words fit less.
-    Limit,
     /// The caller may not call it: the permission reason.
     Permission(String),
-    /// The task fits it less than any tool must be fitted: its semantic score, and the least.
-    Fit(f64, f64),
+    /// The task fits even the best less than it must: its semantic score, and the least; `None` where words speak alone
+    /// and it has none of the task's.
+    Fit(f64, Option<f64>),
 }
 
 impl Exclusion {
@@ -51,7 +53,6 @@ impl Exclusion {
             Self::Sensitivity(_) => "sensitivity",
             Self::Latency(_) => "latency",
             Self::Time(_) => "time",
-            Self::Limit => "limit",
             Self::Permission(reason) => reason,
             Self::Fit(..) => "fit",
         }
@@ -85,9 +86,9 @@ impl Exclusion {
                 let limit = wanted.available_time_ms;
                 format!("takes up to {p95:.0} ms (95 %), and there are {limit}; allow more available_time_ms")
             }
-            Self::Limit => "too many tools fit; say more of the task".to_owned(),
             Self::Permission(reason) => format!("not permitted: {reason}; ask for access to it"),
-            Self::Fit(score, least) => {
+            Self::Fit(_, None) => "has no word of the task; say it in other words".to_owned(),
+            Self::Fit(score, Some(least)) => {
                 format!("fits by {score:.2}, at least {least:.2} is asked; say more of the task")
             }
         }
@@ -99,6 +100,13 @@ impl Exclusion {
 pub(crate) struct Miss {
     pub slot: usize,
     pub exclusion: Exclusion,
+}
+
+impl Miss {
+    /// Whether the caller may not call it.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self.exclusion, Exclusion::Permission(_))
+    }
 }
 
 /// Parts a team's tools into slots that may be offered and those that may not.
@@ -118,7 +126,7 @@ pub(crate) fn unavailable(entry: &Entry) -> Option<Exclusion> {
     if !matches!(entry.status, ToolStatus::Active | ToolStatus::Deprecated) {
         return Some(Exclusion::Status(entry.status));
     }
-    (entry.tool.server_state() == ServerState::Unavailable).then_some(Exclusion::Health)
+    (entry.server == ServerState::Unavailable).then_some(Exclusion::Health)
 }
 
 /// The first thing that speaks against a tool.
@@ -159,23 +167,28 @@ fn too_slow(wanted: &Wanted, learned: &ToolLearned) -> Option<Exclusion> {
     exceeds(wanted.available_time_ms, p95).then_some(Exclusion::Time(p95))
 }
 
-/// How many were left out, by reason.
-pub(crate) fn count(misses: &[Miss]) -> BTreeMap<String, i32> {
+/// How many were left out, by reason; those beyond the most that are
+/// candidates, which fit less, as `limit`.
+pub(crate) fn count(misses: &[Miss], surplus: usize) -> BTreeMap<String, i32> {
     let mut counts = BTreeMap::new();
     for miss in misses {
         *counts.entry(miss.exclusion.reason().to_owned()).or_default() += 1;
+    }
+    if surplus > 0 {
+        counts.insert(LIMIT.to_owned(), i32::try_from(surplus).unwrap_or(i32::MAX));
     }
     counts
 }
 
 /// Says why nothing is offered.
-pub(crate) fn unsuitable(misses: &[Miss], counts: &BTreeMap<String, i32>) -> String {
-    if misses.is_empty() {
+pub(crate) fn unsuitable(counts: &BTreeMap<String, i32>) -> String {
+    let all: i32 = counts.values().sum();
+    if all == 0 {
         return "the team has no tools; register one, or an MCP server that has some".to_owned();
     }
     let mut reasons: Vec<_> = counts.iter().collect();
     reasons.sort_by(|left, right| right.1.cmp(left.1).then(left.0.cmp(right.0)));
     let reasons: Vec<String> =
         reasons.into_iter().map(|(reason, count)| format!("{count} by {reason}")).collect();
-    format!("none of {} tools may be offered: {}", misses.len(), reasons.join(", "))
+    format!("none of {all} tools may be offered: {}", reasons.join(", "))
 }

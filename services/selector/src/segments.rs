@@ -74,6 +74,11 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_short_to_say_something_is_no_clause() {
+        assert_eq!(clauses("Please, book a table for two, thanks!"), ["book a table for two"]);
+    }
+
+    #[test]
     fn figures_and_names_are_not_cut() {
         assert_eq!(
             clauses("convert 3.5 miles please; open data.world now please"),

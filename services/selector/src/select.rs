@@ -1,6 +1,6 @@
 //! Selects the tool for a task: read it, screen, permit, fit, rank, explain. Everything it reads is in memory,
-//! but for the one question to the permissions service. Permission is asked for before anything is ranked, so that what
-//! a caller may not use moves nothing.
+//! but for the question to the permissions service. Permission is asked for before anything is ranked, so that what
+//! a caller may not use moves nothing; of many tools it is asked for those that fit best by a glance.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,11 +14,11 @@ use uuid::Uuid;
 
 use crate::{
     Error,
-    admit::{Admitted, admit},
+    admit::{Admitted, admit, admit_next},
     answer::{Choice, MissedTool, choose, nearest_misses},
     contest::{Contest, contest},
     embedding::Embedding,
-    fuse::Mode,
+    fuse::{Mode, least},
     imply::imply,
     index::{Index, Indexes},
     learn::Learned,
@@ -27,7 +27,7 @@ use crate::{
     permit::Permissions,
     pins::Pins,
     policy::Policies,
-    predict::NextTool,
+    predict::{self, NextTool},
     rank::{Ranked, rank_again},
     reading::Reading,
     scene::Scene,
@@ -88,7 +88,7 @@ pub(crate) struct Selector {
     pub selections: Selections,
     pub policies: Policies,
     pub help: Help,
-    /// Least semantic score of a tool that is offered.
+    /// Least semantic score of a single candidate, so that it is offered.
     pub min_semantic_score: f64,
 }
 
@@ -106,12 +106,13 @@ impl Selector {
         );
         let scene = self.scene(call, wanted, index, reading, needs);
         let mut admitted = admit(&scene, &self.permissions).await?;
-        let mut contest = contest(&scene, &admitted.slots);
+        let mut contest = contest(&scene, &admitted);
         let missed = self.leave_out_unfit(&scene, &mut contest, &mut admitted);
         if !missed {
             self.ask_for_fit(&scene, &mut contest.ranked, &mut aid).await;
         }
-        let mut selection = answer(&scene, &contest, &admitted);
+        let next_tools = self.next_tools(&scene, &contest.ranked, &mut admitted).await;
+        let mut selection = Selection { next_tools, ..answer(&scene, &contest, &admitted) };
         self.ask_for_reason(&scene, &contest.ranked, &mut selection, &mut aid).await;
         selection.helped = aid.report();
         self.selections.keep(SelectionRow::new(&call.caller, wanted, &selection, Utc::now()));
@@ -151,13 +152,15 @@ impl Selector {
 
     /// Where even the best fits less than it must, nothing is suitable: every candidate becomes a miss.
     fn leave_out_unfit(&self, scene: &Scene, contest: &mut Contest, admitted: &mut Admitted) -> bool {
-        let least = self.min_semantic_score;
-        if scene.reading.is_empty || contest.best_fit >= least {
+        let mode = scene.reading.mode;
+        let least = least(self.min_semantic_score, admitted.among.len(), mode);
+        let says_something = mode != Mode::Lexical || contest.has_words;
+        if scene.reading.is_empty || (contest.best_fit >= least && says_something) {
             return contest.ranked.is_empty();
         }
         let fit = |(slot, semantic): (&usize, &f64)| Miss {
             slot: *slot,
-            exclusion: Exclusion::Fit(*semantic, least),
+            exclusion: Exclusion::Fit(*semantic, says_something.then_some(least)),
         };
         admitted.misses.extend(admitted.slots.iter().zip(&contest.semantic).map(fit));
         contest.ranked.clear();
@@ -170,6 +173,22 @@ impl Selector {
         if let Some(fits) = aid.fit(&scene.wanted.task, &tools).await {
             rank_again(&scene.basis(), ranked, &fits);
         }
+    }
+
+    /// What is likely to follow the first, of what the caller may call.
+    async fn next_tools(
+        &self,
+        scene: &Scene<'_>,
+        ranked: &[Ranked<'_>],
+        admitted: &mut Admitted,
+    ) -> Vec<NextTool> {
+        let Some(first) = ranked.first() else { return Vec::new() };
+        let after = (first.entry().name.as_str(), scene.agent());
+        let likely = predict::likely(&scene.sequences, after, scene.now);
+        let names = likely.iter().map(|next| next.name.as_str());
+        admit_next(scene, &self.permissions, admitted, names).await;
+        let may_call = |name: &str| scene.index.find(name).is_some_and(|slot| admitted.may_call(slot));
+        predict::next(likely, may_call)
     }
 
     async fn ask_for_reason(
@@ -191,7 +210,7 @@ impl Selector {
 }
 
 fn answer(scene: &Scene, contest: &Contest, admitted: &Admitted) -> Selection {
-    let excluded = count(&admitted.misses);
+    let excluded = count(&admitted.misses, admitted.surplus);
     let is_unsuitable = contest.ranked.is_empty();
     let vector = scene.reading.vectors.as_ref();
     let mut selection = Selection {
@@ -209,7 +228,7 @@ fn answer(scene: &Scene, contest: &Contest, admitted: &Admitted) -> Selection {
     };
     choose(&mut selection, scene, contest, admitted);
     if is_unsuitable {
-        selection.unsuitable_reason = unsuitable(&admitted.misses, &excluded);
+        selection.unsuitable_reason = unsuitable(&excluded);
         selection.nearest_misses = nearest_misses(scene, &admitted.misses);
     }
     selection.excluded = excluded;

@@ -3,8 +3,8 @@
 use crate::{
     entry::Entry,
     fuse::Signals,
-    index::Index,
-    learn::TeamLearned,
+    index::{Among, Index},
+    learn::{Mean, TeamLearned},
     reading::{Reading, TaskVectors},
     vectors::{Table, ToolVectors},
 };
@@ -19,21 +19,18 @@ pub(crate) struct Source<'a> {
     pub model_id: &'a str,
 }
 
-/// The signals of these slots' tools, in their order.
-pub(crate) fn signals(source: &Source, slots: &[usize]) -> Vec<Signals> {
-    let among = source.index.among(slots);
-    let whole = source.index.score(&source.reading.query, &among);
-    let named = source.index.name_coverage(&source.reading.query, &among);
+/// The signals of these slots' tools, in their order; how rare a word is counts among `among`.
+pub(crate) fn signals(source: &Source, slots: &[usize], among: &Among) -> Vec<Signals> {
+    let words = Words::of(source, among);
     let of = |slot: &usize| {
-        let mut signals = Signals::default();
-        let Some(entry) = source.index.entry(*slot) else { return signals };
-        signals.lexical = whole[*slot];
-        signals.name_coverage = named[*slot];
-        signals.breadth = entry.breadth;
+        let Some(entry) = source.index.entry(*slot) else { return Signals::default() };
+        let mut signals = words.signals(*slot, entry);
         match (&source.reading.vectors, source.table.of(*slot)) {
             (Some(task), Some(tool)) => {
                 embeddings(&mut signals, task, tool);
-                (signals.history, signals.successes) = history(source, task, entry);
+                if let Some(mean) = source.mean(&entry.name) {
+                    history(&mut signals, task, mean);
+                }
             }
             (Some(_), None) => signals.pending = true,
             (None, _) => {}
@@ -41,6 +38,67 @@ pub(crate) fn signals(source: &Source, slots: &[usize]) -> Vec<Signals> {
         signals
     };
     slots.iter().map(of).collect()
+}
+
+/// About the same of many tools, their slots in order, in much less time: what is said of a tool is read where it lies side by side with that
+/// of the others, and its description is taken to mean what all of that means.
+pub(crate) fn glance(source: &Source, slots: &[usize], among: &Among) -> Vec<Signals> {
+    let words = Words::of(source, among);
+    let of =
+        |slot: &usize| source.index.entry(*slot).map(|entry| words.signals(*slot, entry)).unwrap_or_default();
+    let mut glanced: Vec<Signals> = slots.iter().map(of).collect();
+    let Some(task) = &source.reading.vectors else { return glanced };
+    let whole = source.table.full.cosines(&task.whole);
+    let mut best = whole.clone();
+    for clause in &task.clauses {
+        let cosines = source.table.full.cosines(clause);
+        best.iter_mut().zip(cosines).for_each(|(best, cosine)| *best = best.max(cosine));
+    }
+    for (slot, signals) in slots.iter().zip(&mut glanced) {
+        if source.table.of(*slot).is_none() {
+            signals.pending = true;
+            continue;
+        }
+        (signals.embedding, signals.description) = (whole[*slot], whole[*slot]);
+        signals.segment = best[*slot];
+    }
+    // Few tools have a history: looking for those costs less than asking each of the others.
+    for name in source.learned.keys() {
+        let place = source.index.find(name).and_then(|slot| slots.binary_search(&slot).ok());
+        if let (Some(place), Some(mean)) = (place, source.mean(name)) {
+            history(&mut glanced[place], task, mean);
+        }
+    }
+    glanced
+}
+
+impl Source<'_> {
+    /// The tasks that a tool succeeded with.
+    fn mean(&self, tool: &str) -> Option<&Mean> {
+        self.learned.get(tool)?.mean(self.agent, self.model_id)
+    }
+}
+
+/// What the words of a task say of every slot.
+struct Words {
+    whole: Vec<f32>,
+    named: Vec<f32>,
+}
+
+impl Words {
+    fn of(source: &Source, among: &Among) -> Self {
+        let query = &source.reading.query;
+        Self { whole: source.index.score(query, among), named: source.index.name_coverage(query, among) }
+    }
+
+    fn signals(&self, slot: usize, entry: &Entry) -> Signals {
+        Signals {
+            lexical: self.whole[slot],
+            name_coverage: self.named[slot],
+            breadth: entry.breadth,
+            ..Signals::default()
+        }
+    }
 }
 
 fn embeddings(signals: &mut Signals, task: &TaskVectors, tool: &ToolVectors) {
@@ -51,12 +109,8 @@ fn embeddings(signals: &mut Signals, task: &TaskVectors, tool: &ToolVectors) {
 }
 
 /// Nearness to the tasks that the tool succeeded with, and how many they are.
-fn history(source: &Source, task: &TaskVectors, entry: &Entry) -> (f32, f32) {
-    let learned = source.learned.get(&entry.name);
-    let Some(mean) = learned.and_then(|learned| learned.mean(source.agent, source.model_id)) else {
-        return (0.0, 0.0);
-    };
+fn history(signals: &mut Signals, task: &TaskVectors, mean: &Mean) {
     #[allow(clippy::cast_possible_truncation, reason = "at most 20")]
     let successes = mean.successes as f32;
-    (mean.vector.dot(&task.whole), successes)
+    (signals.history, signals.successes) = (mean.vector.dot(&task.whole), successes);
 }

@@ -1,5 +1,6 @@
 //! The whole service against a real PostgreSQL, through the stack that stands around it.
 
+mod crowd;
 mod erasures;
 mod house;
 mod learning;

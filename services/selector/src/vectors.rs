@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use embed::Vector;
+use embed::{Rows, Vector};
 use tokio::sync::Notify;
 
 pub(crate) use make::Maker;
@@ -35,6 +35,8 @@ pub(crate) struct ToolVectors {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     slots: Vec<Option<ToolVectors>>,
+    /// The vectors of all that is said of the tools, once more: side by side.
+    pub full: Rows,
     /// Tools whose vectors are not made yet.
     pub pending: usize,
 }
@@ -60,7 +62,7 @@ impl Team {
         Some(ToolVectors { full: Arc::clone(full), short: Arc::clone(short) })
     }
 
-    fn table(&mut self, index: &Arc<Index>) -> Arc<Table> {
+    fn table(&mut self, index: &Arc<Index>, dimension: usize) -> Arc<Table> {
         if let Some((of, table)) = &self.table
             && std::ptr::eq(of.as_ptr(), Arc::as_ptr(index))
         {
@@ -71,6 +73,10 @@ impl Team {
             table.slots.resize(slot + 1, None);
             table.slots[slot] = self.of(&entry.key);
             table.pending += usize::from(table.slots[slot].is_none());
+        }
+        table.full = Rows::new(dimension, table.slots.len());
+        for vectors in &table.slots {
+            table.full.push(vectors.as_ref().map(|vectors| vectors.full.as_ref()));
         }
         let table = Arc::new(table);
         self.table = Some((Arc::downgrade(index), Arc::clone(&table)));
@@ -106,10 +112,8 @@ impl Vectors {
 
     /// The vectors that are there for the tools of an index. Asks for those that are not.
     pub(crate) fn table(&self, team: &str, index: &Arc<Index>) -> Arc<Table> {
-        if self.embedding.embedder().is_none() {
-            return Arc::default();
-        }
-        let table = self.with(team, |team| team.table(index));
+        let Some(embedder) = self.embedding.embedder() else { return Arc::default() };
+        let table = self.with(team, |team| team.table(index, embedder.dimension()));
         if table.pending > 0 {
             let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
             if missing.insert(team.to_owned()) {
@@ -121,12 +125,14 @@ impl Vectors {
 
     /// What a team's vectors amount to, by this index.
     pub(crate) fn figures(&self, team: &str, index: &Arc<Index>) -> Figures {
-        if self.embedding.embedder().is_none() {
+        let Some(embedder) = self.embedding.embedder() else {
             return Figures { made: 0, pending: 0, bytes: 0 };
-        }
+        };
         self.with(team, |team| {
-            let pending = team.table(index).pending;
-            let bytes = team.made.values().map(|vector| vector.dimension() + VECTOR_BYTES).sum();
+            let table = team.table(index, embedder.dimension());
+            let (pending, rows) = (table.pending, table.slots.len() * embedder.dimension());
+            let made: usize = team.made.values().map(|vector| vector.dimension() + VECTOR_BYTES).sum();
+            let bytes = made + rows;
             Figures { made: index.entries().count() - pending, pending, bytes }
         })
     }

@@ -7,6 +7,7 @@
 mod bert;
 mod fault;
 mod pack;
+mod rows;
 mod table;
 mod tensors;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod wordpiece;
 use std::path::Path;
 
 pub use fault::Fault;
+pub use rows::Rows;
 pub use vector::Vector;
 
 use bert::Bert;

@@ -42,6 +42,14 @@ impl Vector {
         sum_of_products(&self.values, &other.values) as f32 * (self.scale * other.scale)
     }
 
+    pub(crate) fn values(&self) -> &[i8] {
+        &self.values
+    }
+
+    pub(crate) fn scale(&self) -> f32 {
+        self.scale
+    }
+
     /// How many numbers there are.
     pub fn dimension(&self) -> usize {
         self.values.len()
@@ -104,6 +112,42 @@ fn sum_of_products(a: &[i8], b: &[i8]) -> i32 {
         return unsafe { sum_of_products_avx2(a, b) };
     }
     sum_of_products_plain(a, b)
+}
+
+/// The same of each row of a matrix, whose rows are as long as `b`, behind one another.
+pub(crate) fn sums_of_products(rows: &[i8], b: &[i8], sums: &mut Vec<f32>) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx512f")
+        && std::arch::is_x86_feature_detected!("avx512bw")
+        && std::arch::is_x86_feature_detected!("avx512vl")
+    {
+        // SAFETY: the processor has what the function is compiled for.
+        return unsafe { sums_of_products_avx512(rows, b, sums) };
+    } else if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2.
+        return unsafe { sums_of_products_avx2(rows, b, sums) };
+    }
+    sums_of_products_plain(rows, b, sums);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn sums_of_products_avx512(rows: &[i8], b: &[i8], sums: &mut Vec<f32>) {
+    sums_of_products_plain(rows, b, sums);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn sums_of_products_avx2(rows: &[i8], b: &[i8], sums: &mut Vec<f32>) {
+    sums_of_products_plain(rows, b, sums);
+}
+
+#[inline(always)]
+fn sums_of_products_plain(rows: &[i8], b: &[i8], sums: &mut Vec<f32>) {
+    // A loop and no closure: closures are not compiled for the processor that the caller is.
+    for row in rows.chunks_exact(b.len()) {
+        sums.push(sum_of_products_plain(row, b) as f32);
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -5,7 +5,7 @@ use serde::Serialize;
 use tests::retrieval::{
     Answer, Stand,
     data::{Collection, Query},
-    score::{BINS, Bin, calibration, separation},
+    score::{BINS, Bin, calibration, percentile, separation},
 };
 
 use crate::{
@@ -39,7 +39,14 @@ pub struct Unsuitable {
     /// Area under the ROC curve of the best semantic score, and of the confidence: 1 tells them all apart, 0.5 none.
     pub by_score: f64,
     pub by_confidence: f64,
+    /// Least semantic score at which two tasks with a right tool in a hundred would be refused, and the share of those
+    /// without one that would be.
+    pub least_score: f64,
+    pub least_refused: f64,
 }
+
+/// Share of the tasks with a right tool whose refusal is thought bearable.
+const BEARABLE: f64 = 0.02;
 
 /// Measures both over each set of each catalog.
 pub async fn measure(stand: &Stand, collections: &[&Collection], progress: &Progress) -> Calibration {
@@ -87,6 +94,9 @@ impl Unsuitable {
             let scores = |answers: &[Answer]| answers.iter().map(score).collect::<Vec<_>>();
             separation(&scores(with), &scores(without))
         };
+        let mut scores: Vec<f64> = with.iter().map(Answer::best_score).collect();
+        let least_score = percentile(&mut scores, BEARABLE);
+        let under = without.iter().filter(|answer| answer.best_score() < least_score).count();
         Self {
             set,
             why,
@@ -96,6 +106,8 @@ impl Unsuitable {
             with_refused: refused(with),
             by_score: apart(Answer::best_score),
             by_confidence: apart(|answer| answer.response.confidence),
+            least_score,
+            least_refused: under as f64 / without.len().max(1) as f64,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! How often the right tool is found by a selector that has learned nothing: through `SelectTools`, mode by mode, set by
 //! set, each catalog alone and all of them in one.
 
+use std::collections::BTreeMap;
+
 use futures_util::{StreamExt, stream};
 use proto::selector::v1::GetSelectorHealthResponse;
 use serde::Serialize;
@@ -28,12 +30,14 @@ pub struct Row {
     pub quality: Quality,
     /// Queries with a right tool for which none was offered.
     pub refused: usize,
+    /// The same by kind of query, where the set has several.
+    pub splits: BTreeMap<String, Quality>,
 }
 
 impl Row {
     pub fn new(collection: &Collection, set: &QuerySet, method: &'static str, quality: Quality) -> Self {
         let (catalog, tools) = (collection.name, collection.tools.len());
-        Self { catalog, set: set.name, tools, method, quality, refused: 0 }
+        Self { catalog, set: set.name, tools, method, quality, refused: 0, splits: BTreeMap::new() }
     }
 }
 
@@ -66,11 +70,15 @@ pub async fn measure(
             let queries = set.queries.iter().filter(|query| !query.relevant.is_empty());
             let queries: Vec<&Query> = queries.collect();
             let answers = ask(stand, collection.name, &queries, |_| AGENT.to_owned(), progress).await;
-            let each = queries.iter().zip(&answers);
-            let quality = each.map(|(query, answer)| Quality::of(&query.relevant, &answer.ranked));
-            let row = Row::new(collection, set, mode, Quality::mean(quality));
+            let mut splits: BTreeMap<String, Vec<Quality>> = BTreeMap::new();
+            for (query, answer) in queries.iter().zip(&answers) {
+                let quality = Quality::of(&query.relevant, &answer.ranked);
+                splits.entry(query.split.clone()).or_default().push(quality);
+            }
+            let quality = Quality::mean(splits.values().flatten().copied());
+            let splits = splits.into_iter().map(|(split, each)| (split, Quality::mean(each))).collect();
             let refused = answers.iter().filter(|answer| answer.ranked.is_empty()).count();
-            rows.push(Row { refused, ..row });
+            rows.push(Row { refused, splits, ..Row::new(collection, set, mode, quality) });
         }
     }
     rows

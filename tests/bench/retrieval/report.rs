@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use proto::selector::v1::GetSelectorHealthResponse;
 use serde::Serialize;
+use tests::retrieval::score::Quality;
 
 use crate::{calibration::Calibration, history, latency, machine::Machine, quality, start_up::StartUp};
 
@@ -70,7 +71,9 @@ impl Report {
         for note in &self.notes {
             let _ = writeln!(text, "\n{note}");
         }
-        for part in [self.quality(), self.merged(), self.history(), self.calibration(), self.latency()] {
+        for part in
+            [self.quality(), self.splits(), self.merged(), self.history(), self.calibration(), self.latency()]
+        {
             text.push_str(&part);
         }
         text.push_str(&self.start_up());
@@ -90,6 +93,25 @@ impl Report {
             let aim = AIMS.iter().find(|(set, ..)| *set == row.set && row.method == "full");
             let aim = aim.map(|(_, first, five)| (*first, *five));
             let _ = writeln!(text, "{} {} |", line(row, aim), row.refused);
+        }
+        text
+    }
+
+    /// The project's own set by kind of query.
+    fn splits(&self) -> String {
+        let rows: Vec<_> =
+            self.quality.iter().filter(|row| row.catalog == "own" && !row.splits.is_empty()).collect();
+        if rows.is_empty() {
+            return String::new();
+        }
+        let mut text = "\n### The project's own set by kind of query\n\n\
+             | split | queries | ranked by | NDCG@1 | NDCG@5 | Recall@5 |\n|---|--:|---|--:|--:|--:|\n"
+            .to_owned();
+        for row in rows {
+            for (split, quality) in &row.splits {
+                let (queries, method) = (quality.queries, row.method);
+                let _ = writeln!(text, "| {split} | {queries} | {method} | {} |", measures(quality));
+            }
         }
         text
     }
@@ -164,13 +186,13 @@ impl Report {
         }
         text.push_str("```\n\nA bar is what was right, `|` what was said.\n\n## No suitable tool\n\n");
         text.push_str(
-            "| set | why none is right | without a right tool | none offered | with one | none offered | told apart by score | by confidence |\n\
-             |---|---|--:|--:|--:|--:|--:|--:|\n",
+            "| set | why none is right | without a right tool | none offered | with one | none offered | told apart by score | by confidence | least score | would refuse |\n\
+             |---|---|--:|--:|--:|--:|--:|--:|--:|--:|\n",
         );
         for row in &found.unsuitable {
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {:.1} % | {} | {:.1} % | {:.3} | {:.3} |",
+                "| {} | {} | {} | {:.1} % | {} | {:.1} % | {:.3} | {:.3} | {:.3} | {:.1} % |",
                 row.set,
                 row.why,
                 row.without,
@@ -179,9 +201,14 @@ impl Report {
                 100.0 * row.with_refused,
                 row.by_score,
                 row.by_confidence,
+                row.least_score,
+                100.0 * row.least_refused,
             );
         }
-        text.push_str("\nTold apart: 1 all, 0.5 none (area under the ROC curve).\n");
+        text.push_str(
+            "\nTold apart: 1 all, 0.5 none (area under the ROC curve). Least score: what `selector.min_semantic_score` would \
+             have to be to refuse two in a hundred of those with a right tool, and what it would refuse of the others.\n",
+        );
         text
     }
 
@@ -237,10 +264,15 @@ fn line(row: &quality::Row, aim: Option<(f64, f64)>) -> String {
     format!("| {set} | {tools} | {} | {method} | {}", quality.queries, figures(quality, aim))
 }
 
+fn measures(quality: &Quality) -> String {
+    let Quality { ndcg_1, ndcg_5, recall_5, .. } = quality;
+    format!("{:.1} | {:.1} | {:.1}", 100.0 * ndcg_1, 100.0 * ndcg_5, 100.0 * recall_5)
+}
+
 /// Three measures, the aims and the distances from them.
-fn figures(quality: &tests::retrieval::score::Quality, aim: Option<(f64, f64)>) -> String {
+fn figures(quality: &Quality, aim: Option<(f64, f64)>) -> String {
     let (first, five) = (100.0 * quality.ndcg_1, 100.0 * quality.ndcg_5);
-    let measured = format!("{first:.1} | {five:.1} | {:.1}", 100.0 * quality.recall_5);
+    let measured = measures(quality);
     match aim {
         None => format!("{measured} | | | | |"),
         Some((aim_1, aim_5)) => {

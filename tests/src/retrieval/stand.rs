@@ -172,7 +172,7 @@ impl Stand {
 
     /// Time spent so far in the permissions service that stands in for the real one.
     pub fn permissions_time(&self) -> Duration {
-        Duration::from_micros(self.permissions.0.load(Ordering::Relaxed))
+        Duration::from_nanos(self.permissions.0.load(Ordering::Relaxed))
     }
 
     /// Stops it and waits for what it does in the background.
@@ -200,7 +200,7 @@ fn settings(mode: &str) -> Settings {
     Settings::load(Some(&file.path().to_owned())).expect("the settings are well-formed")
 }
 
-/// The permissions service's stand-in, and the microseconds it took.
+/// The permissions service's stand-in, and the nanoseconds it took.
 #[derive(Debug, Clone, Default)]
 struct Permissions(Arc<AtomicU64>);
 
@@ -222,8 +222,8 @@ impl PermissionsService for Permissions {
             }
         };
         let decisions = request.get_ref().tools.iter().map(|tool| decision(&tool.tool_name)).collect();
-        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.0.fetch_add(micros, Ordering::Relaxed);
+        let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.0.fetch_add(nanos, Ordering::Relaxed);
         Ok(Response::new(BatchAuthorizeResponse { decisions }))
     }
 }

@@ -1,7 +1,9 @@
 //! How well a tool stands with an agent for a kind of task: success, latency, cost and quality, each backed off from the
 //! agent's own calls for that kind to its other calls, to the team's, to the neutral 0.5. Pure.
 //!
-//! Without history every part is exactly 0.5. One more success, as fast and as dear as those before, lowers no standing
+//! Of success the neutral value is what the candidates together came to, where that is more: tools that are called
+//! nearly always work, and one that nobody has called yet must not stand behind each of them for that. Without any
+//! history every part is exactly 0.5. One more success, as fast and as dear as those before, lowers no standing
 //! of the tool with anyone: at each level it adds weight and no failure, and what the added weight can take from the
 //! latency and the cost is less than it adds to the success, since success counts more than twice as much as both (with the built-in weights).
 
@@ -17,7 +19,7 @@ pub(crate) const NEUTRAL: f64 = 0.5;
 const SMALL_MS: f64 = 10.0;
 const SMALL_MICRO_USD: f64 = 100.0;
 
-/// The parts, each 0 to 1 and 0.5 without history.
+/// The parts, each 0 to 1; without history 0.5, and the success at least that.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Parts {
     pub success: f64,
@@ -82,11 +84,13 @@ struct Seen<'a> {
     levels: [Counts; 3],
 }
 
-/// What some candidates typically take and cost, by the team's calls: their medians.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+/// What some candidates typically take and cost, by the team's calls: their medians; and how often they succeed together.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Typical {
     ms: f64,
     micro_usd: f64,
+    /// What a tool without history is expected to do: 0.5 to 1.
+    success: f64,
 }
 
 impl Typical {
@@ -95,8 +99,15 @@ impl Typical {
         category: Option<Category>,
     ) -> Self {
         let ran = candidates.map(|learned| learned.pool(category)).filter(|team| team.weight > 0.0);
-        let (ms, micro_usd) = ran.map(|team| (team.average_ms(), team.average_cost())).unzip();
-        Self { ms: median(ms), micro_usd: median(micro_usd) }
+        let (mut ms, mut micro_usd, mut succeeded, mut all) = (Vec::new(), Vec::new(), 0.0, 0.0);
+        for team in ran {
+            ms.push(team.average_ms());
+            micro_usd.push(team.average_cost());
+            succeeded += team.weight * team.success_rate();
+            all += team.weight;
+        }
+        let success = (succeeded + BACK_OFF * NEUTRAL) / (all + BACK_OFF);
+        Self { ms: median(ms), micro_usd: median(micro_usd), success: success.clamp(NEUTRAL, 1.0) }
     }
 }
 
@@ -105,8 +116,15 @@ pub(crate) fn standings(candidates: &[Option<&ToolLearned>], view: View) -> Vec<
     let typical = Typical::of(candidates.iter().flatten().copied(), view.category);
     candidates
         .iter()
-        .map(|learned| learned.map_or_else(Standing::default, |it| stand(it, view, typical)))
+        .map(|learned| learned.map_or_else(|| unknown(typical), |it| stand(it, view, typical)))
         .collect()
+}
+
+/// How a tool stands that nobody has called.
+fn unknown(typical: Typical) -> Standing {
+    let mut standing = Standing::default();
+    standing.parts.success = typical.success;
+    standing
 }
 
 /// How one tool stands against what is typical.
@@ -126,12 +144,14 @@ fn look<'a>(learned: &'a ToolLearned, view: View) -> Seen<'a> {
 
 fn standing(seen: &Seen, typical: Typical) -> Standing {
     let parts = Parts {
-        success: back_off(seen, |counts| (counts.weight, counts.success_rate())),
-        latency: back_off(seen, |counts| (counts.weight, against(counts.average_ms(), typical.ms, SMALL_MS))),
-        cost: back_off(seen, |counts| {
+        success: back_off(seen, typical.success, |counts| (counts.weight, counts.success_rate())),
+        latency: back_off(seen, NEUTRAL, |counts| {
+            (counts.weight, against(counts.average_ms(), typical.ms, SMALL_MS))
+        }),
+        cost: back_off(seen, NEUTRAL, |counts| {
             (counts.weight, against(counts.average_cost(), typical.micro_usd, SMALL_MICRO_USD))
         }),
-        quality: back_off(seen, |counts| {
+        quality: back_off(seen, NEUTRAL, |counts| {
             (counts.quality_weight, counts.average_quality().unwrap_or(NEUTRAL))
         }),
     };
@@ -148,12 +168,12 @@ fn standing(seen: &Seen, typical: Typical) -> Standing {
 
 /// From neutral through the team and the agent's other calls to those of this kind: what a level says, by its weight,
 /// against what the level before it says, worth `BACK_OFF`.
-fn back_off(seen: &Seen, level: impl Fn(&Counts) -> (f64, f64)) -> f64 {
+fn back_off(seen: &Seen, neutral: f64, level: impl Fn(&Counts) -> (f64, f64)) -> f64 {
     seen.levels
         .iter()
         .rev()
         .map(level)
-        .fold(NEUTRAL, |before, (weight, value)| (weight * value + BACK_OFF * before) / (weight + BACK_OFF))
+        .fold(neutral, |before, (weight, value)| (weight * value + BACK_OFF * before) / (weight + BACK_OFF))
 }
 
 /// Executions behind a rate: a level's own, and of those before it what its weight leaves of them.

@@ -46,6 +46,8 @@ fn log(count: usize, seed: u64, logging: Logging, chance: fn(&Offer) -> f64) -> 
 fn offer(tool: usize, random: &mut StdRng) -> Offer {
     let [semantic, success, latency, cost, quality]: [f64; 5] = std::array::from_fn(|_| random.random());
     let capability = if random.random() { 1.0 } else { 0.5 };
+    // All of them contend.
+    let semantic = 0.3 + 0.7 * semantic;
     Offer { name: format!("tool-{tool}"), capability, semantic, success, latency, cost, quality }
 }
 
@@ -123,7 +125,7 @@ fn a_log_of_noise_is_refused() {
 
 #[test]
 fn weights_that_are_worse_are_refused_with_the_reason() {
-    let chance: fn(&Offer) -> f64 = |offer| 0.1 + 0.8 * offer.semantic;
+    let chance: fn(&Offer) -> f64 = |offer| 1.2 * offer.semantic - 0.3;
     let samples = log(3_000, 4, Logging::Random, chance);
     let worse =
         Weights { matching: 0.3, capability: 0.9, success: 0.0, latency: 0.0, cost: 1.0, quality: 0.0 };

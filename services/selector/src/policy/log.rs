@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use super::{SCORES, Weights};
+use crate::rank::contends;
 
 /// One tool that was offered, with the scores of then; a score that was not logged is neutral.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -99,9 +100,16 @@ impl Sample {
 
     /// The places of the offers as these weights order them; equal ones stay in their order.
     pub(crate) fn order(&self, weights: &Weights) -> Vec<usize> {
-        let scores: Vec<f64> = self.offers.iter().map(|offer| offer.combined(weights)).collect();
+        let best = self.offers.iter().map(|offer| offer.semantic).fold(0.0, f64::max);
+        let scores: Vec<(bool, f64)> = self
+            .offers
+            .iter()
+            .map(|offer| (contends(offer.semantic, best), offer.combined(weights)))
+            .collect();
         let mut order: Vec<usize> = (0..scores.len()).collect();
-        order.sort_by(|left, right| scores[*right].total_cmp(&scores[*left]));
+        order.sort_by(|&left, &right| {
+            scores[right].0.cmp(&scores[left].0).then(scores[right].1.total_cmp(&scores[left].1))
+        });
         order
     }
 }

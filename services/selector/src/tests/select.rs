@@ -202,13 +202,14 @@ async fn exploration_is_logged_with_its_chance_and_changes_nothing_when_it_is_no
     }
     assert!(firsts.len() > 1, "two equals without history take turns: {firsts:?}");
     house.stop().await;
-    let (explored, low, high): (i64, f64, f64) = sqlx::query_as(
-        "SELECT count(*) FILTER (WHERE explored), min(propensity), max(propensity) FILTER (WHERE explored)
-         FROM selector.selection",
+    let (explored, low, high, usual): (i64, f64, f64, f64) = sqlx::query_as(
+        "SELECT count(*), min(propensity), max(propensity), avg(propensity)
+         FROM selector.selection WHERE explored",
     )
     .fetch_one(house.database.pool().unwrap())
     .await
     .unwrap();
     assert_eq!(explored, 40);
-    assert!(low > 0.2 && high < 0.8, "{low} {high}");
+    // Each of the two equals is first about half of the time; the third tool may be now and then.
+    assert!(low > 0.0 && high < 0.8 && usual > 0.3, "{low} {high} {usual}");
 }

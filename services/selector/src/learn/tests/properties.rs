@@ -92,7 +92,7 @@ fn a_flood_of_one_agent_moves_another_within_the_bound_and_another_team_not_at_a
     // 0.054 of it is the quality, of which nobody else has said anything.
     assert!(after < before && before - after < 0.12, "{before} {after}");
     // It has nothing of its own to hold against it: a flood is at most half of what it sees.
-    assert!(newcomer_before - newcomer_after < 0.3, "{newcomer_before} {newcomer_after}");
+    assert!(newcomer_before - newcomer_after < 0.33, "{newcomer_before} {newcomer_after}");
     // What the flood is worth does not grow with it.
     team.record(&vec![call("flood", false); 10_000]);
     assert!((team.suitability("honest", &["x"])[0] - after).abs() < 0.001);

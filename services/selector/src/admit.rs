@@ -64,7 +64,7 @@ impl Admitted {
 /// Screens a team's tools, and asks for permission for those that are left: the best first, until there are enough.
 /// Pinned tools are asked for at once, since they are told whatever their place is.
 pub(crate) async fn admit(scene: &Scene<'_>, permissions: &Permissions) -> Result<Admitted, Error> {
-    let (kept, misses) = screen(&scene.index, scene.wanted, &scene.learned);
+    let (kept, misses) = screen(&scene.index, scene.wanted, &scene.learned, scene.now);
     let among = scene.index.among(&kept);
     let mut admitted = Admitted { misses, among: among.clone(), ..Admitted::default() };
     let pinned = pinned(scene);

@@ -4,7 +4,8 @@
 //! `record.rs` takes outcomes and `feedback.rs` feedback; `ledger.rs` writes outcomes for many requests in one
 //! transaction, by what `write.rs` makes of them. `counts.rs` fades and forgets, `drift.rs` sees turns, `pool.rs` puts
 //! the agents together, `centroid.rs` the tasks that went well. `memory.rs` is the copy that selections ask, `standing.rs`
-//! what they ask it; `follow.rs` keeps it up. `watch.rs` raises alarms, `trend.rs` compares halves by `statistics.rs`.
+//! what they ask it; `follow.rs` keeps it up. `watch.rs` raises alarms, `trend.rs` compares halves by `statistics.rs`
+//! for `lately.rs`.
 //!
 //! Nothing of one team is ever seen by another, no agent's flood drowns what the others know, and no text of a task is
 //! kept.
@@ -17,6 +18,7 @@ mod effectiveness;
 mod feedback;
 mod follow;
 mod kind;
+mod lately;
 mod ledger;
 mod memory;
 mod pool;
@@ -41,7 +43,7 @@ pub(crate) use self::{
     recommend::{Recommendation, recommend},
     record::record,
     standing::{Standing, View, standings},
-    trend::{BUCKETS, Direction, Hour, Trend, WINDOW_DAYS, bucket, percentile},
+    trend::{BUCKETS, Direction, Hour, Trend, WINDOW_DAYS, bucket},
     watch::Watch,
     write::RecordKey,
 };

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use proto::registry::v1::{ServerState, ToolStatus};
 use types::{Category, Sensitivity};
 
 use crate::{
     entry::Entry,
     index::Index,
-    learn::{TeamLearned, ToolLearned},
+    learn::{TeamLearned, ToolLearned, WINDOW_DAYS},
     wanted::Wanted,
 };
 
 /// What tools are counted under that fit less than the most that are candidates.
 const LIMIT: &str = "limit";
+/// Least calls, as they count for the ranking, that put a tool out for its durations.
+const FEWEST: f64 = 5.0;
 
 /// Why a tool is left out.
 #[derive(Debug, Clone, PartialEq)]
@@ -110,10 +113,15 @@ impl Miss {
 }
 
 /// Parts a team's tools into slots that may be offered and those that may not.
-pub(crate) fn screen(index: &Index, wanted: &Wanted, learned: &TeamLearned) -> (Vec<usize>, Vec<Miss>) {
+pub(crate) fn screen(
+    index: &Index,
+    wanted: &Wanted,
+    learned: &TeamLearned,
+    now: DateTime<Utc>,
+) -> (Vec<usize>, Vec<Miss>) {
     let (mut kept, mut misses) = (Vec::new(), Vec::new());
     for (slot, entry) in index.entries() {
-        match exclusion(entry, wanted, learned) {
+        match exclusion(entry, wanted, learned, now) {
             None => kept.push(slot),
             Some(exclusion) => misses.push(Miss { slot, exclusion }),
         }
@@ -130,7 +138,7 @@ pub(crate) fn unavailable(entry: &Entry) -> Option<Exclusion> {
 }
 
 /// The first thing that speaks against a tool.
-fn exclusion(entry: &Entry, wanted: &Wanted, learned: &TeamLearned) -> Option<Exclusion> {
+fn exclusion(entry: &Entry, wanted: &Wanted, learned: &TeamLearned, now: DateTime<Utc>) -> Option<Exclusion> {
     let lacks = |capability: &&String| !entry.has(capability);
     let missing = || -> Vec<String> { wanted.capabilities.iter().filter(lacks).cloned().collect() };
     unavailable(entry)
@@ -149,21 +157,22 @@ fn exclusion(entry: &Entry, wanted: &Wanted, learned: &TeamLearned) -> Option<Ex
         })
         .or_else(|| {
             let is_limited = wanted.max_latency_ms > 0 || wanted.available_time_ms > 0;
-            too_slow(wanted, learned.get(&entry.name).filter(|_| is_limited)?)
+            too_slow(wanted, learned.get(&entry.name).filter(|_| is_limited)?, now)
         })
 }
 
-/// A tool without history is not known to be slow.
-fn too_slow(wanted: &Wanted, learned: &ToolLearned) -> Option<Exclusion> {
+/// A tool that was hardly called of late is not known to be slow, and no agent's calls say more of it than they do in
+/// the ranking. So a tool that was put out comes back, and is tried again.
+fn too_slow(wanted: &Wanted, learned: &ToolLearned, now: DateTime<Utc>) -> Option<Exclusion> {
     let exceeds = |limit: i64, value: f64| limit > 0 && value > limit as f64;
-    if learned.team.executions == 0 {
-        return None;
-    }
-    let average = learned.team.average_ms();
-    if exceeds(wanted.max_latency_ms, average) {
+    let team = learned.pool(wanted.category).as_of(now);
+    let is_recent = now - learned.team.decay_time <= TimeDelta::days(WINDOW_DAYS);
+    let average = (is_recent && team.weight >= FEWEST).then(|| team.average_ms());
+    if let Some(average) = average.filter(|average| exceeds(wanted.max_latency_ms, *average)) {
         return Some(Exclusion::Latency(average));
     }
-    let p95 = learned.p95_ms.unwrap_or(average);
+    let lately = &learned.lately;
+    let p95 = lately.p95_ms.filter(|_| lately.calls >= FEWEST).or(average)?;
     exceeds(wanted.available_time_ms, p95).then_some(Exclusion::Time(p95))
 }
 
@@ -191,4 +200,43 @@ pub(crate) fn unsuitable(counts: &BTreeMap<String, i32>) -> String {
     let reasons: Vec<String> =
         reasons.into_iter().map(|(reason, count)| format!("{count} by {reason}")).collect();
     format!("none of {all} tools may be offered: {}", reasons.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learn::{Changes, Counts, Learned, RecordRow};
+
+    fn called(agent: &str, weight: f64, average_ms: f64) -> RecordRow {
+        let duration_ms = weight * average_ms;
+        RecordRow {
+            team_id: "t".into(),
+            tool_name: "x".into(),
+            agent_id: agent.into(),
+            category: Category::Custom,
+            counts: Counts { executions: 1, weight, duration_ms, ..Counts::default() },
+            changed_in: 1,
+        }
+    }
+
+    /// Whether a tool with these calls is out for its average duration some days later.
+    fn is_out(records: Vec<RecordRow>, days: i64) -> bool {
+        let learned = Learned::default();
+        learned.put(Changes { records, ..Changes::default() });
+        let wanted = Wanted { max_latency_ms: 1_000, ..Wanted::default() };
+        let now = DateTime::UNIX_EPOCH + TimeDelta::days(days);
+        too_slow(&wanted, &learned.team("t")["x"], now).is_some()
+    }
+
+    #[test]
+    fn a_tool_is_slow_by_enough_calls_of_late_and_by_no_one_agents_flood() {
+        assert!(!is_out(vec![called("a", 4.9, 9_000.0)], 0), "too few calls");
+        assert!(is_out(vec![called("a", 6.0, 9_000.0)], 0));
+        assert!(!is_out(vec![called("a", 6.0, 9_000.0)], 7), "half of them by now");
+        let many = || (0..9).map(|agent| called(&agent.to_string(), 20.0, 9_000.0)).collect();
+        assert!(is_out(many(), 14));
+        assert!(!is_out(many(), 15), "nobody has called it for long");
+        let others = (0..20).map(|agent| called(&agent.to_string(), 5.0, 50.0));
+        assert!(!is_out(others.chain([called("flood", 500.0, 5_000.0)]).collect(), 0));
+    }
 }

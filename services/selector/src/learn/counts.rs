@@ -77,6 +77,8 @@ impl Counts {
         let (duration_ms, cost_micro_usd) = match outcome.says {
             Says::Nothing => return,
             Says::All => (outcome.duration_ms, outcome.cost_micro_usd),
+            // With nothing measured there is no average to leave as it is: it would count as one that takes no time.
+            Says::Failure if self.weight <= 0.0 => return,
             // It took no time of its own: the averages stay.
             Says::Failure => (self.average_ms(), self.average_cost()),
         };
@@ -233,6 +235,10 @@ pub(super) mod tests {
         let open = Outcome { says: Says::Failure, ..ran(false, 0.0) };
         counts.record(open, DateTime::UNIX_EPOCH);
         assert!((counts.average_ms() - 50.0).abs() < 1e-9 && counts.success_rate() < 0.8, "{counts:?}");
+        let mut first = Counts::default();
+        first.record(open, DateTime::UNIX_EPOCH);
+        first.record(ran(true, 50.0), DateTime::UNIX_EPOCH);
+        assert!((first.average_ms() - 50.0).abs() < 1e-9, "no time was measured before: {first:?}");
         let before = counts.clone();
         counts.record(Outcome { says: Says::Nothing, ..ran(true, 0.0) }, DateTime::UNIX_EPOCH);
         assert_eq!(counts, before);

@@ -2,16 +2,16 @@
 
 use ::rpc::PageKey;
 use ::store::Database;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use types::{Caller, Category};
 
 use super::{
-    Alarm, Counts, Learned, TeamLearned, ToolLearned, Trend, View, WINDOW_DAYS, percentile,
+    Alarm, Counts, Learned, TeamLearned, ToolLearned, Trend, View,
+    lately::lately,
     standing::{Typical, stand},
     statistics::wilson,
-    trend::{Hour, trend},
 };
-use crate::{Error, policy::Weights, store};
+use crate::{Error, policy::Weights};
 
 /// Which tools are asked for.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -105,9 +105,9 @@ fn tell(
     Effectiveness {
         tool: name.to_owned(),
         interval: wilson(counts.success_weight, counts.weight),
-        p95_ms: tool.p95_ms.unwrap_or_default(),
+        p95_ms: tool.lately.p95_ms.unwrap_or_default(),
         suitability: standing.of(tool, wanted, typical),
-        trend: tool.trend,
+        trend: tool.lately.trend,
         alarm: tool.alarm.clone(),
         categories: categories.filter(|of| of.counts.executions > 0 || of.counts.feedbacks > 0).collect(),
         counts,
@@ -140,12 +140,9 @@ async fn of_agent(
     told: &mut [Effectiveness],
 ) -> Result<(), Error> {
     let keys: Vec<_> = told.iter().map(|tool| (team.to_owned(), tool.tool.clone())).collect();
-    let since = Utc::now() - TimeDelta::days(WINDOW_DAYS);
-    let rows = store::hours_read(database.pool()?, &keys, since, Some(agent)).await?;
-    for tool in told {
-        let own = rows.iter().filter(|((_, name), _)| *name == tool.tool).map(|(_, hour)| hour.clone());
-        let hours: Vec<Hour> = own.collect();
-        (tool.trend, tool.p95_ms) = (trend(&hours), percentile(&hours, 0.95).unwrap_or_default());
+    let read = lately(database.pool()?, &keys, Some(agent)).await?;
+    for (tool, (_, own, _)) in told.iter_mut().zip(read) {
+        (tool.trend, tool.p95_ms) = (own.trend, own.p95_ms.unwrap_or_default());
     }
     Ok(())
 }

@@ -12,20 +12,22 @@ use opentelemetry::metrics::Gauge;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    lately::lately,
     memory::{Learned, ToolKey},
-    trend::{Hour, WINDOW_DAYS, percentile, trend},
 };
 use crate::{Error, store};
 
 /// How often the other replicas' records are read.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(2);
 /// Most tools whose hours are read at once.
-const TOOLS: usize = 100;
+const TOOLS: usize = 20;
+/// Most tools whose hours are read between two readings of what other replicas learned.
+const TOOLS_A_TURN: usize = 1_000;
 /// A tool with more rows than these is read again no sooner than after `LARGE_INTERVAL`.
-const LARGE: usize = 1_000;
+const LARGE: i64 = 1_000;
 const LARGE_INTERVAL: Duration = Duration::from_secs(30);
-/// Which percentile of the durations is kept.
-const PERCENTILE: f64 = 0.95;
+/// What was read of a tool's hours is read again after so many minutes even if it was not called: the window moves on.
+const OLD_MINUTES: i64 = 60;
 
 /// Reads all that was learned, and gives the horizon to follow from.
 pub(crate) async fn start(database: &Database) -> Result<(Learned, i64), Error> {
@@ -75,7 +77,8 @@ struct Trends {
 }
 
 impl Trends {
-    /// Brings the trends of tools up to date that were called since, a few at a time.
+    /// Brings the trends of tools up to date that were called since, or that are old, a few at a time. Whatever is called
+    /// meanwhile has its turn next time.
     async fn refresh(
         &mut self,
         learned: &Learned,
@@ -83,31 +86,71 @@ impl Trends {
         stop: &CancellationToken,
     ) -> Result<(), Error> {
         self.large.retain(|_, read| read.elapsed() < LARGE_INTERVAL);
-        while !stop.is_cancelled() {
-            let keys = learned.take_stale(TOOLS, |key| !self.large.contains_key(key));
-            if keys.is_empty() {
-                return Ok(());
-            }
-            let since = Utc::now() - TimeDelta::days(WINDOW_DAYS);
-            let rows = match store::hours_read(database.pool()?, &keys, since, None).await {
-                Ok(rows) => rows,
-                Err(error) => {
-                    learned.give_back(keys);
-                    return Err(error.into());
-                }
-            };
-            let mut hours: HashMap<ToolKey, Vec<Hour>> =
-                keys.into_iter().map(|key| (key, Vec::new())).collect();
-            for (key, hour) in rows {
-                hours.entry(key).or_default().push(hour);
-            }
-            for (key, hours) in hours {
-                learned.put_trend(&key, trend(&hours), percentile(&hours, PERCENTILE));
-                if hours.len() > LARGE {
-                    self.large.insert(key, Instant::now());
-                }
+        learned.outdate(Utc::now() - TimeDelta::minutes(OLD_MINUTES));
+        let mut keys = learned.take_stale(TOOLS_A_TURN, |key| !self.large.contains_key(key));
+        while !keys.is_empty() && !stop.is_cancelled() {
+            let some = keys.split_off(keys.len().saturating_sub(TOOLS));
+            if let Err(error) = self.read(learned, database, &some).await {
+                learned.give_back(keys.into_iter().chain(some));
+                return Err(error);
             }
         }
         Ok(())
+    }
+
+    async fn read(&mut self, learned: &Learned, database: &Database, keys: &[ToolKey]) -> Result<(), Error> {
+        let read = lately(database.pool()?, keys, None).await?;
+        let large =
+            read.iter().filter(|(.., rows)| *rows > LARGE).map(|(key, ..)| (key.clone(), Instant::now()));
+        self.large.extend(large);
+        learned.put_lately(read.into_iter().map(|(key, lately, _)| (key, lately)));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use types::Category;
+
+    use super::*;
+    use crate::learn::{Changes, Counts, RecordRow, lately::Lately};
+
+    fn called(number: usize) -> RecordRow {
+        RecordRow {
+            team_id: "t".into(),
+            tool_name: format!("tool {number}"),
+            agent_id: "a".into(),
+            category: Category::Custom,
+            counts: Counts::default(),
+            changed_in: 1,
+        }
+    }
+
+    async fn refresh(learned: &Learned, database: &Database) {
+        Trends::default().refresh(learned, database, &CancellationToken::new()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_turn_ends_however_many_tools_are_called() {
+        let database = testkit::database(&[crate::schema()]).await;
+        let learned = Learned::default();
+        learned.put(Changes { records: (0..=TOOLS_A_TURN).map(called).collect(), ..Changes::default() });
+        refresh(&learned, &database).await;
+        assert_eq!(learned.take_stale(usize::MAX, |_| true).len(), 1, "it has its turn after the others");
+    }
+
+    #[tokio::test]
+    async fn what_was_said_of_a_tool_is_forgotten_when_its_outcomes_are_past_the_window() {
+        let database = testkit::database(&[crate::schema()]).await;
+        let learned = Learned::default();
+        learned.put(Changes { records: vec![called(1), called(2)], ..Changes::default() });
+        learned.take_stale(usize::MAX, |_| true);
+        let slow = |read_time| Lately { p95_ms: Some(900.0), calls: 9.0, read_time, ..Lately::default() };
+        let key = |number: usize| ("t".to_owned(), format!("tool {number}"));
+        learned.put_lately([(key(1), slow(DateTime::UNIX_EPOCH)), (key(2), slow(Utc::now()))]);
+        refresh(&learned, &database).await;
+        let team = learned.team("t");
+        assert_eq!((team["tool 1"].lately.p95_ms, team["tool 2"].lately.p95_ms), (None, Some(900.0)));
     }
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     kind::kind,
     memory::{Changes, Learned},
-    write::{Fresh, Known},
+    write::{Fresh, Known, credit},
 };
 use crate::{
     patterns::{self, Sequences},
@@ -73,7 +73,8 @@ impl Entry for Request {
         let now = store::teams_lock(&mut transaction, &Vec::from_iter(teams)).await?;
         let new = store::outcomes_insert(&mut transaction, &outcomes).await?;
         outcomes.retain(|outcome| new.contains_key(&key(outcome)));
-        let fresh: Vec<Fresh> = outcomes.iter().map(|outcome| fresh(desk, outcome, &new)).collect();
+        let mut fresh: Vec<Fresh> = outcomes.iter().map(|outcome| fresh(desk, outcome, &new)).collect();
+        store::selections_spend(&mut transaction, credit(&mut fresh)).await?;
         let mut known = read(&mut transaction, &fresh).await?;
         let added = known.learn(&fresh, now);
         let mut changes = write(&mut transaction, known).await?;

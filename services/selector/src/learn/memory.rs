@@ -10,10 +10,10 @@ use chrono::{DateTime, Utc};
 use types::Category;
 
 use super::{
-    centroid::{Centroid, Mean, mean},
+    centroid::{Centroid, Mean, Means},
     counts::Counts,
+    lately::Lately,
     pool::{ByCategory, pool},
-    trend::Trend,
 };
 
 /// An alarm that is on.
@@ -66,18 +66,40 @@ pub(crate) struct Changes {
     pub alarms: Vec<AlarmRow>,
 }
 
+impl Changes {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.centroids.is_empty() && self.alarms.is_empty()
+    }
+
+    fn by_tool(self) -> HashMap<ToolKey, Self> {
+        let mut tools: HashMap<ToolKey, Self> = HashMap::new();
+        for row in self.records {
+            tools.entry((row.team_id.clone(), row.tool_name.clone())).or_default().records.push(row);
+        }
+        for row in self.centroids {
+            tools.entry((row.team_id.clone(), row.tool_name.clone())).or_default().centroids.push(row);
+        }
+        for row in self.alarms {
+            tools.entry((row.team_id.clone(), row.tool_name.clone())).or_default().alarms.push(row);
+        }
+        tools
+    }
+}
+
 /// One agent's calls of a tool.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AgentLearned {
     pub categories: ByCategory,
     /// Of every category.
     pub all: Counts,
+    /// The transaction that wrote each category.
+    versions: HashMap<Category, i64>,
 }
 
 /// What is known of one tool in a team.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ToolLearned {
-    agents: HashMap<String, AgentLearned>,
+    agents: HashMap<String, Arc<AgentLearned>>,
     /// Of all agents, as it was; nothing is ranked by it.
     pub team: Counts,
     /// The same as it counts for the ranking, by category of task.
@@ -85,22 +107,20 @@ pub(crate) struct ToolLearned {
     /// For a category that nobody has called it for, and for tasks of no category.
     unseen: Counts,
     any: Counts,
-    /// By model and agent.
-    centroids: HashMap<String, HashMap<String, Centroid>>,
-    /// By model: as anyone sees them, and as agents do of whom more counts for themselves.
-    means: HashMap<String, (Option<Mean>, HashMap<String, Mean>)>,
+    /// By model and agent, each with the transaction that wrote it.
+    centroids: HashMap<String, HashMap<String, (i64, Arc<Centroid>)>>,
+    /// By model.
+    means: HashMap<String, Arc<Means>>,
     pub alarm: Option<Alarm>,
-    pub trend: Trend,
-    /// 95th percentile of the durations in milliseconds; `None` without calls in the window.
-    pub p95_ms: Option<f64>,
-    /// What was put last of each kind, by its key.
-    versions: HashMap<(u8, String, String), i64>,
+    /// The last transaction that wrote of alarms.
+    alarm_version: i64,
+    pub lately: Lately,
 }
 
 impl ToolLearned {
     /// One agent's calls.
     pub(crate) fn agent(&self, agent: &str) -> Option<&AgentLearned> {
-        self.agents.get(agent)
+        self.agents.get(agent).map(AsRef::as_ref)
     }
 
     /// What the team's calls are worth for a kind of task.
@@ -142,23 +162,53 @@ impl ToolLearned {
 
     /// The direction of the tasks it succeeded with, as an agent sees it; only vectors of this model.
     pub(crate) fn mean(&self, agent: &str, model_id: &str) -> Option<&Mean> {
-        let (anyone, own) = self.means.get(model_id)?;
-        own.get(agent).or(anyone.as_ref())
+        self.means.get(model_id)?.seen_by(agent)
     }
 
-    /// Whether this is not older than what is there; a copy read before this process's own write must not undo it.
-    fn is_newer(&mut self, kind: u8, key: (&str, &str), changed_in: i64) -> bool {
-        let last = self.versions.entry((kind, key.0.to_owned(), key.1.to_owned())).or_insert(i64::MIN);
-        let newer = *last <= changed_in;
-        *last = changed_in.max(*last);
-        newer
+    /// What of this was written since. A copy read before this process's own write must not undo it, and one transaction
+    /// writes a record or a centroid once: what is as old is the same.
+    fn lacks(&self, mut changes: Changes) -> Changes {
+        changes.records.retain(|row| self.lacks_record(row));
+        changes.centroids.retain(|row| self.lacks_centroid(row));
+        changes.alarms.retain(|row| row.changed_in >= self.alarm_version);
+        changes
+    }
+
+    /// The same with what it lacks.
+    fn with(&self, Changes { records, centroids, alarms }: Changes) -> Self {
+        let mut next = self.clone();
+        if !records.is_empty() {
+            for row in records {
+                next.put_record(row);
+            }
+            next.settle();
+        }
+        let models: HashSet<String> = centroids.iter().map(|row| row.model_id.clone()).collect();
+        for row in centroids {
+            next.put_centroid(row);
+        }
+        for model in models {
+            next.settle_centroids(model);
+        }
+        for row in alarms {
+            next.put_alarm(row);
+        }
+        next
+    }
+
+    fn lacks_record(&self, row: &RecordRow) -> bool {
+        let known = self.agents.get(&row.agent_id).and_then(|agent| agent.versions.get(&row.category));
+        known.is_none_or(|version| *version < row.changed_in)
+    }
+
+    fn lacks_centroid(&self, row: &CentroidRow) -> bool {
+        let known = self.centroids.get(&row.model_id).and_then(|of_model| of_model.get(&row.agent_id));
+        known.is_none_or(|(version, _)| *version < row.changed_in)
     }
 
     fn put_record(&mut self, row: RecordRow) {
-        if !self.is_newer(0, (&row.agent_id, row.category.as_str()), row.changed_in) {
-            return;
-        }
-        let agent = self.agents.entry(row.agent_id).or_default();
+        let agent = Arc::make_mut(self.agents.entry(row.agent_id).or_default());
+        agent.versions.insert(row.category, row.changed_in);
         agent.categories.insert(row.category, row.counts);
         let newest = newest(agent.categories.values());
         agent.all = Counts { decay_time: newest, ..Counts::default() };
@@ -181,27 +231,23 @@ impl ToolLearned {
     }
 
     fn put_centroid(&mut self, row: CentroidRow) {
-        if !self.is_newer(1, (&row.agent_id, &row.model_id), row.changed_in) {
-            return;
-        }
-        let now = row.centroid.decay_time;
-        let of_model = self.centroids.entry(row.model_id.clone()).or_default();
-        of_model.insert(row.agent_id, row.centroid);
-        let means =
-            |viewer: Option<&str>| mean(of_model.iter().map(|(name, it)| (name.as_str(), it)), viewer, now);
-        let anyone = means(None);
-        let own = of_model.keys().filter_map(|agent| {
-            let own = means(Some(agent)).filter(|own| anyone.as_ref().is_none_or(|any| any != own))?;
-            Some((agent.clone(), own))
-        });
-        let own = own.collect();
-        self.means.insert(row.model_id, (anyone, own));
+        let of_model = self.centroids.entry(row.model_id).or_default();
+        of_model.insert(row.agent_id, (row.changed_in, Arc::new(row.centroid)));
     }
 
+    /// Takes the means of one model anew: after its centroids were put.
+    fn settle_centroids(&mut self, model: String) {
+        let of_model = self.centroids.get(&model).into_iter().flatten();
+        let means = Means::of(of_model.map(|(agent, (_, centroid))| (agent.as_str(), centroid.as_ref())));
+        self.means.insert(model, Arc::new(means));
+    }
+
+    /// One transaction may end an alarm and begin another.
     fn put_alarm(&mut self, row: AlarmRow) {
-        if !self.is_newer(2, ("", ""), row.changed_in) {
+        if row.changed_in < self.alarm_version {
             return;
         }
+        self.alarm_version = row.changed_in;
         if !row.is_over {
             self.alarm = Some(row.alarm);
         } else if self.alarm.as_ref().is_some_and(|on| on.start_time == row.alarm.start_time) {
@@ -228,6 +274,8 @@ pub(crate) type ToolKey = (String, String);
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Learned {
     teams: Arc<RwLock<HashMap<String, Arc<TeamLearned>>>>,
+    /// Whoever changes tools is alone with it; selections do not wait for that.
+    writing: Arc<Mutex<()>>,
     /// Tools whose trend and percentile are older than their last outcome.
     stale: Arc<Mutex<HashSet<ToolKey>>>,
 }
@@ -240,24 +288,36 @@ impl Learned {
 
     /// Takes what was written.
     pub(crate) fn put(&self, changes: Changes) {
-        let mut touched: HashSet<ToolKey> = HashSet::new();
-        {
-            let mut teams = self.teams.write().unwrap_or_else(PoisonError::into_inner);
-            for row in changes.records {
-                touched.insert((row.team_id.clone(), row.tool_name.clone()));
-                with(&mut teams, (&row.team_id, &row.tool_name), |tool| tool.put_record(row.clone()));
+        let mut touched = Vec::new();
+        self.change(changes.by_tool(), |key, tool, changes| {
+            let new = tool.lacks(changes);
+            if !new.records.is_empty() {
+                touched.push(key.clone());
             }
-            for (team, name) in &touched {
-                with(&mut teams, (team, name), ToolLearned::settle);
-            }
-            for row in changes.centroids {
-                with(&mut teams, (&row.team_id, &row.tool_name), |tool| tool.put_centroid(row.clone()));
-            }
-            for row in changes.alarms {
-                with(&mut teams, (&row.team_id, &row.tool_name), |tool| tool.put_alarm(row.clone()));
+            (!new.is_empty()).then(|| tool.with(new))
+        });
+        self.stale.lock().unwrap_or_else(PoisonError::into_inner).extend(touched);
+    }
+
+    /// Works out tools anew beside the copy that selections read, and puts their teams in its place.
+    fn change<T>(
+        &self,
+        work: impl IntoIterator<Item = (ToolKey, T)>,
+        mut change: impl FnMut(&ToolKey, &ToolLearned, T) -> Option<ToolLearned>,
+    ) {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed: HashMap<String, Arc<TeamLearned>> = HashMap::new();
+        for (key, what) in work {
+            let team = changed.entry(key.0.clone()).or_insert_with(|| self.team(&key.0));
+            let tool = team.get(&key.1).cloned().unwrap_or_default();
+            if let Some(next) = change(&key, &tool, what) {
+                Arc::make_mut(team).insert(key.1, Arc::new(next));
             }
         }
-        self.stale.lock().unwrap_or_else(PoisonError::into_inner).extend(touched);
+        let mut teams = self.teams.write().unwrap_or_else(PoisonError::into_inner);
+        for (name, team) in &mut changed {
+            std::mem::swap(teams.entry(name.clone()).or_default(), team);
+        }
     }
 
     /// Some tools whose trend is out of date; they are taken as being brought up to date.
@@ -271,14 +331,23 @@ impl Learned {
     }
 
     /// Gives back what could not be brought up to date.
-    pub(crate) fn give_back(&self, keys: Vec<ToolKey>) {
+    pub(crate) fn give_back(&self, keys: impl IntoIterator<Item = ToolKey>) {
         self.stale.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
     }
 
-    /// Takes the trend and the 95th percentile of a tool.
-    pub(crate) fn put_trend(&self, key: &ToolKey, trend: Trend, p95_ms: Option<f64>) {
-        let mut teams = self.teams.write().unwrap_or_else(PoisonError::into_inner);
-        with(&mut teams, (&key.0, &key.1), |tool| (tool.trend, tool.p95_ms) = (trend, p95_ms));
+    /// Takes what was read of the outcomes by the hour.
+    pub(crate) fn put_lately(&self, read: impl IntoIterator<Item = (ToolKey, Lately)>) {
+        self.change(read, |_, tool, lately| Some(ToolLearned { lately, ..tool.clone() }));
+    }
+
+    /// Has what was read of the outcomes by the hour before a time, and says something, read again.
+    pub(crate) fn outdate(&self, before: DateTime<Utc>) {
+        let teams = self.teams.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let tools =
+            teams.iter().flat_map(|(team, tools)| tools.iter().map(move |(name, tool)| (team, name, tool)));
+        let old = tools.filter(|(.., tool)| tool.lately.is_known() && tool.lately.read_time < before);
+        let old: Vec<ToolKey> = old.map(|(team, name, _)| (team.clone(), name.clone())).collect();
+        self.stale.lock().unwrap_or_else(PoisonError::into_inner).extend(old);
     }
 
     /// Tools with an alarm that is on, over all teams.
@@ -286,18 +355,6 @@ impl Learned {
         let teams = self.teams.read().unwrap_or_else(PoisonError::into_inner);
         teams.values().flat_map(|team| team.values()).filter(|tool| tool.alarm.is_some()).count()
     }
-}
-
-fn with(
-    teams: &mut HashMap<String, Arc<TeamLearned>>,
-    (team, tool): (&str, &str),
-    change: impl FnOnce(&mut ToolLearned),
-) {
-    let team = match teams.get_mut(team) {
-        Some(team) => team,
-        None => teams.entry(team.to_owned()).or_default(),
-    };
-    change(Arc::make_mut(Arc::make_mut(team).entry(tool.to_owned()).or_default()));
 }
 
 #[cfg(test)]
@@ -359,5 +416,29 @@ mod tests {
         put(alarm(1, true, 6));
         put(alarm(1, false, 5));
         assert_eq!(learned.alarms(), 0);
+    }
+
+    #[test]
+    fn what_is_read_again_touches_nothing() {
+        let learned = Learned::default();
+        let rows = || records(vec![row("a", 4.0, DateTime::UNIX_EPOCH, 7)]);
+        let centroid = Centroid { sum: vec![1.0, 0.0], weight: 1.0, ..Centroid::default() };
+        let tasks = |agent: &str, changed_in: i64| CentroidRow {
+            team_id: "t".into(),
+            tool_name: "x".into(),
+            agent_id: agent.into(),
+            model_id: "m".into(),
+            centroid: centroid.clone(),
+            changed_in,
+        };
+        learned.put(Changes { centroids: vec![tasks("a", 7), tasks("b", 7)], ..rows() });
+        assert_eq!(learned.take_stale(9, |_| true).len(), 1);
+        let before = learned.team("t")["x"].clone();
+        learned.put(Changes { centroids: vec![tasks("b", 7)], ..rows() });
+        assert!(Arc::ptr_eq(&before, &learned.team("t")["x"]) && learned.take_stale(9, |_| true).is_empty());
+        // Tasks alone do not make the trend old.
+        learned.put(Changes { centroids: vec![tasks("b", 8)], ..rows() });
+        assert!(!Arc::ptr_eq(&before, &learned.team("t")["x"]) && learned.take_stale(9, |_| true).is_empty());
+        assert!((before.mean("a", "m").unwrap().successes - 2.0).abs() < 1e-9);
     }
 }

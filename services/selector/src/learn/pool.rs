@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use types::Category;
 
-use super::counts::Counts;
+use super::{counts::Counts, trend::BUCKETS};
 
 /// Executions of one level of knowledge that weigh as much as what the next one says.
 pub(crate) const BACK_OFF: f64 = 4.0;
@@ -49,6 +49,16 @@ pub(crate) fn pool<'a>(agents: impl Iterator<Item = &'a ByCategory>, category: O
     for (counts, (execution, feedback)) in brought.iter_mut().zip(executions.into_iter().zip(feedbacks)) {
         scale(counts, execution, feedback);
         all.add(counts);
+    }
+    all
+}
+
+/// The agents' calls by duration, of each as many as it brings to the pool.
+pub(crate) fn pool_durations(agents: &[[f64; BUCKETS]]) -> [f64; BUCKETS] {
+    let weights: Vec<f64> = agents.iter().map(|calls| calls.iter().sum()).collect();
+    let mut all = [0.0; BUCKETS];
+    for (calls, share) in agents.iter().zip(shares(&weights, MOST, FREE)) {
+        all.iter_mut().zip(calls).for_each(|(all, calls)| *all += share * calls);
     }
     all
 }
@@ -105,5 +115,16 @@ mod tests {
         assert!((unseen.weight - 4.0).abs() < 1e-9, "{unseen:?}");
         let any = for_category(&calls, None);
         assert!((any.weight - 22.0).abs() < 1e-9, "{any:?}");
+    }
+
+    #[test]
+    fn of_calls_by_duration_too_no_one_brings_more_than_twenty() {
+        let calls = |bucket: usize, count: f64| {
+            let mut calls = [0.0; BUCKETS];
+            calls[bucket] = count;
+            calls
+        };
+        let all = pool_durations(&[calls(3, 5.0), calls(3, 7.0), calls(9, 900.0)]);
+        assert!((all[3] - 12.0).abs() < 1e-9 && (all[9] - 12.0).abs() < 1e-9, "{all:?}");
     }
 }

@@ -7,7 +7,7 @@ use chrono::Utc;
 use types::Category;
 
 use super::{
-    Counts, Direction, Learned, TeamLearned, Trend, View,
+    Counts, Direction, Learned, TeamLearned, ToolLearned, Trend, View,
     standing::{Typical, stand},
     statistics::wilson,
 };
@@ -40,6 +40,7 @@ pub(crate) struct Recommendation {
 struct Candidate<'a> {
     entry: &'a Entry,
     category: Category,
+    learned: &'a ToolLearned,
     /// The team's calls of it for that category.
     counts: Counts,
 }
@@ -56,14 +57,14 @@ pub(crate) async fn recommend(
     let index = indexes.team(&call.caller.team).await;
     let mut candidates = candidates(&index, &team, category);
     keep_permitted(permissions, call, &mut candidates).await?;
-    let mut by_category: HashMap<Category, Vec<Recommendation>> = HashMap::new();
+    let mut by_category: HashMap<Category, Vec<Candidate>> = HashMap::new();
     for candidate in candidates {
-        let told = tell(&team, &call.caller.agent, weights, candidate);
-        by_category.entry(told.category).or_default().push(told);
+        by_category.entry(candidate.category).or_default().push(candidate);
     }
     let mut all: Vec<Recommendation> = by_category
         .into_values()
-        .flat_map(|mut of| {
+        .flat_map(|candidates| {
+            let mut of = tell(&call.caller.agent, weights, candidates);
             of.sort_by(|left, right| {
                 right.suitability.total_cmp(&left.suitability).then_with(|| left.tool.cmp(&right.tool))
             });
@@ -75,16 +76,17 @@ pub(crate) async fn recommend(
     Ok(all)
 }
 
-fn candidates<'a>(index: &'a Index, team: &TeamLearned, asked: Option<Category>) -> Vec<Candidate<'a>> {
+fn candidates<'a>(index: &'a Index, team: &'a TeamLearned, asked: Option<Category>) -> Vec<Candidate<'a>> {
     let offered = index.entries().map(|(_, entry)| entry).filter(|entry| unavailable(entry).is_none());
     let of = |entry: &'a Entry| {
-        let learned = team.get(&entry.name);
-        let categories = learned.map(|learned| learned.categories()).unwrap_or_default();
+        let learned = team.get(&entry.name).map(AsRef::as_ref);
+        let categories = learned.map(ToolLearned::categories).unwrap_or_default();
         let some =
             categories.into_iter().filter(move |category| asked.is_none_or(|asked| asked == *category));
         some.filter_map(move |category| {
-            let counts = learned?.of_category(category, None);
-            (counts.executions >= FEWEST).then_some(Candidate { entry, category, counts })
+            let learned = learned?;
+            let counts = learned.of_category(category, None);
+            (counts.executions >= FEWEST).then_some(Candidate { entry, category, learned, counts })
         })
     };
     offered.flat_map(of).collect()
@@ -113,20 +115,24 @@ async fn keep_permitted(
     Ok(())
 }
 
-fn tell(team: &TeamLearned, agent: &str, weights: Weights, candidate: Candidate<'_>) -> Recommendation {
-    let Candidate { entry, category, counts } = candidate;
-    let view = View { agent, category: Some(category), now: Utc::now() };
-    let typical = Typical::of(team.values().map(AsRef::as_ref), Some(category));
-    let standing = team.get(&entry.name).map(|learned| stand(learned, view, typical)).unwrap_or_default();
-    Recommendation {
-        category,
-        rank: 0,
-        tool: entry.name.clone(),
-        suitability: standing.suitability(&weights),
-        executions: counts.executions,
-        reason: reason(&counts, standing.trend),
-        trend: standing.trend,
-    }
+/// How the candidates of one category stand, held against each other alone.
+fn tell(agent: &str, weights: Weights, candidates: Vec<Candidate<'_>>) -> Vec<Recommendation> {
+    let category = candidates.first().map(|candidate| candidate.category);
+    let view = View { agent, category, now: Utc::now() };
+    let typical = Typical::of(candidates.iter().map(|candidate| candidate.learned), category);
+    let recommendation = |Candidate { entry, category, learned, counts }: Candidate| {
+        let standing = stand(learned, view, typical);
+        Recommendation {
+            category,
+            rank: 0,
+            tool: entry.name.clone(),
+            suitability: standing.suitability(&weights),
+            executions: counts.executions,
+            reason: reason(&counts, standing.trend),
+            trend: standing.trend,
+        }
+    };
+    candidates.into_iter().map(recommendation).collect()
 }
 
 fn reason(counts: &Counts, trend: Trend) -> String {

@@ -163,7 +163,7 @@ fn standing(seen: &Seen, typical: Typical) -> Standing {
         average_cost_micro_usd: team.average_cost(),
     });
     let quality = team.average_quality();
-    Standing { parts, weight: evidence(&seen.levels), figures, quality, trend: seen.learned.trend }
+    Standing { parts, weight: evidence(&seen.levels), figures, quality, trend: seen.learned.lately.trend }
 }
 
 /// From neutral through the team and the agent's other calls to those of this kind: what a level says, by its weight,

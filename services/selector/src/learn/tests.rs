@@ -34,6 +34,8 @@ pub(super) struct Team {
     known: Known,
     learned: Learned,
     calls: u128,
+    /// Transactions so far.
+    written: i64,
 }
 
 impl Team {
@@ -62,14 +64,15 @@ impl Team {
         self.publish();
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.written += 1;
         let records = self.known.records.iter().map(|((team, tool, agent, category), counts)| RecordRow {
             team_id: team.clone(),
             tool_name: tool.clone(),
             agent_id: agent.clone(),
             category: *category,
             counts: counts.clone(),
-            changed_in: 1,
+            changed_in: self.written,
         });
         self.learned.put(Changes { records: records.collect(), ..Changes::default() });
     }

@@ -36,7 +36,7 @@ pub(crate) struct Hour {
     pub log_ms: f64,
     pub log_ms_square: f64,
     pub cost_micro_usd: f64,
-    /// Calls that ran, by duration.
+    /// Calls that ran, by duration; empty where they are read by agent instead.
     pub durations: Vec<i64>,
     pub first_time: DateTime<Utc>,
     pub last_time: DateTime<Utc>,
@@ -89,18 +89,12 @@ pub(crate) fn bucket(duration_ms: f64) -> usize {
     bucket
 }
 
-/// The duration in milliseconds below which this share of the calls ended: within its bucket as if spread evenly over
-/// the logarithm. `None` without a call.
-pub(crate) fn percentile(hours: &[Hour], share: f64) -> Option<f64> {
-    let mut sums = [0_i64; BUCKETS];
-    for hour in hours {
-        sums.iter_mut().zip(&hour.durations).for_each(|(sum, calls)| *sum += (*calls).max(0));
-    }
-    let all: i64 = sums.iter().sum();
-    let wanted = share * all as f64;
+/// The duration in milliseconds below which this share of the calls of a histogram ended: within its bucket as if spread
+/// evenly over the logarithm. `None` without a call.
+pub(crate) fn percentile(calls: &[f64; BUCKETS], share: f64) -> Option<f64> {
+    let wanted = share * calls.iter().sum::<f64>();
     let mut before = 0.0;
-    for (bucket, calls) in sums.iter().enumerate().filter(|(_, calls)| **calls > 0) {
-        let within = *calls as f64;
+    for (bucket, within) in calls.iter().enumerate().filter(|(_, calls)| **calls > 0.0) {
         if before + within >= wanted {
             let part = ((wanted - before) / within).clamp(0.0, 1.0);
             return Some(if bucket == 0 { part } else { (0.5 * (bucket as f64 - 1.0 + part)).exp2() });
@@ -160,13 +154,8 @@ fn halves<'a, 'b>(hours: &'a [&'b Hour]) -> Option<(&'a [&'b Hour], &'a [&'b Hou
 
 /// Calls that say something of the tool's success.
 fn runs(hour: &Hour) -> i64 {
-    if hour.failure_reason.is_empty() {
-        hour.calls - hour.cached
-    } else if blame::counts(&hour.failure_reason) {
-        hour.calls
-    } else {
-        0
-    }
+    let says = hour.failure_reason.is_empty() || blame::counts(&hour.failure_reason);
+    if says { hour.calls - hour.cached } else { 0 }
 }
 
 fn tally(hours: &[&Hour]) -> Tally {
@@ -256,6 +245,9 @@ mod tests {
         assert_eq!(trend(&refused).direction, Direction::Stable, "the platform refused, not the tool");
         let cached = Hour { calls: 40, cached: 40, ..hour(1, "", 0, 1.0) };
         assert_eq!(trend(&[hour(0, "", 20, 50.0), cached]), Trend::default());
+        let kept_failures = Hour { cached: 40, ..hour(1, "TOOL_FAILED", 40, 1.0) };
+        let stable = [hour(0, "", 20, 50.0), hour(1, "", 20, 50.0), kept_failures];
+        assert_eq!(trend(&stable).direction, Direction::Stable, "a failure that was kept is not the tool's");
     }
 
     #[test]
@@ -264,11 +256,12 @@ mod tests {
             [bucket(0.0), bucket(0.9), bucket(1.0), bucket(1.5), bucket(1e12)],
             [0, 0, 1, 2, BUCKETS - 1]
         );
-        assert_eq!(percentile(&[], 0.95), None);
-        let hours = [hour(0, "", 90, 10.0), hour(1, "TIMEOUT", 10, 1_000.0)];
-        let slow = percentile(&hours, 0.95).unwrap();
+        let mut calls = [0.0; BUCKETS];
+        assert_eq!(percentile(&calls, 0.95), None);
+        (calls[bucket(10.0)], calls[bucket(1_000.0)]) = (90.0, 10.0);
+        let slow = percentile(&calls, 0.95).unwrap();
         assert!((724.0..=1_024.1).contains(&slow), "{slow}");
-        let middle = percentile(&hours, 0.5).unwrap();
+        let middle = percentile(&calls, 0.5).unwrap();
         assert!((8.0..=11.4).contains(&middle), "{middle}");
     }
 }

@@ -1,10 +1,11 @@
 //! What a batch of outcomes changes: taken in the order of their times, so that a batch comes to what its outcomes come
 //! to one by one. Pure; the ledger reads what was known before and writes what is known after.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use types::Category;
+use uuid::Uuid;
 
 use super::{
     blame::{Says, says},
@@ -25,8 +26,25 @@ pub(crate) struct Fresh<'a> {
     pub row: &'a OutcomeRow,
     /// Of the task it was for.
     pub category: Category,
-    /// The model and the vector of the task that it was selected for.
+    /// The model and the vector of the task that it was selected for; `None` too where [`credit`] leaves none.
     pub task: Option<(String, Vec<f32>)>,
+}
+
+/// Leaves the task of each selection to the first call after it that the tool itself served: one selection teaches once,
+/// whatever number of calls names it. Gives the selections that taught, for the table to know.
+pub(crate) fn credit(fresh: &mut [Fresh]) -> Vec<(String, Uuid)> {
+    let mut order: Vec<&mut Fresh> = fresh.iter_mut().filter(|fresh| fresh.task.is_some()).collect();
+    order.sort_by_key(|fresh| (fresh.row.event_time, fresh.row.event_id));
+    let mut taught = BTreeSet::new();
+    for outcome in order {
+        let selection =
+            outcome.row.selection_id.filter(|_| outcome.row.succeeded && outcome.says() == Says::All);
+        let is_first = selection.is_some_and(|id| taught.insert((outcome.row.team_id.clone(), id)));
+        if !is_first {
+            outcome.task = None;
+        }
+    }
+    taught.into_iter().collect()
 }
 
 impl Fresh<'_> {
@@ -39,9 +57,9 @@ impl Fresh<'_> {
         (self.row.team_id.clone(), self.row.tool_name.clone())
     }
 
-    /// Where its task's vector is added; `None`: it is no success of a selection with one.
+    /// Where its task's vector is added; `None`: it teaches none.
     pub(crate) fn centroid_key(&self) -> Option<[String; 4]> {
-        let (model, _) = self.task.as_ref().filter(|_| self.row.succeeded)?;
+        let (model, _) = self.task.as_ref()?;
         let row = self.row;
         Some([row.team_id.clone(), row.tool_name.clone(), row.agent_id.clone(), model.clone()])
     }
@@ -199,8 +217,6 @@ fn add_hour<'a>(hours: &mut BTreeMap<HourKey<'a>, HourRow>, row: &'a OutcomeRow)
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
 
     fn row(second: i64, succeeded: bool) -> OutcomeRow {
@@ -210,7 +226,7 @@ mod tests {
             agent_id: "a".into(),
             tool_name: "x".into(),
             execution_id: None,
-            selection_id: None,
+            selection_id: Some(Uuid::from_u128(u128::try_from(second).unwrap())),
             succeeded,
             duration_ms: 50.0,
             cost_micro_usd: 10,
@@ -230,7 +246,28 @@ mod tests {
     }
 
     fn learn<'a>(known: &mut Known, rows: impl IntoIterator<Item = &'a OutcomeRow>) -> Added {
-        known.learn(&rows.into_iter().map(fresh).collect::<Vec<_>>(), DateTime::UNIX_EPOCH)
+        let mut fresh: Vec<_> = rows.into_iter().map(fresh).collect();
+        credit(&mut fresh);
+        known.learn(&fresh, DateTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_selection_teaches_once_by_the_first_call_that_the_tool_served() {
+        let (first, second) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
+        let rows = [
+            OutcomeRow { selection_id: first, ..row(1, false) },
+            OutcomeRow { selection_id: first, cached: true, ..row(2, true) },
+            OutcomeRow { selection_id: first, ..row(4, true) },
+            OutcomeRow { selection_id: first, ..row(3, true) },
+            OutcomeRow { selection_id: second, ..row(5, true) },
+            OutcomeRow { selection_id: Some(Uuid::from_u128(3)), ..row(6, false) },
+        ];
+        let mut all: Vec<_> = rows.iter().map(fresh).collect();
+        let taught: Vec<_> = credit(&mut all).into_iter().map(|(_, id)| Some(id)).collect();
+        assert_eq!(taught, [first, second]);
+        let by: Vec<_> =
+            all.iter().filter(|fresh| fresh.task.is_some()).map(|it| it.row.event_time).collect();
+        assert_eq!(by.iter().map(DateTime::timestamp).collect::<Vec<_>>(), [3, 5]);
     }
 
     #[test]
@@ -274,10 +311,6 @@ mod tests {
         assert_eq!(added.hours.len(), 2);
         assert_eq!(added.hours.iter().map(|hour| hour.hour.cached).sum::<i64>(), 1);
         assert!(added.hours.iter().all(|hour| hour.hour.durations.iter().sum::<i64>() == 0));
-        assert_eq!(
-            known.centroids.values().map(|centroid| centroid.successes).sum::<i64>(),
-            1,
-            "the task was served"
-        );
+        assert!(known.centroids.is_empty());
     }
 }

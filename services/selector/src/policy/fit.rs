@@ -20,6 +20,9 @@ const STEEPNESS: f64 = 4.0;
 /// a ranking would do that hardly looks at the task.
 const MATCH: (f64, f64) = (0.3, 0.9);
 const CAPABILITY: (f64, f64) = (0.1, 0.7);
+/// How many times success must at least count what latency and cost do together: else one more success of a slow tool
+/// could lower it.
+const SUCCESS: f64 = 2.0;
 
 /// The weights under which the combined score tells success best.
 pub(crate) fn fit(samples: &[Sample], present: &Weights) -> Weights {
@@ -96,12 +99,23 @@ fn normalised(weights: [f64; SCORES], present: &Weights) -> Weights {
     let (matching, suitability) = (capability + semantic, success + latency + cost + quality);
     let share = |part: f64, whole: f64, otherwise: f64| if whole > 0.0 { part / whole } else { otherwise };
     let of_suitability = |part: f64, otherwise: f64| share(part, suitability, otherwise);
-    Weights {
+    success_first(Weights {
         matching: share(matching, matching + suitability, present.matching).clamp(MATCH.0, MATCH.1),
         capability: share(capability, matching, present.capability).clamp(CAPABILITY.0, CAPABILITY.1),
         success: of_suitability(success, present.success),
         latency: of_suitability(latency, present.latency),
         cost: of_suitability(cost, present.cost),
         quality: of_suitability(quality, present.quality),
+    })
+}
+
+/// The same with enough for success, taken from latency and cost alike; quality keeps its share.
+fn success_first(weights: Weights) -> Weights {
+    let dear = weights.latency + weights.cost;
+    let most = (weights.success + dear) / (1.0 + SUCCESS);
+    if dear <= most {
+        return weights;
     }
+    let left = most / dear;
+    Weights { success: SUCCESS * most, latency: weights.latency * left, cost: weights.cost * left, ..weights }
 }

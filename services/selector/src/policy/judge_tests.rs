@@ -103,6 +103,15 @@ fn where_one_score_tells_success_the_weights_move_there_and_the_estimate_is_near
 }
 
 #[test]
+fn whatever_the_log_says_success_counts_twice_what_latency_and_cost_do() {
+    let chance: fn(&Offer) -> f64 = |offer| 0.1 + 0.8 * offer.latency;
+    let weights = fit(&log(3_000, 9, Logging::Random, chance), &BUILT_IN);
+    assert!(is_valid(&weights), "{weights:?}");
+    let dear = weights.latency + weights.cost;
+    assert!(weights.success >= 2.0 * dear - 1e-9 && weights.latency > BUILT_IN.latency, "{weights:?}");
+}
+
+#[test]
 fn the_agents_own_choice_of_another_place_is_enough_to_judge_by() {
     let chance: fn(&Offer) -> f64 = |offer| 0.1 + 0.8 * offer.semantic;
     let (weights, evaluation, _) = refit(&log(4_000, 3, Logging::Ranked, chance));

@@ -202,20 +202,24 @@ pub(crate) async fn hours_add(
     Ok(())
 }
 
-/// The hours of these tools since a time, over all agents or of one.
+/// The hours of these tools since a time, of all agents together or of one, without their durations; each with how many
+/// rows it was made of.
 pub(crate) async fn hours_read(
     pool: &PgPool,
     keys: &[ToolKey],
     since: DateTime<Utc>,
     agent: Option<&str>,
-) -> Result<Vec<(ToolKey, Hour)>, Error> {
+) -> Result<Vec<(ToolKey, Hour, i64)>, Error> {
     let [teams, tools] = columns(keys.iter().map(|(team, tool)| [team.clone(), tool.clone()]));
     let rows = sqlx::query!(
-        "SELECT h.team_id, h.tool_name, h.hour, h.failure_reason, h.calls, h.cached, h.fell_back, h.log_ms,
-             h.log_ms_square, h.cost_micro_usd, h.durations, h.first_time, h.last_time
+        r#"SELECT h.team_id, h.tool_name, h.hour, h.failure_reason, sum(h.calls)::bigint AS "calls!",
+             sum(h.cached)::bigint AS "cached!", sum(h.fell_back)::bigint AS "fell_back!", sum(h.log_ms) AS "log_ms!",
+             sum(h.log_ms_square) AS "log_ms_square!", sum(h.cost_micro_usd) AS "cost_micro_usd!",
+             min(h.first_time) AS "first_time!", max(h.last_time) AS "last_time!", count(*) AS "rows!"
          FROM unnest($1::text[], $2::text[]) AS k (team_id, tool_name)
          JOIN selector.hour h USING (team_id, tool_name)
-         WHERE h.hour >= $3 AND ($4::text IS NULL OR h.agent_id = $4)",
+         WHERE h.hour >= $3 AND ($4::text IS NULL OR h.agent_id = $4)
+         GROUP BY h.team_id, h.tool_name, h.hour, h.failure_reason"#,
         &teams,
         &tools,
         since,
@@ -233,13 +237,54 @@ pub(crate) async fn hours_read(
             log_ms: row.log_ms,
             log_ms_square: row.log_ms_square,
             cost_micro_usd: row.cost_micro_usd,
-            durations: row.durations,
+            durations: Vec::new(),
             first_time: row.first_time,
             last_time: row.last_time,
         };
-        ((row.team_id, row.tool_name), hour)
+        ((row.team_id, row.tool_name), hour, row.rows)
     });
     Ok(hours.collect())
+}
+
+/// One agent's calls of a tool that took about as long.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DurationRow {
+    pub key: ToolKey,
+    pub agent_id: String,
+    /// Of the histogram.
+    pub bucket: usize,
+    pub calls: i64,
+}
+
+/// The durations of these tools' calls since a time, by agent, of all agents or one.
+pub(crate) async fn durations_read(
+    pool: &PgPool,
+    keys: &[ToolKey],
+    since: DateTime<Utc>,
+    agent: Option<&str>,
+) -> Result<Vec<DurationRow>, Error> {
+    let [teams, tools] = columns(keys.iter().map(|(team, tool)| [team.clone(), tool.clone()]));
+    let rows = sqlx::query!(
+        r#"SELECT h.team_id, h.tool_name, h.agent_id, d.place AS "place!", sum(d.number)::bigint AS "calls!"
+         FROM unnest($1::text[], $2::text[]) AS k (team_id, tool_name)
+         JOIN selector.hour h USING (team_id, tool_name)
+         CROSS JOIN LATERAL unnest(h.durations) WITH ORDINALITY AS d (number, place)
+         WHERE h.hour >= $3 AND ($4::text IS NULL OR h.agent_id = $4) AND d.number > 0
+         GROUP BY h.team_id, h.tool_name, h.agent_id, d.place"#,
+        &teams,
+        &tools,
+        since,
+        agent,
+    )
+    .fetch_all(pool)
+    .await?;
+    let duration = rows.into_iter().map(|row| DurationRow {
+        key: (row.team_id, row.tool_name),
+        agent_id: row.agent_id,
+        bucket: usize::try_from(row.place - 1).unwrap_or(0),
+        calls: row.calls,
+    });
+    Ok(duration.collect())
 }
 
 /// Records written since a horizon.

@@ -51,6 +51,7 @@ pub(crate) struct Followed {
     pub category: String,
     /// What the vector was made by.
     pub model_id: String,
+    /// `None`: it had none, or has taught already.
     pub task_vector: Option<Vec<u8>>,
 }
 
@@ -123,6 +124,27 @@ pub(crate) async fn outcomes_insert(
         ((row.team_id, row.event_id), followed)
     });
     Ok(new.collect())
+}
+
+/// Takes the vectors of their tasks from selections that have taught: none teaches twice. The teams must be locked.
+pub(crate) async fn selections_spend(
+    connection: &mut Connection,
+    selections: Vec<(String, Uuid)>,
+) -> Result<(), Error> {
+    if selections.is_empty() {
+        return Ok(());
+    }
+    let (teams, ids): (Vec<String>, Vec<Uuid>) = selections.into_iter().unzip();
+    sqlx::query!(
+        "UPDATE selector.selection s SET task_vector = NULL
+         FROM unnest($1::text[], $2::uuid[]) AS k (team_id, id)
+         WHERE s.team_id = k.team_id AND s.id = k.id",
+        &teams,
+        &ids,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Deletes the ids that no outbox delivers again.

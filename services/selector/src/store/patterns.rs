@@ -11,7 +11,7 @@ use crate::patterns::{Failures, Made};
 /// Days that equal calls are kept.
 const REPEAT_DAYS: i32 = 30;
 /// Days after which a sequence that was not seen again is forgotten: what it weighs has halved nine times.
-const TRANSITION_DAYS: i32 = 63;
+pub(crate) const TRANSITION_DAYS: i32 = 63;
 
 /// A task of an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]

@@ -1,5 +1,7 @@
 //! Learning against a real PostgreSQL: what outcomes and feedback leave in the tables, and what is told of it.
 
+use std::collections::HashMap;
+
 use ::rpc::{ErrorReason, reason_of};
 use chrono::{TimeDelta, Utc};
 use embed::Vector;
@@ -7,7 +9,7 @@ use proto::{
     registry::v1::ToolDefinition,
     selector::v1::{
         Effectiveness, GetEffectivenessRequest, ListRecommendationsRequest, Outcome, Recommendation,
-        RecordFeedbackRequest, RecordFeedbackResponse, Trend,
+        RecordFeedbackRequest, RecordFeedbackResponse, SelectToolsRequest, Trend,
     },
     types::v1::Category,
 };
@@ -179,8 +181,19 @@ async fn a_success_that_followed_moves_the_tool_towards_its_task() {
         "{mean:?}"
     );
     assert!(team["alpha_search"].mean("newcomer", "another").is_none());
+    // One selection teaches once, and no answer of a cache does.
     let again = (0..9).map(|_| following(own, "scout", "alpha_search", true)).collect();
     house.record(again).await.unwrap();
+    let other = selection(&house, "team", "scout", "").await;
+    house
+        .record(vec![Outcome { cached: true, ..following(other, "scout", "alpha_search", true) }])
+        .await
+        .unwrap();
+    assert_eq!(number(&house, "SELECT sum(successes)::bigint FROM selector.centroid").await, 1);
+    for _ in 0..9 {
+        let next = selection(&house, "team", "scout", "").await;
+        house.record(vec![following(next, "scout", "alpha_search", true); 2]).await.unwrap();
+    }
     let (learned, _) = learn::start(&house.database).await.unwrap();
     let team = learned.team("team");
     let successes = |agent| team["alpha_search"].mean(agent, "model").unwrap().successes;
@@ -254,16 +267,19 @@ async fn a_running_replica_learns_what_another_recorded() {
 async fn two_replicas_that_learn_of_the_same_tool_lose_nothing() {
     let first = house().await;
     let second = House::on(first.database.clone()).await;
-    let selection = selection(&first, "team", "scout", "").await;
+    let shared = selection(&first, "team", "scout", "").await;
     let send = async |house: &House| {
         for _ in 0..20 {
-            let some = (0..5).map(|_| following(selection, "scout", "alpha_search", true)).collect();
+            let own = selection(house, "team", "scout", "").await;
+            let some = [own, shared, own, shared, shared];
+            let some = some.map(|id| following(id, "scout", "alpha_search", true)).to_vec();
             house.record(some).await.unwrap();
         }
     };
     tokio::join!(send(&first), send(&second));
     assert_eq!(number(&first, "SELECT sum(executions)::bigint FROM selector.record").await, 200);
-    assert_eq!(number(&first, "SELECT sum(successes)::bigint FROM selector.centroid").await, 200);
+    let taught = number(&first, "SELECT sum(successes)::bigint FROM selector.centroid").await;
+    assert_eq!(taught, 41, "each selection once, that of both too");
     assert_eq!(number(&first, "SELECT (watch ->> 'outcomes')::bigint FROM selector.tool").await, 200);
     until(async || effectiveness(&first, "alpha_search").await.executions == 200).await;
     until(async || effectiveness(&second, "alpha_search").await.executions == 200).await;
@@ -411,6 +427,37 @@ async fn effectiveness_is_told_with_its_interval_its_trend_and_its_kinds_of_work
     assert!(effectiveness_as(&house, foreign, page("")).await.unwrap().0.is_empty());
 }
 
+#[tokio::test]
+async fn a_flood_of_one_agent_moves_the_95th_percentile_no_more_than_the_ranking() {
+    let house = house().await;
+    let some = |agent: &str, count: usize, ms: f64| -> Vec<Outcome> {
+        (0..count).map(|_| outcome(agent, "alpha_search", true, ms)).collect()
+    };
+    for number in 0..25 {
+        house.record(some(&format!("agent {number}"), 20, 50.0)).await.unwrap();
+    }
+    house.record(some("flood", 900, 30_000.0)).await.unwrap();
+    // Its copy is read after all of that.
+    let replica = House::on(house.database.clone()).await;
+    until(async || effectiveness(&replica, "alpha_search").await.p95_ms > 0.0).await;
+    let told = effectiveness(&replica, "alpha_search").await;
+    assert!(told.p95_ms < 100.0 && told.average_ms > 1_000.0, "{told:?}");
+    let searcher = tool("alpha_search", "Searches the web for pages.", &["search"]);
+    replica.add(ToolDefinition { category: Category::WebSearch.into(), ..searcher });
+    let quick = |max_latency_ms: i64| {
+        let category = Category::WebSearch.into();
+        SelectToolsRequest {
+            max_latency_ms,
+            available_time_ms: 200,
+            category,
+            ..SelectToolsRequest::default()
+        }
+    };
+    let answer = async |ms: i64| replica.select(quick(ms)).await.unwrap();
+    assert_eq!(answer(2_000).await.excluded, HashMap::new());
+    assert_eq!(answer(500).await.excluded, [("latency".to_owned(), 1)].into());
+}
+
 async fn recommendations(
     house: &House,
     request: ListRecommendationsRequest,
@@ -457,6 +504,32 @@ async fn recommended_is_what_did_well_often_enough_and_may_be_called() {
         ListRecommendationsRequest { category: 99, ..ListRecommendationsRequest::default() },
     ] {
         assert_eq!(recommendations(&house, wrong).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+}
+
+#[tokio::test]
+async fn what_may_not_be_called_moves_no_recommendation() {
+    let house = house().await;
+    let some = |tool: &str, ms: f64| -> Vec<Outcome> {
+        (0..6).map(|_| outcome("veteran", tool, true, ms)).collect()
+    };
+    house.record([some("alpha_search", 100.0), some("beta_search", 200.0)].concat()).await.unwrap();
+    let all = ListRecommendationsRequest { category: Category::WebSearch.into(), ..Default::default() };
+    let scores = async || -> Vec<f64> {
+        let best = recommendations(&house, all).await.unwrap();
+        best.iter().map(|told| told.suitability_score).collect()
+    };
+    let before = scores().await;
+    for name in ["first", "second", "third"] {
+        let hidden = tool(name, "Searches, too.", &["search"]);
+        house.add(ToolDefinition { category: Category::WebSearch.into(), ..hidden });
+        house.refuse(name, "NO_GRANT");
+        house.record(some(name, 60_000.0)).await.unwrap();
+    }
+    let after = scores().await;
+    assert_eq!((before.len(), after.len()), (2, 2));
+    for (before, after) in before.iter().zip(&after) {
+        assert!((before - after).abs() < 1e-4, "{before} {after}");
     }
 }
 

@@ -45,7 +45,11 @@ async fn each_constraint_that_nobody_meets_is_the_reason_of_the_misses() {
         cost_micro_usd: 100,
         ..tool("search", "Searches the web.", &["search"])
     });
-    house.record(vec![outcome("scout", "search", true, 900.0)]).await.unwrap();
+    let slow = |count| (0..count).map(|_| outcome("scout", "search", true, 900.0)).collect::<Vec<_>>();
+    house.record(slow(1)).await.unwrap();
+    let quick = SelectToolsRequest { max_latency_ms: 899, available_time_ms: 100, ..task("search") };
+    assert!(house.select(quick).await.unwrap().primary.is_some(), "one call says too little");
+    house.record(slow(5)).await.unwrap();
     let constraints = [
         (SelectToolsRequest { category: Category::FileIo.into(), ..task("search") }, "category"),
         (SelectToolsRequest { max_cost_micro_usd: Some(99), ..task("search") }, "cost"),

@@ -57,11 +57,12 @@ async fn every_filter_leaves_out_and_counts() {
     house.add_to("team", ToolStatus::Quarantined, named("changed"));
     house.add_to("other", ToolStatus::Active, named("theirs"));
     house
-        .record(vec![
-            outcome("anyone", "slow", true, 501.0),
-            outcome("anyone", "good", true, 100.0),
-            outcome("anyone", "lengthy", true, 450.0),
-        ])
+        .record(
+            [("slow", 501.0), ("good", 100.0), ("lengthy", 450.0)]
+                .into_iter()
+                .flat_map(|(tool, ms)| (0..6).map(move |_| outcome("anyone", tool, true, ms)))
+                .collect(),
+        )
         .await
         .unwrap();
     house.refuse("forbidden", "NO_GRANT");

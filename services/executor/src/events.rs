@@ -23,6 +23,8 @@ pub(crate) const AUDIT: &str = "audit";
 pub(crate) const SELECTOR: &str = "selector";
 pub(crate) const PERMISSIONS: &str = "permissions";
 
+/// The reason of a tool that was not done in the time that its call asked for, where it may take longer.
+const CUT_SHORT: &str = "CUT_SHORT";
 /// Most of a result that is told of it, in bytes.
 const MAX_SUMMARY: usize = 1_000;
 
@@ -207,13 +209,23 @@ fn learned(execution: &Execution, outcome: &Outcome, finished: &Finished) -> sel
         cost_micro_usd: finished.own_cost_micro_usd,
         time: Some(timestamp(outcome.end_time)),
         task_id: execution.task_id.clone(),
-        failure_reason: failure.map(ToolErrorCode::as_str).unwrap_or_default().to_owned(),
+        failure_reason: failure.map(|code| reason(code, finished)).unwrap_or_default().to_owned(),
         cached: finished.is_hit(),
-        arguments_hash: execution.arguments_digest.clone(),
+        // What was asked for an end user must not outlive its erasure, and a digest can be guessed.
+        arguments_hash: if execution.user_id.is_empty() {
+            execution.arguments_digest.clone()
+        } else {
+            String::new()
+        },
         timeout_ms: finished.timeout_ms,
         fell_back: finished.source == Source::Fallback,
         effect: effect(&execution.effect).into(),
     }
+}
+
+/// Why it failed, as history knows it: a tool is not to blame for a caller that waits less than it may take.
+fn reason(code: ToolErrorCode, finished: &Finished) -> &'static str {
+    if code == ToolErrorCode::Timeout && finished.is_hurried { CUT_SHORT } else { code.as_str() }
 }
 
 /// How the tool that was asked for failed; `None`: it answered, now or earlier.

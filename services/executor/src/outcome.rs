@@ -118,6 +118,8 @@ pub(crate) struct Finished {
     pub cache_age_ms: i64,
     /// Longest run of one attempt of the tool that was asked for, in milliseconds; 0: not known.
     pub timeout_ms: i64,
+    /// Whether that is less than the tool may take: the call asked for it.
+    pub is_hurried: bool,
     pub attempts: Vec<Attempt>,
     /// How many of them, the first ones, were made at earlier deliveries.
     pub earlier: usize,
@@ -142,6 +144,7 @@ impl Finished {
             is_miss: false,
             cache_age_ms: 0,
             timeout_ms: 0,
+            is_hurried: false,
             attempts: Vec::new(),
             earlier: 0,
             warnings: Vec::new(),

@@ -18,6 +18,7 @@ use crate::{
     outcome::{Attempt, AttemptKind, Finished, Reached, Source, ToolError, ToolErrorCode},
     recall::{self, Place, Recall},
     run::Run,
+    settings,
 };
 
 /// Most that the calls of one tool count as in one run, in millionths of a US dollar: permissions takes no more.
@@ -193,7 +194,8 @@ pub(crate) async fn perform(executor: &Executor, run: &Run) -> Finished {
     };
     // An answer that is there is not dropped any more, however late someone cancels.
     let timeout_ms = i64::try_from(run.timeout.as_millis()).unwrap_or(i64::MAX);
-    let finished = Finished { is_miss: place.is_miss, timeout_ms, ..log.complete(finished) };
+    let is_hurried = run.timeout < settings::timeout(&run.tool, 0);
+    let finished = Finished { is_miss: place.is_miss, timeout_ms, is_hurried, ..log.complete(finished) };
     place.keep(executor, &finished).await;
     finished
 }

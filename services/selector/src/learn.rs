@@ -31,7 +31,7 @@ mod watch;
 mod write;
 
 pub(crate) use self::{
-    blame::counts as counts_against,
+    blame::{Says, counts as counts_against, says},
     centroid::{Centroid, Mean},
     counts::Counts,
     drift::Drift,

@@ -140,6 +140,7 @@ async fn memories(
     parts: &Parts,
 ) -> Result<(learn::Learned, patterns::Sequences, policy::Policies, pins::Pins), Error> {
     let (database, stop) = (&parts.database, &parts.stop);
+    store::changes_adopt(database.pool()?).await?;
     let (learned, learned_from) = learn::start(database).await?;
     let (sequences, policies, pins) =
         (patterns::Sequences::default(), policy::Policies::new(config.weights()), pins::Pins::default());

@@ -34,7 +34,7 @@ const BATCH: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often rows past their time are deleted.
 const EXPIRE_INTERVAL: Duration = Duration::from_hours(1);
-/// Bytes that a listed selection takes, generously, beside its offers.
+/// Bytes that a listed selection takes, generously, beside its offers and the feedback on it.
 const ROW_BYTES: usize = 1_024;
 /// Bytes of one offer.
 const OFFER_BYTES: usize = 512;
@@ -199,7 +199,10 @@ pub(crate) async fn list(
     let before = page.cursor.as_deref().map(place).transpose()?;
     let pool = database.pool()?;
     let mut rows = store::selections_list(pool, &caller.team, &filter, before, page.size + 1).await?;
-    let size = |row: &LoggedRow| ROW_BYTES + row.ranked.0.len() * OFFER_BYTES;
+    let size = |row: &LoggedRow| {
+        let feedback = usize::try_from(row.feedback_bytes).unwrap_or(usize::MAX);
+        feedback.saturating_add(ROW_BYTES + row.ranked.0.len() * OFFER_BYTES)
+    };
     let next_page_token = pages.next_sized(&page, &mut rows, size, |row| {
         format!("{}|{}", row.create_time.timestamp_micros(), row.id)
     });

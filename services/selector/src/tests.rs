@@ -2,6 +2,7 @@
 
 mod crowd;
 mod erasures;
+mod feedback;
 mod house;
 mod learning;
 mod log;
@@ -11,6 +12,7 @@ mod outcomes;
 mod patterns;
 mod pins;
 mod policies;
+mod replicas;
 mod safety;
 mod select;
 

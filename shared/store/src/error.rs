@@ -34,14 +34,15 @@ impl From<sqlx::Error> for Error {
                 Self::Conflict { constraint: cause.constraint().unwrap_or_default().to_owned() }
             }
             // Class 57P: the server is stopped, crashed or cannot take connections; class 08 and 53: the
-            // connection broke or there are too many; 25006: it is a standby, as in the midst of a failover
-            // (PostgreSQL, appendix A).
+            // connection broke or there are too many; 25006: it is a standby, as in the midst of a failover; 25P03:
+            // it ended a session that was silent in a transaction (PostgreSQL, appendix A).
             sqlx::Error::Database(cause)
                 if cause.code().is_some_and(|code| {
                     code.starts_with("57P")
                         || code.starts_with("08")
                         || code.starts_with("53")
                         || code == "25006"
+                        || code == "25P03"
                 }) =>
             {
                 Self::Unavailable(Some(error))

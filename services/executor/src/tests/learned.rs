@@ -11,10 +11,11 @@ use proto::{
     types::v1::Effect,
 };
 use tonic::Code;
+use types::Caller;
 
 use super::{
     cache::{self, keeping, read_only},
-    house::{House, ended, execution, posting, refused, request, retries, until},
+    house::{House, PATIENCE, agent, ended, execution, posting, refused, request, retries, until},
     upstream::{Upstream, json},
 };
 
@@ -103,4 +104,30 @@ async fn an_open_circuit_speaks_against_the_tool_and_a_denial_says_nothing_of_it
     ended(house.execute(request("after", "{}")).await, ExecutionStatus::Failed);
     all_told(&house, "after", 1).await;
     assert_eq!(told(&house, "tool").len(), 3, "events are delivered in order: nothing came of the denial");
+}
+
+#[tokio::test]
+async fn nothing_by_which_the_arguments_for_an_end_user_could_be_guessed_is_told() {
+    let (house, well) = (House::new().await, Upstream::well().await);
+    house.add(read_only(posting("tool", &well.url)));
+    let ada = Caller { user: "ada".into(), ..agent("agent") };
+    execution(house.execute_as(&ada, PATIENCE, request("tool", "{}")).await);
+    execution(house.execute(request("tool", "{}")).await);
+    let told = all_told(&house, "tool", 2).await;
+    let has_hash: Vec<bool> = told.iter().map(|outcome| !outcome.arguments_hash.is_empty()).collect();
+    assert_eq!(has_hash, [false, true]);
+}
+
+#[tokio::test]
+async fn a_tool_that_its_caller_does_not_wait_for_is_told_apart_from_one_that_takes_too_long() {
+    let (house, stuck) = (House::new().await, Upstream::new(|_| std::future::pending()).await);
+    let definition = ToolDefinition { timeout_ms: 400, ..read_only(posting("tool", &stuck.url)) };
+    house.add_with(definition, once(ToolSettings::default()));
+    for timeout_ms in [0, 300, 400] {
+        let asked = ExecuteRequest { timeout_ms, ..request("tool", "{}") };
+        ended(house.execute(asked).await, ExecutionStatus::TimedOut);
+    }
+    let reasons: Vec<String> =
+        all_told(&house, "tool", 3).await.into_iter().map(|outcome| outcome.failure_reason).collect();
+    assert_eq!(reasons, ["TIMEOUT", "CUT_SHORT", "TIMEOUT"]);
 }

@@ -25,7 +25,7 @@ use super::{
 pub struct EffectivenessArgs {
     /// One tool, with its categories of task [default: every tool with history]
     tool: Option<String>,
-    /// Only calls of this agent
+    /// Only calls of this agent; of another than the caller for auditors alone
     #[arg(long)]
     agent: Option<String>,
     /// Only tasks of this category

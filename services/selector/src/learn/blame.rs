@@ -11,10 +11,11 @@ pub(crate) enum Says {
     Nothing,
 }
 
-/// Reasons that speak of the caller or the platform: it was refused, given up, or stood in a queue; or our own process
-/// died. The words are those of the executor.
-const NEUTRAL: [&str; 11] = [
+/// Reasons that speak of the caller or the platform: it was refused, given up, not waited for, or stood in a queue; or
+/// our own process died. The words are those of the executor.
+const NEUTRAL: [&str; 12] = [
     "CANCELLED",
+    "CUT_SHORT",
     "DENIED",
     "RATE_LIMITED",
     "TOOL_BUSY",
@@ -57,7 +58,7 @@ mod tests {
             assert_eq!(says(false, reason, false), Says::All, "{reason}");
         }
         assert_eq!(says(false, "CIRCUIT_OPEN", false), Says::Failure);
-        for reason in ["CANCELLED", "DENIED", "RATE_LIMITED", "TOOL_BUSY", "OWNER_DIED"] {
+        for reason in ["CANCELLED", "CUT_SHORT", "DENIED", "RATE_LIMITED", "TOOL_BUSY", "OWNER_DIED"] {
             assert!(!counts(reason), "{reason}");
         }
     }

@@ -1,9 +1,10 @@
-//! How well tools have done, with all that is known of them. Reads; nothing is ranked here.
+//! How well tools have done, with all that is known of them. Reads; nothing is ranked here. Below an auditor, nobody is
+//! told of a tool that it may not call, nor of another agent's calls.
 
-use ::rpc::PageKey;
+use ::rpc::{Call, PageKey};
 use ::store::Database;
 use chrono::{DateTime, Utc};
-use types::{Caller, Category};
+use types::{Caller, Category, Role};
 
 use super::{
     Alarm, Counts, Learned, TeamLearned, ToolLearned, Trend, View,
@@ -11,7 +12,12 @@ use super::{
     standing::{Typical, stand},
     statistics::wilson,
 };
-use crate::{Error, policy::Weights};
+use crate::{
+    Error,
+    index::Indexes,
+    permit::{MAX_TOOLS, Permissions},
+    policy::Weights,
+};
 
 /// Which tools are asked for.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -49,11 +55,14 @@ pub(crate) struct OfCategory {
 /// One page of tools, in order of their names, and the token of the next.
 pub(crate) async fn effectiveness(
     (database, learned, pages): (&Database, &Learned, &PageKey),
-    caller: &Caller,
+    callable: (&Indexes, &Permissions),
+    call: &Call,
     wanted: &Wanted,
     weights: Weights,
     page: (i32, &str),
 ) -> Result<(Vec<Effectiveness>, String), Error> {
+    let caller = &call.caller;
+    only_own(caller, wanted)?;
     let wrong = |error: ::rpc::PageError| Error::invalid(error.field(), error.to_string());
     let page =
         pages.page(page.0, page.1, format!("effectiveness|{}|{wanted:?}", caller.team)).map_err(wrong)?;
@@ -67,6 +76,9 @@ pub(crate) async fn effectiveness(
         team.iter().filter(|(name, tool)| fits(name, tool)).map(|(name, _)| name).collect();
     names.retain(|name| wanted.tool.is_empty() || **name == wanted.tool);
     names.sort_unstable();
+    if caller.role < Role::Auditor {
+        names = permitted(callable, call, names, page.size).await?;
+    }
     let next = pages.next(&page, &mut names, |name| (*name).clone());
     let now = Utc::now();
     let standing = Standings { team: &team, weights, now };
@@ -77,6 +89,36 @@ pub(crate) async fn effectiveness(
         of_agent(database, &caller.team, &wanted.agent, &mut told).await?;
     }
     Ok((told, next))
+}
+
+fn only_own(caller: &Caller, wanted: &Wanted) -> Result<(), Error> {
+    if caller.role >= Role::Auditor || wanted.agent.is_empty() || wanted.agent == caller.agent {
+        return Ok(());
+    }
+    Err(Error::invalid("agent_id", "only an auditor may read how another agent's calls went"))
+}
+
+/// The first of these tools, in their order, that the caller may call: more than a page of so many has, if there are.
+async fn permitted<'a>(
+    (indexes, permissions): (&Indexes, &Permissions),
+    call: &Call,
+    names: Vec<&'a String>,
+    page_size: i64,
+) -> Result<Vec<&'a String>, Error> {
+    let index = indexes.team(&call.caller.team).await;
+    let known = names.into_iter().filter_map(|name| Some((name, index.entry(index.find(name)?)?)));
+    let known: Vec<_> = known.collect();
+    let enough = usize::try_from(page_size).unwrap_or(0);
+    let mut permitted = Vec::new();
+    for some in known.chunks(MAX_TOOLS) {
+        let refusals = permissions.permit(call, some.iter().map(|(_, entry)| *entry)).await?;
+        let allowed = some.iter().zip(refusals).filter(|(_, refusal)| refusal.is_none());
+        permitted.extend(allowed.map(|((name, _), _)| *name));
+        if permitted.len() > enough {
+            break;
+        }
+    }
+    Ok(permitted)
 }
 
 /// What is asked for of a tool's calls.

@@ -1,6 +1,8 @@
 //! Takes what an agent or a person thinks of a selected tool. One giver has one say on a tool of a selection: a later one
 //! takes the place of the earlier, which leaves nothing behind. No selection of another team is ever told to be there.
 
+use std::collections::{HashMap, HashSet};
+
 use ::store::Database;
 use catalog::Catalog;
 use chrono::{DateTime, Utc};
@@ -8,12 +10,14 @@ use types::{Caller, Category, Role};
 use uuid::Uuid;
 
 use super::{
+    counts::Counts,
     kind::kind,
     memory::{Changes, Learned},
+    write::RecordKey,
 };
 use crate::{
     Error,
-    store::{self, Connection, FeedbackRow, SelectionBrief},
+    store::{self, Connection, FeedbackRow, SelectionBrief, SentRow},
 };
 
 /// Longest comment, in bytes.
@@ -61,16 +65,18 @@ pub(crate) async fn give(
     let now = store::teams_lock(&mut transaction, std::slice::from_ref(&caller.team)).await?;
     let selection = visible(&mut transaction, caller, said.selection_id).await?;
     let row = row(caller, &said, tool(&said, &selection)?, now);
-    if let Some(known) = repeated(&mut transaction, &row).await? {
+    let sent = sent(&said);
+    if let Some(known) = repeated(&mut transaction, &row, &sent).await? {
         return Ok((known, false));
     }
     let earlier = store::feedback_earlier(&mut transaction, &row).await?;
-    let row = FeedbackRow { id: earlier.as_ref().map_or(row.id, |earlier| earlier.id), ..row };
-    store::feedback_put(&mut transaction, &row).await?;
+    let category = kind(Some(&selection.category), catalog, &row.team_id, &row.tool_name);
+    let id = earlier.as_ref().map_or(row.id, |earlier| earlier.id);
+    let row = FeedbackRow { id, category: category.as_str().to_owned(), ..row };
+    store::feedback_put(&mut transaction, &row, &sent).await?;
     if row.followed == Some(true) {
         store::selection_follow(&mut transaction, &row.team_id, row.selection_id, &row.tool_name).await?;
     }
-    let category = kind(Some(&selection.category), catalog, &row.team_id, &row.tool_name);
     let changes = rate(&mut transaction, &row, earlier.as_ref(), category).await?;
     transaction.commit().await.map_err(store_error)?;
     learned.put(changes);
@@ -120,28 +126,64 @@ fn row(caller: &Caller, said: &Said, tool_name: String, now: DateTime<Utc>) -> F
         comment: redact::text(&said.comment),
         user_id: caller.user.clone(),
         update_time: now,
+        category: String::new(),
     }
 }
 
-/// The feedback that this request gave before; other feedback under its id is refused.
-async fn repeated(connection: &mut Connection, row: &FeedbackRow) -> Result<Option<Uuid>, Error> {
-    let known = store::feedback_of_request(connection, &row.team_id, &row.agent_id, &row.request_id).await?;
-    let Some(known) = known else { return Ok(None) };
-    let same = FeedbackRow { id: known.id, update_time: known.update_time, ..row.clone() };
-    if same == known { Ok(Some(known.id)) } else { Err(Error::RequestIdReused(row.request_id.clone())) }
+fn sent(said: &Said) -> SentRow {
+    SentRow {
+        id: said.request_id.clone(),
+        tool_name: said.tool_name.clone(),
+        quality: said.quality,
+        followed: said.followed,
+    }
 }
 
-/// Puts the quality into the giver's record of the tool, and takes out what it said before.
+/// The feedback that this request gave before; other feedback under its id is refused. What was sent counts: a tool that
+/// was left to be found may be another by now, and of the words only those that came last are kept.
+async fn repeated(
+    connection: &mut Connection,
+    row: &FeedbackRow,
+    sent: &SentRow,
+) -> Result<Option<Uuid>, Error> {
+    let found = store::feedback_of_request(connection, &row.team_id, &row.agent_id, &sent.id).await?;
+    let Some((known, before)) = found else { return Ok(None) };
+    let names_it = sent.tool_name == before.tool_name || sent.tool_name == known.tool_name;
+    let says_it = (sent.quality, sent.followed) == (before.quality, before.followed);
+    let words = |row: &FeedbackRow| (row.comment.clone(), row.user_id.clone());
+    let is_last = known.request_id == sent.id;
+    let is_same = (row.selection_id, row.by_person) == (known.selection_id, known.by_person)
+        && names_it
+        && says_it
+        && (!is_last || words(row) == words(&known));
+    if is_same { Ok(Some(known.id)) } else { Err(Error::RequestIdReused(sent.id.clone())) }
+}
+
+/// Puts the quality into the giver's record of the tool, and takes out what it said before: where it is, though the tool
+/// may count as another kind of work by now.
 async fn rate(
     connection: &mut Connection,
     row: &FeedbackRow,
     earlier: Option<&FeedbackRow>,
     category: Category,
 ) -> Result<Changes, Error> {
-    let key = (row.team_id.clone(), row.tool_name.clone(), row.agent_id.clone(), category);
-    let found = store::records_get(connection, std::iter::once(&key)).await?;
-    let mut counts = found.into_iter().next().map(|row| row.counts).unwrap_or_default();
-    counts.rate(row.quality, earlier.map(|earlier| (earlier.quality, earlier.update_time)), row.update_time);
-    let records = store::records_put(connection, &[(key, counts)]).await?;
+    let key = |category| (row.team_id.clone(), row.tool_name.clone(), row.agent_id.clone(), category);
+    let was_in = earlier.filter(|earlier| !earlier.category.is_empty());
+    let was_in = was_in.map_or(category, |earlier| store::category(&earlier.category));
+    let before = earlier.map(|earlier| (earlier.quality, earlier.update_time));
+    let mut records: HashMap<RecordKey, Counts> = HashMap::new();
+    let keys = [key(category), key(was_in)];
+    for found in store::records_get(connection, HashSet::from(keys).iter()).await? {
+        records.insert(key(found.category), found.counts);
+    }
+    if was_in == category {
+        records.entry(key(category)).or_default().rate(row.quality, before, row.update_time);
+    } else {
+        let old = records.entry(key(was_in)).or_default();
+        old.rate(None, before, row.update_time);
+        old.feedbacks = (old.feedbacks - 1).max(0);
+        records.entry(key(category)).or_default().rate(row.quality, None, row.update_time);
+    }
+    let records = store::records_put(connection, &Vec::from_iter(records)).await?;
     Ok(Changes { records, ..Changes::default() })
 }

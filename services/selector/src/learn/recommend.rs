@@ -150,7 +150,8 @@ fn reason(counts: &Counts, trend: Trend) -> String {
         parts.push(format!("{:.0} micro-USD a call", counts.average_cost()));
     }
     if let Some(quality) = counts.average_quality() {
-        parts.push(format!("quality {quality:.2} by {} feedbacks", counts.feedbacks));
+        let feedbacks = if counts.feedbacks == 1 { "feedback" } else { "feedbacks" };
+        parts.push(format!("quality {quality:.2} by {} {feedbacks}", counts.feedbacks));
     }
     if matches!(trend.direction, Direction::Improving | Direction::Degrading) {
         let (direction, of) = (trend.direction.as_str(), trend.of);

@@ -1,5 +1,6 @@
 //! Watches each tool for a sudden fall of its success rate, over all agents of a team: raises an alarm, and ends it when
-//! the tool has recovered. Pure; alarms tell people, and rank nothing.
+//! the tool has recovered. Where several agents call, none has more than half of the say: one that calls it wrongly is
+//! no fault of the tool. Pure; alarms tell people, and rank nothing.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,9 @@ const SETTLED: i64 = 10;
 const ALARM_DAYS: i64 = 30;
 /// How near to the usual rate the recent one must come to end an alarm.
 const RECOVERED: f64 = 0.1;
+/// Of so many outcomes that counted, one agent has half at most, while another has called within so long.
+const HEARD: usize = 12;
+const HEARD_FOR: TimeDelta = TimeDelta::hours(1);
 
 /// What is known of a tool's outcomes, in their order.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -36,6 +40,9 @@ pub(crate) struct Watch {
     pub recent: f64,
     pub since: i64,
     pub since_successes: i64,
+    /// The agents and times of the last outcomes that counted, oldest first.
+    #[serde(default)]
+    pub heard: Vec<(String, DateTime<Utc>)>,
 }
 
 /// What an outcome changed.
@@ -58,8 +65,11 @@ impl Watch {
         if self.since == 0 { self.usual() } else { self.since_successes as f64 / self.since as f64 }
     }
 
-    /// Takes the next outcome.
-    pub(crate) fn step(&mut self, succeeded: bool, time: DateTime<Utc>) -> Option<Change> {
+    /// Takes the next outcome, if its agent may be heard once more.
+    pub(crate) fn step(&mut self, agent: &str, succeeded: bool, time: DateTime<Utc>) -> Option<Change> {
+        if !self.hears(agent, time) {
+            return None;
+        }
         self.outcomes += 1;
         let seen = f64::from(u8::from(succeeded));
         if let Some(start) = self.alarm_time {
@@ -84,6 +94,19 @@ impl Watch {
         None
     }
 
+    fn hears(&mut self, agent: &str, time: DateTime<Utc>) -> bool {
+        let own = self.heard.iter().filter(|(name, _)| name == agent).count();
+        let lately = |at: &DateTime<Utc>| time - *at < HEARD_FOR;
+        if own >= HEARD / 2 && self.heard.iter().any(|(name, at)| name != agent && lately(at)) {
+            return false;
+        }
+        if self.heard.len() >= HEARD {
+            self.heard.remove(0);
+        }
+        self.heard.push((agent.to_owned(), time));
+        true
+    }
+
     fn recover(&mut self, seen: f64, start: DateTime<Utc>, time: DateTime<Utc>) -> Option<Change> {
         self.recent = self.recent * FORGET_RECENT + (1.0 - FORGET_RECENT) * seen;
         self.since += 1;
@@ -93,7 +116,7 @@ impl Watch {
             return None;
         }
         if is_usual {
-            *self = Self::default();
+            *self = Self { heard: std::mem::take(&mut self.heard), ..Self::default() };
         }
         (self.alarm_time, self.fall_time, self.since, self.since_successes) = (None, None, 0, 0);
         Some(Change::Ended(start))
@@ -112,27 +135,52 @@ mod tests {
     fn an_alarm_begins_with_the_fall_and_ends_with_the_recovery() {
         let mut watch = Watch::default();
         let good = |second: i64| second % 20 != 0;
-        assert!((0..200).all(|second| watch.step(good(second), at(second)).is_none()));
+        assert!((0..200).all(|second| watch.step("a", good(second), at(second)).is_none()));
         let raised: Vec<_> =
-            (200..220).filter_map(|second| watch.step(second % 5 == 4, at(second))).collect();
+            (200..220).filter_map(|second| watch.step("a", second % 5 == 4, at(second))).collect();
         let [Change::Raised(start)] = raised[..] else { panic!("{raised:?}") };
         assert_eq!(start, at(200), "it began with the first failure of the run");
         assert!(watch.usual() > 0.8 && watch.rate_since() < 0.3, "{watch:?}");
         assert!(
-            (220..400).all(|second| watch.step(second % 5 == 4, at(second)).is_none()),
+            (220..400).all(|second| watch.step("a", second % 5 == 4, at(second)).is_none()),
             "one alarm is enough"
         );
-        let ended: Vec<_> = (401..420).filter_map(|second| watch.step(true, at(second))).collect();
+        let ended: Vec<_> = (401..420).filter_map(|second| watch.step("a", true, at(second))).collect();
         assert_eq!(ended, [Change::Ended(start)]);
     }
 
     #[test]
     fn neither_a_few_failures_nor_a_tool_that_always_failed_is_an_alarm() {
         let mut watch = Watch::default();
-        assert!((0..9).all(|second| watch.step(false, at(second)).is_none()));
-        assert!((9..500).all(|second| watch.step(second % 3 == 0, at(second)).is_none()), "{watch:?}");
+        assert!((0..9).all(|second| watch.step("a", false, at(second)).is_none()));
+        assert!((9..500).all(|second| watch.step("a", second % 3 == 0, at(second)).is_none()), "{watch:?}");
         let mut watch = Watch::default();
-        assert!((0..50).all(|second| watch.step(true, at(second)).is_none()));
-        assert!((50..54).all(|second| watch.step(false, at(second)).is_none()), "{watch:?}");
+        assert!((0..50).all(|second| watch.step("a", true, at(second)).is_none()));
+        assert!((50..54).all(|second| watch.step("a", false, at(second)).is_none()), "{watch:?}");
+    }
+
+    #[test]
+    fn an_agent_that_fails_alone_is_no_alarm_while_another_succeeds_and_one_once_nobody_else_calls() {
+        let mut watch = Watch::default();
+        let mut second = 0;
+        let mut call = |agent: &str, succeeded: bool| {
+            second += 1;
+            watch.step(agent, succeeded, at(second))
+        };
+        for _ in 0..50 {
+            assert_eq!((call("a", true), call("b", true)), (None, None));
+        }
+        for _ in 0..20 {
+            assert!((0..50).all(|_| call("a", false).is_none()));
+            assert_eq!(call("b", true), None);
+        }
+        let hours_later: Vec<_> =
+            (0..20).filter_map(|second| watch.step("a", false, at(9_000 + second))).collect();
+        assert!(matches!(hours_later[..], [Change::Raised(_)]), "{hours_later:?} {watch:?}");
+        let mut watch = Watch::default();
+        assert!((0..50).all(|second| watch.step("a", true, at(second)).is_none()));
+        let agents = ["a", "a", "b"];
+        let both: Vec<_> = (0..40).filter_map(|n| watch.step(agents[n % 3], false, at(100))).collect();
+        assert!(matches!(both[..], [Change::Raised(_)]), "the tool fails for both: {both:?}");
     }
 }

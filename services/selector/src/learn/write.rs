@@ -131,7 +131,7 @@ impl Known {
             return None;
         }
         let before = watch.clone();
-        match watch.step(outcome.row.succeeded, outcome.row.event_time)? {
+        match watch.step(&outcome.row.agent_id, outcome.row.succeeded, outcome.row.event_time)? {
             Change::Raised(start) => {
                 let (tool, usual) = (&key.1, watch.usual());
                 tracing::warn!(

@@ -1,6 +1,6 @@
 //! Failures of one cause that come near each other in time: one fault, seen many times. Pure.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -38,13 +38,14 @@ pub(crate) struct Cluster {
 }
 
 /// Calls that ran, by tool and hour.
-pub(crate) type CallsByHour = HashMap<(String, DateTime<Utc>), i64>;
+pub(crate) type CallsByHour = HashMap<String, BTreeMap<DateTime<Utc>, i64>>;
 
 /// The clusters, the largest first.
 pub(crate) fn clusters(mut failures: Vec<Failures>, calls: &CallsByHour) -> Vec<Cluster> {
     failures.sort_by(|left, right| {
-        let key = |it: &Failures| (it.tool_name.clone(), it.failure_reason.clone(), it.first_time);
-        key(left).cmp(&key(right))
+        let by_cause = left.tool_name.cmp(&right.tool_name);
+        let by_cause = by_cause.then_with(|| left.failure_reason.cmp(&right.failure_reason));
+        by_cause.then(left.first_time.cmp(&right.first_time))
     });
     let joins = |left: &Failures, right: &Failures| {
         left.tool_name == right.tool_name
@@ -66,14 +67,16 @@ pub(crate) fn clusters(mut failures: Vec<Failures>, calls: &CallsByHour) -> Vec<
 fn cluster(members: &[Failures], calls: &CallsByHour) -> Option<Cluster> {
     let first = members.first()?;
     let count: i64 = members.iter().map(|member| member.calls).sum();
+    if count < FEWEST {
+        return None;
+    }
     let hours: BTreeSet<DateTime<Utc>> = members.iter().map(|member| member.hour).collect();
     let (begin, end) = (hours.first()?, hours.last()?);
-    let within =
-        calls.iter().filter(|((tool, hour), _)| tool == &first.tool_name && hour >= begin && hour <= end);
-    let all: i64 = within.map(|(_, calls)| calls).sum();
+    let of_tool = calls.get(&first.tool_name);
+    let all: i64 = of_tool.map_or(0, |hours| hours.range(begin..=end).map(|(_, calls)| calls).sum());
     let share = count as f64 / all.max(count).max(1) as f64;
     let agents: BTreeSet<&String> = members.iter().flat_map(|member| &member.agents).collect();
-    (count >= FEWEST && share >= LEAST_SHARE).then(|| Cluster {
+    (share >= LEAST_SHARE).then(|| Cluster {
         tool_name: first.tool_name.clone(),
         failure_reason: first.failure_reason.clone(),
         start_time: first.first_time,
@@ -105,7 +108,8 @@ mod tests {
     }
 
     fn calls(by_hour: &[(i64, i64)]) -> CallsByHour {
-        by_hour.iter().map(|(hour, calls)| (("tool".to_owned(), at(hour * 60)), *calls)).collect()
+        let of_tool = by_hour.iter().map(|(hour, calls)| (at(hour * 60), *calls)).collect();
+        CallsByHour::from([("tool".to_owned(), of_tool)])
     }
 
     #[test]

@@ -129,9 +129,13 @@ fn add_duration(used: &mut ToolUse, duration: &table::DurationRow) {
 }
 
 fn calls_by_hour(hours: &[HourRow]) -> CallsByHour {
-    let mut calls = HashMap::new();
+    let mut calls = CallsByHour::new();
     for hour in hours {
-        *calls.entry((hour.tool_name.clone(), hour.hour)).or_default() += hour.calls - hour.cached;
+        let of_tool = match calls.get_mut(&hour.tool_name) {
+            Some(of_tool) => of_tool,
+            None => calls.entry(hour.tool_name.clone()).or_default(),
+        };
+        *of_tool.entry(hour.hour).or_default() += hour.calls - hour.cached;
     }
     calls
 }

@@ -24,7 +24,8 @@ pub(super) async fn get(
     let (_, weights) = service.policies.of(&call.caller.team);
     let place = (&service.database, &service.learned, &service.pages);
     let page = (request.page_size, request.page_token.as_str());
-    let (tools, next_page_token) = effectiveness(place, &call.caller, &wanted, weights, page).await?;
+    let callable = (&service.selector.indexes, &service.selector.permissions);
+    let (tools, next_page_token) = effectiveness(place, callable, &call, &wanted, weights, page).await?;
     Ok(GetEffectivenessResponse { tools: tools.into_iter().map(told).collect(), next_page_token })
 }
 

@@ -9,9 +9,15 @@ use sqlx::{PgPool, types::Json};
 use uuid::Uuid;
 
 use super::Connection;
+use crate::learn::{Says, says};
 
 /// Days that an outcome's id is remembered: far longer than any outbox delivers again.
 const OUTCOME_DAYS: i32 = 14;
+/// How long the database waits for the next statement of whoever learns: a process that is stopped, or cut off, must not
+/// keep its teams from learning.
+const SILENCE: &str = "5s";
+/// How long anyone waits for a lock: longer than that.
+const PATIENCE: &str = "10s";
 /// Tells the locks of what teams learn from other advisory locks of the database.
 const LOCKS: i64 = 0x006c_6561_726e;
 
@@ -44,6 +50,13 @@ pub(crate) struct OutcomeRow {
     pub effect: String,
 }
 
+impl OutcomeRow {
+    /// What it says of the tool.
+    pub(crate) fn says(&self) -> Says {
+        says(self.succeeded, &self.failure_reason, self.cached)
+    }
+}
+
 /// What the selection knew that an outcome followed.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Followed {
@@ -56,30 +69,46 @@ pub(crate) struct Followed {
 }
 
 /// Makes whoever learns for one of these teams wait for the end of this transaction, and gives the time. Always in the
-/// same order, so that no two wait for each other.
+/// same order, so that no two wait for each other. From here on the database ends a transaction that says nothing for
+/// five seconds, and one that waits ten for a lock: [`Error::Unavailable`] here, and it may be tried again.
 pub(crate) async fn teams_lock(
     connection: &mut Connection,
     teams: &[String],
 ) -> Result<DateTime<Utc>, Error> {
     let row = sqlx::query!(
         r#"SELECT clock_timestamp() AS "now!", count(pg_advisory_xact_lock(key)) AS locks
-         FROM (SELECT DISTINCT hashtextextended(team, $2) AS key FROM unnest($1::text[]) AS team ORDER BY key) AS keys"#,
+         FROM (SELECT set_config('idle_in_transaction_session_timeout', $3, true) AS silent,
+                   set_config('lock_timeout', $4, true) AS patient) AS set
+         CROSS JOIN (SELECT DISTINCT hashtextextended(team, $2) AS key FROM unnest($1::text[]) AS team ORDER BY key) AS keys"#,
         teams,
         LOCKS,
+        SILENCE,
+        PATIENCE,
     )
     .fetch_one(connection)
-    .await?;
+    .await
+    .map_err(busy)?;
     Ok(row.now)
 }
 
-/// Remembers the outcomes that are new, and notes on the selections they follow what the first call came to. An outcome
-/// follows selections of its own team and agent alone. Gives those that are new, each with what its selection knew. The
+/// The lock is another's for now: nothing was done.
+fn busy(error: sqlx::Error) -> Error {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    // lock_not_available (PostgreSQL, appendix A).
+    if code.as_deref() == Some("55P03") { Error::Unavailable(Some(error)) } else { error.into() }
+}
+
+/// Remembers the outcomes that are new, and notes on the selections they follow what the first call came to; not
+/// whether it succeeded, where that says nothing of the tool. An outcome follows selections of its own team and agent
+/// alone. Gives those that are new, each with what its selection knew. The
 /// teams must be locked. Rows are reached by the constraints that are kept and in no other way, so no statistics can
 /// make it slow.
 pub(crate) async fn outcomes_insert(
     connection: &mut Connection,
     outcomes: &[&OutcomeRow],
 ) -> Result<HashMap<(String, Uuid), Option<Followed>>, Error> {
+    let silent = outcomes.iter().filter(|outcome| outcome.says() == Says::Nothing);
+    let silent: Vec<Uuid> = silent.map(|outcome| outcome.event_id).collect();
     let rows = sqlx::query!(
         r#"WITH new AS (
              INSERT INTO selector.outcome (
@@ -104,7 +133,8 @@ pub(crate) async fn outcomes_insert(
          ), followed AS (
              UPDATE selector.selection s
              SET followed_tool = first.tool_name, execution_id = first.execution_id,
-                 succeeded = first.succeeded, follow_time = first.event_time
+                 succeeded = CASE WHEN first.event_id <> ALL($2) THEN first.succeeded END,
+                 follow_time = first.event_time
              FROM first
              WHERE s.team_id = first.team_id AND s.id = first.selection_id AND s.follow_time IS NULL
          )
@@ -112,6 +142,7 @@ pub(crate) async fn outcomes_insert(
              known.model_id AS "model_id?", known.task_vector AS "task_vector?"
          FROM new LEFT JOIN known ON known.team_id = new.team_id AND known.event_id = new.event_id"#,
         Json(outcomes) as _,
+        &silent,
     )
     .fetch_all(connection)
     .await?;

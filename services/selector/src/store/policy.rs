@@ -196,24 +196,34 @@ async fn hindrance(
     Ok(Some(Activated::Unknown { newest: newest.fetch_one(connection).await? }))
 }
 
-/// The newest selections that an offered tool was called after, at most so many.
+/// Selections that an offered tool was called after, at most so many: the newest of each agent, as many of the one as
+/// of the other while they have that many.
 pub(crate) async fn samples_read(pool: &PgPool, team: &str, most: i64) -> Result<Vec<Sample>, Error> {
-    let rows = sqlx::query!(
-        r#"SELECT agent_id, create_time, ranked,
+    let samples = sqlx::query!(
+        r#"WITH of_agent AS (
+             SELECT id, create_time,
+                 row_number() OVER (PARTITION BY agent_id ORDER BY create_time DESC, id DESC) AS place
+             FROM selector.selection
+             WHERE team_id = $1 AND followed_tool IS NOT NULL AND succeeded IS NOT NULL
+         ), chosen AS (
+             SELECT id FROM of_agent ORDER BY place, create_time DESC, id DESC LIMIT $2
+         )
+         SELECT agent_id, create_time, ranked,
              followed_tool AS "followed_tool!", succeeded AS "succeeded!", propensity
          FROM selector.selection
-         WHERE team_id = $1 AND followed_tool IS NOT NULL AND succeeded IS NOT NULL
-         ORDER BY create_time DESC, id DESC LIMIT $2"#,
+         WHERE team_id = $1 AND id IN (SELECT id FROM chosen)
+         ORDER BY create_time DESC, id DESC"#,
         team,
         most,
     )
-    .fetch_all(pool)
-    .await?;
-    let samples = rows.into_iter().filter_map(|row| {
+    // Row by row, as they come: as JSON they would take twenty times the memory.
+    .map(|row| {
         let call = (row.agent_id, row.create_time);
         // One that cannot be read is no reason to read none.
         let offers: Vec<Offer> = serde_json::from_value(row.ranked).ok()?;
         Sample::new(call, offers, (&row.followed_tool, row.succeeded), row.propensity)
-    });
-    Ok(samples.collect())
+    })
+    .fetch_all(pool)
+    .await?;
+    Ok(samples.into_iter().flatten().collect())
 }

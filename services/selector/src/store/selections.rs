@@ -13,6 +13,8 @@ use crate::{answer::Choice, select::Selection, wanted::Wanted};
 
 /// Days that a selection is kept to learn from.
 const SELECTION_DAYS: i32 = 30;
+/// Bytes that listed feedback takes, generously, beside its comment.
+const FEEDBACK_BYTES: i32 = 512;
 /// What a score was that an older version did not log.
 const NEUTRAL: f64 = 0.5;
 
@@ -161,6 +163,8 @@ pub(crate) struct LoggedRow {
     pub followed_tool: Option<String>,
     pub execution_id: Option<Uuid>,
     pub succeeded: Option<bool>,
+    /// Of all feedback on it, when it is listed.
+    pub feedback_bytes: i64,
 }
 
 /// Adds selections without waiting for the disk: one lost in a crash is no one's loss. Those of end users that are older
@@ -194,7 +198,8 @@ pub(crate) async fn selections_insert(
     Ok(usize::try_from(added.rows_affected()).unwrap_or(usize::MAX))
 }
 
-/// Selections of a team that are older than a place, newest first.
+/// Selections of a team that are older than a place, newest first. Planned for the very filter: one plan for every
+/// filter would read the log of the whole team for that of one agent or task.
 pub(crate) async fn selections_list(
     pool: &PgPool,
     team: &str,
@@ -204,12 +209,16 @@ pub(crate) async fn selections_list(
 ) -> Result<Vec<LoggedRow>, Error> {
     let (before_time, before_id) = before.unzip();
     let offers = filter.tool_name.as_ref().map(|name| serde_json::json!([{ "name": name }]));
+    let begin = "BEGIN READ ONLY; SET LOCAL plan_cache_mode = force_custom_plan";
+    let mut transaction = pool.begin_with(begin).await?;
     let rows = sqlx::query_as!(
         LoggedRow,
         r#"SELECT id, agent_id, task_id, task_digest, task_length, task_category, candidate_count,
              ranked AS "ranked: Json<Vec<Offered>>", create_time, confidence, mode, policy_version, explored,
-             followed_tool, execution_id, succeeded
-         FROM selector.selection
+             followed_tool, execution_id, succeeded,
+             (SELECT coalesce(sum($12 + octet_length(f.comment)), 0)::bigint FROM selector.feedback f
+                 WHERE f.team_id = s.team_id AND f.selection_id = s.id) AS "feedback_bytes!"
+         FROM selector.selection s
          WHERE team_id = $1
              AND ($2::timestamptz IS NULL OR (create_time, id) < ($2, $3::uuid))
              AND ($4::text IS NULL OR agent_id = $4)
@@ -230,16 +239,22 @@ pub(crate) async fn selections_list(
         filter.tool_name,
         offers,
         limit,
+        FEEDBACK_BYTES,
     )
-    .fetch_all(pool)
+    .fetch_all(&mut *transaction)
     .await?;
+    transaction.commit().await?;
     Ok(rows)
 }
 
-/// Deletes selections past their time.
+/// Deletes selections past their time, with all feedback on them.
 pub(crate) async fn selections_delete_expired(pool: &PgPool) -> Result<(), Error> {
     sqlx::query!(
-        "DELETE FROM selector.selection WHERE create_time < now() - make_interval(days => $1)",
+        "WITH gone AS (
+             DELETE FROM selector.selection WHERE create_time < now() - make_interval(days => $1)
+             RETURNING team_id, id
+         )
+         DELETE FROM selector.feedback f USING gone WHERE f.team_id = gone.team_id AND f.selection_id = gone.id",
         SELECTION_DAYS
     )
     .execute(pool)

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::house::{House, outcome, task, tool, until};
 use crate::learn;
 
-async fn house() -> House {
+pub(super) async fn house() -> House {
     let house = House::new().await;
     for name in ["alpha_search", "beta_search", "gamma_search"] {
         let searcher = tool(name, "Searches the web for pages.", &["search"]);
@@ -30,7 +30,7 @@ async fn house() -> House {
 }
 
 /// A logged selection of an agent, with the vector of its task.
-async fn selection(house: &House, team: &str, agent: &str, category: &str) -> Uuid {
+pub(super) async fn selection(house: &House, team: &str, agent: &str, category: &str) -> Uuid {
     let id = types::new_id();
     sqlx::query(
         r#"INSERT INTO selector.selection (
@@ -49,11 +49,11 @@ async fn selection(house: &House, team: &str, agent: &str, category: &str) -> Uu
     id
 }
 
-fn following(selection: Uuid, agent: &str, tool: &str, succeeded: bool) -> Outcome {
+pub(super) fn following(selection: Uuid, agent: &str, tool: &str, succeeded: bool) -> Outcome {
     Outcome { selection_id: selection.to_string(), ..outcome(agent, tool, succeeded, 50.0) }
 }
 
-async fn followed(house: &House, id: Uuid) -> (Option<String>, Option<bool>) {
+pub(super) async fn followed(house: &House, id: Uuid) -> (Option<String>, Option<bool>) {
     sqlx::query_as("SELECT followed_tool, succeeded FROM selector.selection WHERE id = $1")
         .bind(id)
         .fetch_one(house.database.pool().unwrap())
@@ -61,11 +61,11 @@ async fn followed(house: &House, id: Uuid) -> (Option<String>, Option<bool>) {
         .unwrap()
 }
 
-async fn number(house: &House, query: &'static str) -> i64 {
+pub(super) async fn number(house: &House, query: &'static str) -> i64 {
     sqlx::query_scalar(query).fetch_one(house.database.pool().unwrap()).await.unwrap()
 }
 
-async fn effectiveness_as(
+pub(super) async fn effectiveness_as(
     house: &House,
     caller: (&str, &str, Role),
     request: GetEffectivenessRequest,
@@ -76,13 +76,14 @@ async fn effectiveness_as(
     Ok((answer.tools, answer.next_page_token))
 }
 
-async fn effectiveness(house: &House, tool: &str) -> Effectiveness {
+pub(super) async fn effectiveness(house: &House, tool: &str) -> Effectiveness {
     let request = GetEffectivenessRequest { tool_name: tool.into(), ..GetEffectivenessRequest::default() };
-    let (tools, _) = effectiveness_as(house, ("team", "scout", Role::Agent), request).await.unwrap();
+    // Who may read of every tool, whether this replica has it in its catalog or not.
+    let (tools, _) = effectiveness_as(house, ("team", "eye", Role::Auditor), request).await.unwrap();
     tools.into_iter().next().unwrap_or_default()
 }
 
-async fn feedback(
+pub(super) async fn feedback(
     house: &House,
     caller: (&str, &str, Role),
     request: RecordFeedbackRequest,
@@ -92,7 +93,7 @@ async fn feedback(
     house.client().record_feedback(request).await.map(Response::into_inner)
 }
 
-fn rating(selection: Uuid, quality: f64) -> RecordFeedbackRequest {
+pub(super) fn rating(selection: Uuid, quality: f64) -> RecordFeedbackRequest {
     RecordFeedbackRequest {
         selection_id: selection.to_string(),
         quality: Some(quality),
@@ -100,7 +101,7 @@ fn rating(selection: Uuid, quality: f64) -> RecordFeedbackRequest {
     }
 }
 
-const SCOUT: (&str, &str, Role) = ("team", "scout", Role::Agent);
+pub(super) const SCOUT: (&str, &str, Role) = ("team", "scout", Role::Agent);
 
 #[tokio::test]
 async fn the_first_call_that_follows_a_selection_is_noted_and_foreign_ones_are_not() {
@@ -218,6 +219,31 @@ async fn what_the_platform_did_counts_against_no_tool() {
     assert_eq!((told.executions, told.successes), (1, 0), "{told:?}");
     assert_eq!(number(&house, "SELECT sum(calls)::bigint FROM selector.hour").await, 5);
     assert_eq!(number(&house, "SELECT sum(cached)::bigint FROM selector.hour").await, 1);
+}
+
+#[tokio::test]
+async fn what_says_nothing_of_the_tool_followed_and_is_no_success_or_failure_to_fit_weights_to() {
+    let house = house().await;
+    let calls = [
+        (Outcome { cached: true, ..outcome("scout", "alpha_search", true, 0.0) }, None),
+        (
+            Outcome { failure_reason: "RATE_LIMITED".into(), ..outcome("scout", "alpha_search", false, 0.0) },
+            None,
+        ),
+        (
+            Outcome { failure_reason: "CIRCUIT_OPEN".into(), ..outcome("scout", "alpha_search", false, 0.0) },
+            Some(false),
+        ),
+        (outcome("scout", "alpha_search", true, 9.0), Some(true)),
+    ];
+    for (call, succeeded) in calls {
+        let id = selection(&house, "team", "scout", "").await;
+        house.record(vec![Outcome { selection_id: id.to_string(), ..call.clone() }]).await.unwrap();
+        assert_eq!(followed(&house, id).await, (Some("alpha_search".into()), succeeded), "{call:?}");
+    }
+    let samples =
+        crate::store::policy::samples_read(house.database.pool().unwrap(), "team", 9).await.unwrap();
+    assert_eq!(samples.len(), 2);
 }
 
 #[tokio::test]
@@ -458,6 +484,43 @@ async fn a_flood_of_one_agent_moves_the_95th_percentile_no_more_than_the_ranking
     assert_eq!(answer(500).await.excluded, [("latency".to_owned(), 1)].into());
 }
 
+#[tokio::test]
+async fn an_agent_is_told_of_its_own_calls_and_of_tools_that_it_may_call() {
+    let house = house().await;
+    let calls = |agent: &str| {
+        ["alpha_search", "beta_search", "gone"].map(|tool| outcome(agent, tool, true, 50.0)).to_vec()
+    };
+    house.record([calls("scout"), calls("veteran")].concat()).await.unwrap();
+    house.refuse("beta_search", "NO_GRANT");
+    let of = |agent: &str| GetEffectivenessRequest {
+        agent_id: agent.into(),
+        page_size: 1,
+        ..GetEffectivenessRequest::default()
+    };
+    let told = async |caller, agent: &str| -> Result<Vec<(String, i64)>, Status> {
+        let (mut all, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let page = GetEffectivenessRequest { page_token, ..of(agent) };
+            let (tools, next) = effectiveness_as(&house, caller, page).await?;
+            all.extend(tools.into_iter().map(|tool| (tool.tool_name, tool.executions)));
+            page_token = next;
+            if page_token.is_empty() {
+                return Ok(all);
+            }
+        }
+    };
+    let alpha = |executions| ("alpha_search".to_owned(), executions);
+    assert_eq!(
+        told(SCOUT, "").await.unwrap(),
+        [alpha(2)],
+        "beta is refused, and what is gone may not be called"
+    );
+    assert_eq!(told(SCOUT, "scout").await.unwrap(), [alpha(1)]);
+    assert_eq!(told(SCOUT, "veteran").await.unwrap_err().code(), Code::InvalidArgument);
+    let auditor = ("team", "eye", Role::Auditor);
+    assert_eq!(told(auditor, "veteran").await.unwrap().len(), 3);
+}
+
 async fn recommendations(
     house: &House,
     request: ListRecommendationsRequest,
@@ -547,7 +610,7 @@ async fn what_is_past_its_time_goes_and_the_record_stays() {
     let pool = house.database.pool().unwrap();
     for make_old in [
         "UPDATE selector.outcome SET create_time = now() - interval '31 days'",
-        "UPDATE selector.feedback SET create_time = now() - interval '31 days'",
+        "UPDATE selector.selection SET create_time = now() - interval '31 days'",
         "INSERT INTO selector.alarm VALUES ('team', 'x', now() - interval '31 days', NULL, 1, 0, '', 1)",
         "INSERT INTO selector.alarm VALUES ('team', 'y', now() - interval '40 days', now() - interval '31 days', 1, 0, '', 1)",
     ] {
@@ -555,7 +618,8 @@ async fn what_is_past_its_time_goes_and_the_record_stays() {
     }
     crate::store::rows_delete_expired(pool).await.unwrap();
     for (table, left) in [
-        ("outcome", 0_i64),
+        ("selection", 0_i64),
+        ("outcome", 0),
         ("hour", 0),
         ("tool", 0),
         ("feedback", 0),

@@ -153,3 +153,38 @@ async fn an_agent_lists_its_own_an_auditor_all_page_by_page_and_by_filter() {
     let followed = ListSelectionsRequest { followed: Some(true), ..any() };
     assert!(list(&house, ("eye", Role::Auditor), followed).await.unwrap().selections.is_empty());
 }
+
+#[tokio::test]
+async fn a_page_with_long_feedback_is_no_longer_than_a_message() {
+    let house = House::new().await;
+    let pool = house.database.pool().unwrap();
+    sqlx::query(
+        "WITH made AS (
+             INSERT INTO selector.selection (
+                 team_id, id, agent_id, task_id, task_digest, task_length, candidate_count, ranked, create_time)
+             SELECT 'team', gen_random_uuid(), 'scout', '', '', 0, 0, '[]', now() - n * interval '1 second'
+             FROM generate_series(1, 1000) AS n
+             RETURNING id
+         )
+         INSERT INTO selector.feedback (
+             team_id, id, selection_id, tool_name, agent_id, by_person, request_id, comment, create_time, update_time)
+         SELECT 'team', gen_random_uuid(), id, tool, 'scout', true, '', repeat('x', 4096), now(), now()
+         FROM made, unnest(ARRAY['a', 'b']) AS tool",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+    let (mut seen, mut pages, mut page_token) = (0, 0, String::new());
+    loop {
+        let page = ListSelectionsRequest { page_size: 1_000, page_token, ..ListSelectionsRequest::default() };
+        let page = list(&house, ("eye", Role::Auditor), page).await.unwrap();
+        let feedback = page.selections.iter().flat_map(|logged| &logged.feedback);
+        let bytes: usize = feedback.map(|said| said.comment.len()).sum();
+        assert!(bytes < 4 * 1024 * 1024, "{bytes}");
+        (seen, pages, page_token) = (seen + page.selections.len(), pages + 1, page.next_page_token);
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!((seen, pages > 1), (1_000, true));
+}

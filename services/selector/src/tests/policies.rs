@@ -104,6 +104,27 @@ async fn weights_are_fitted_and_judged_and_rank_only_once_they_are_activated() {
 }
 
 #[tokio::test]
+async fn the_flood_of_one_agent_leaves_room_for_the_others() {
+    let house = House::new().await;
+    let pool = house.database.pool().unwrap();
+    log(&house, "team", 60, true).await;
+    sqlx::query("UPDATE selector.selection SET create_time = create_time - interval '1 day'")
+        .execute(pool)
+        .await
+        .unwrap();
+    log(&house, "flood", 300, true).await;
+    sqlx::query("UPDATE selector.selection SET team_id = 'team', agent_id = 'flood' WHERE team_id = 'flood'")
+        .execute(pool)
+        .await
+        .unwrap();
+    let samples = crate::store::policy::samples_read(pool, "team", 100).await.unwrap();
+    let of = |agent: &str| samples.iter().filter(|sample| sample.agent_id == agent).count();
+    assert_eq!((samples.len(), of("agent-0"), of("agent-1"), of("agent-2")), (100, 20, 20, 20));
+    assert_eq!(of("flood"), 40, "the rest is its own, the newest");
+    assert!(samples.is_sorted_by(|newer, older| newer.create_time >= older.create_time));
+}
+
+#[tokio::test]
 async fn too_few_outcomes_noise_and_versions_that_are_not_there_are_refused_with_the_remedy() {
     let house = House::new().await;
     log(&house, "few", 99, true).await;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use catalog::Catalog;
 use rpc::Readiness;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -21,13 +22,22 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// How long it may take.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A service of this process serves while its database is there and the process is not stopping.
+/// A service of this process serves while its database is there and the process is not stopping; one that needs a copy of
+/// the catalog, once that is here.
 pub(crate) async fn follow_database(
     readiness: Readiness,
     service: &'static str,
     mut up: watch::Receiver<bool>,
+    catalog: Option<Catalog>,
     stop: CancellationToken,
 ) {
+    if let Some(catalog) = catalog {
+        readiness.set(service, false).await;
+        tokio::select! {
+            _ = catalog.wait_until_loaded(Duration::MAX) => {}
+            () = stop.cancelled() => return,
+        }
+    }
     loop {
         let is_up = *up.borrow_and_update();
         readiness.set(service, is_up).await;
@@ -129,9 +139,39 @@ pub(crate) fn report_checkpoints(readiness: Readiness, parts: &Parts) {
     }
 }
 
-/// A service of this process serves while its database is there.
+/// A service of this process serves while its database is there, the selector once its tools are.
 pub(crate) fn report_own(service: &'static str, readiness: Readiness, parts: &Parts) -> anyhow::Result<()> {
     let up = parts.database()?.watch();
-    parts.tasks.spawn(follow_database(readiness, service, up, parts.stop.clone()));
+    let catalog = parts.catalog.get().filter(|_| service == selector::SERVICE).cloned();
+    parts.tasks.spawn(follow_database(readiness, service, up, catalog, parts.stop.clone()));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_needs_the_catalog_serves_once_that_is_read() {
+        let stop = CancellationToken::new();
+        let bound = rpc::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = format!("http://{}", bound.address);
+        let (readiness, server) = rpc::serve_health(bound, stop.clone().cancelled_owned());
+        tokio::spawn(server);
+        let key = rpc::TokenKey::new(&"a caller token key of enough bytes".into());
+        let nowhere = rpc::remote("registry", "http://127.0.0.1:1").unwrap();
+        // Its feed is held and never run.
+        let (unread, _feed) =
+            Catalog::new(nowhere, rpc::Outgoing::new("catalog", key), Duration::from_hours(1), stop.clone());
+        let (_database, up) = watch::channel(true);
+        for (service, catalog) in [("unread", unread), ("read", Catalog::unfed())] {
+            let follow = follow_database(readiness.clone(), service, up.clone(), Some(catalog), stop.clone());
+            tokio::spawn(follow);
+        }
+        let mut client = HealthClient::new(rpc::channel(&address, None).unwrap());
+        while !is_serving(&mut client, "read").await {}
+        let unread = client.check(HealthCheckRequest { service: "unread".to_owned() }).await.unwrap();
+        assert_eq!(unread.into_inner().status, ServingStatus::NotServing as i32);
+        stop.cancel();
+    }
 }

@@ -1,7 +1,11 @@
 //! One process from its roles: each enabled role is linked in process, each other one by its address.
 //! The only place that knows which service calls which.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use anyhow::Context;
 use catalog::Catalog;
@@ -132,6 +136,8 @@ pub(crate) struct Parts {
     redaction: Arc<redact::Redaction>,
     /// Where audit runs.
     pub(crate) checkpoints: Option<audit::Checkpoints>,
+    /// Where selector or executor runs.
+    pub(crate) catalog: OnceLock<Catalog>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -167,6 +173,7 @@ impl Parts {
             secured,
             redaction: Arc::new(redact::Redaction::new(&settings.redaction)),
             checkpoints,
+            catalog: OnceLock::new(),
             tasks,
             stop,
         })
@@ -376,7 +383,7 @@ impl Parts {
         let (catalog, feed) =
             Catalog::new(registry.clone(), outgoing, settings.catalog.tool_cache_ttl(), self.stop.clone());
         self.tasks.spawn(feed);
-        catalog
+        self.catalog.get_or_init(|| catalog).clone()
     }
 }
 

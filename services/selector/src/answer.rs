@@ -64,7 +64,7 @@ pub(crate) struct MissedTool {
 
 /// Fills in what is offered, and how sure it is.
 pub(crate) fn choose(selection: &mut Selection, scene: &Scene, contest: &Contest, admitted: &Admitted) {
-    let (basis, ranked) = (scene.basis(), &contest.ranked);
+    let (basis, ranked) = (scene.basis(&admitted.among), &contest.ranked);
     let pinned: HashSet<usize> = pinned(scene, contest, admitted).into_iter().collect();
     let shown = ranked.len().min(scene.wanted.alternatives + 1);
     let offer = |place: usize| {

@@ -38,12 +38,14 @@ pub(crate) fn contest<'a>(scene: &'a Scene, admitted: &Admitted) -> Contest<'a> 
     let slots = admitted.slots.as_slice();
     let fused = scene.fit(slots, &admitted.among);
     let entries: Vec<&Entry> = slots.iter().filter_map(|slot| scene.index.entry(*slot)).collect();
-    let category = scene.wanted.category.or(scene.needs.category).or_else(|| vote(&entries, &fused));
+    // All fit a task that says nothing alike: their categories tell nothing of it.
+    let voted = || if scene.reading.is_empty { None } else { vote(&entries, &fused) };
+    let category = scene.wanted.category.or(scene.needs.category).or_else(voted);
     let semantic: Vec<f64> = fused.iter().map(|fused| fused.semantic).collect();
     let best_fit = best_fit(&fused);
     let has_words = fused.iter().any(|fused| fused.parts[..2].iter().any(|part| *part > 0.0));
     let candidates = candidates(scene, slots, fused, category);
-    let (basis, mut propensity, mut drawn) = (scene.basis(), 1.0, None);
+    let (basis, mut propensity, mut drawn) = (scene.basis(&admitted.among), 1.0, None);
     if scene.wanted.explore {
         let explored = draw(&basis, &candidates);
         (propensity, drawn) = (explored.propensity, Some(explored.success));
@@ -67,7 +69,7 @@ pub(crate) fn ranked_all<'a>(
     category: Option<Category>,
 ) -> Vec<Ranked<'a>> {
     let candidates = candidates(scene, slots, scene.fit(slots, among), category);
-    rank(&scene.basis(), candidates, None, usize::MAX)
+    rank(&scene.basis(among), candidates, None, usize::MAX)
 }
 
 fn candidates<'a>(

@@ -6,7 +6,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use embed::{Embedder, Vector};
 use moka::future::Cache;
 use opentelemetry::KeyValue;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
 
 use crate::{
     fuse::Mode,
@@ -19,6 +19,12 @@ const CACHED_BYTES: u64 = 16 * 1024 * 1024;
 const ENTRY_BYTES: usize = 160;
 /// How long a task's vector is kept.
 const CACHED_FOR: Duration = Duration::from_hours(6);
+/// Tasks that may wait for each of those that are embedded at once: about as many as a second is enough for.
+const WAITING: usize = 128;
+/// Why a task has no vectors.
+const TOO_MANY: &str = "too many tasks wait for their vectors";
+const LATE: &str = "the task's vector was not made in time: too many are waited for";
+const FAILED: &str = "the task's vector could not be made";
 
 /// What makes vectors of texts. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -30,8 +36,10 @@ struct Inner {
     configured: Mode,
     mode: Mode,
     reason: String,
-    /// Texts that are embedded at once for selections.
-    lanes: Semaphore,
+    /// Tasks that are embedded at once for selections.
+    lanes: Arc<Semaphore>,
+    /// Those, and the tasks that wait for them.
+    places: Semaphore,
     /// By digest: no text is kept.
     cache: Cache<Digest, Arc<Vector>>,
 }
@@ -89,7 +97,8 @@ impl Embedding {
             configured,
             mode,
             reason,
-            lanes: Semaphore::new(threads.max(1)),
+            lanes: Arc::new(Semaphore::new(threads.max(1))),
+            places: Semaphore::new(threads.max(1) * (1 + WAITING)),
             cache,
         }))
     }
@@ -119,10 +128,12 @@ impl Embedding {
         self.0.embedder.as_ref()
     }
 
-    /// The vectors of a task's texts, those that are kept at once, the others within this time. `None`: in lexical mode,
-    /// or when they could not be made in time.
-    pub(crate) async fn vectors(&self, texts: &[&str], within: Duration) -> Option<Vec<Arc<Vector>>> {
-        let embedder = self.0.embedder.as_ref()?;
+    /// The vectors of a task's texts, those that are kept at once, the others within this time; or why there are none.
+    pub(crate) async fn vectors(
+        &self,
+        texts: &[&str],
+        within: Duration,
+    ) -> Result<Vec<Arc<Vector>>, &'static str> {
         let keys: Vec<Digest> = texts.iter().map(|text| digest(text)).collect();
         let mut found = Vec::with_capacity(keys.len());
         for key in &keys {
@@ -130,21 +141,75 @@ impl Embedding {
         }
         let missing: Vec<usize> = (0..keys.len()).filter(|place| found[*place].is_none()).collect();
         if !missing.is_empty() {
-            let asked = missing.iter().map(|place| texts[*place].to_owned()).collect();
-            let made = timeout(within, self.make(Arc::clone(embedder), asked)).await.ok().flatten()?;
+            let asked = missing.iter().map(|place| (keys[*place], texts[*place].to_owned())).collect();
+            let made = timeout(within, self.make(asked)).await.map_err(|_| LATE)??;
             for (place, vector) in missing.into_iter().zip(made) {
-                let vector = Arc::new(vector);
-                self.0.cache.insert(keys[place], Arc::clone(&vector)).await;
                 found[place] = Some(vector);
             }
         }
-        found.into_iter().collect()
+        found.into_iter().collect::<Option<_>>().ok_or(FAILED)
     }
 
-    async fn make(&self, embedder: Arc<Embedder>, texts: Vec<String>) -> Option<Vec<Vector>> {
-        let _lane = self.0.lanes.acquire().await.ok()?;
-        let embed = move || embedder.embed(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    /// Embeds texts and keeps their vectors. What is begun is ended and kept though nobody waits for it any more, and
+    /// holds its lane until then: so no more is under way than there are lanes, and none of it is done twice for nothing.
+    async fn make(&self, texts: Vec<(Digest, String)>) -> Result<Vec<Arc<Vector>>, &'static str> {
+        let embedder = self.0.embedder.clone().ok_or(FAILED)?;
+        let _place = self.0.places.try_acquire().map_err(|_| TOO_MANY)?;
+        let lane = Arc::clone(&self.0.lanes).acquire_owned().await.map_err(|_| FAILED)?;
+        let (inner, runtime) = (Arc::clone(&self.0), Handle::current());
+        let embed = move || {
+            let (keys, texts): (Vec<Digest>, Vec<String>) = texts.into_iter().unzip();
+            let made = embedder.embed(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+            let made: Vec<Arc<Vector>> = made.into_iter().map(Arc::new).collect();
+            for (key, vector) in keys.into_iter().zip(&made) {
+                runtime.block_on(inner.cache.insert(key, Arc::clone(vector)));
+            }
+            drop(lane);
+            made
+        };
         let made = tokio::task::spawn_blocking(embed).await;
-        made.inspect_err(|error| tracing::error!(%error, "a task could not be embedded")).ok()
+        made.inspect_err(|error| tracing::error!(%error, "a task could not be embedded")).map_err(|_| FAILED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reading::Reading;
+
+    fn open() -> Embedding {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/all-minilm-l6-v2");
+        let embedding = Embedding::open(Some(&folder), Mode::Full, 1);
+        assert_eq!((embedding.mode(), embedding.reason()), (Mode::Full, ""));
+        embedding
+    }
+
+    #[tokio::test]
+    async fn what_is_begun_holds_its_lane_and_is_kept_though_its_caller_is_gone() {
+        let embedding = open();
+        let texts: Vec<String> =
+            (0..9).map(|number| format!("{number} {}", "draws a cat ".repeat(100))).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        assert_eq!(embedding.vectors(&texts, Duration::ZERO).await, Err(LATE));
+        let _lane = embedding.0.lanes.acquire().await.unwrap();
+        let kept = embedding.vectors(&texts, Duration::ZERO).await;
+        assert_eq!(
+            kept.map(|vectors| vectors.len()),
+            Ok(9),
+            "with no lane left, they come from what is kept"
+        );
+    }
+
+    #[tokio::test]
+    async fn where_too_many_wait_a_task_is_read_by_its_words_at_once() {
+        let embedding = open();
+        let lane = embedding.0.lanes.acquire().await.unwrap();
+        let all = u32::try_from(embedding.0.places.available_permits()).unwrap();
+        let waiting = embedding.0.places.acquire_many(all).await.unwrap();
+        let reading = Reading::of("draw a cat", &embedding, Duration::from_hours(1)).await;
+        assert_eq!((reading.mode, reading.mode_reason.as_str()), (Mode::Lexical, TOO_MANY));
+        drop((lane, waiting));
+        assert!(embedding.vectors(&["draw a cat"], Duration::from_hours(1)).await.is_ok());
+        assert_eq!(embedding.0.places.available_permits(), all as usize);
     }
 }

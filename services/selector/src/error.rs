@@ -31,6 +31,9 @@ pub enum Error {
         /// Its id.
         id: String,
     },
+    /// The tools are not read from the registry yet.
+    #[error("the tools are not read from the registry yet")]
+    NotLoaded,
     /// The permissions service did not decide; without it no tool may be offered.
     #[error("permissions did not decide: {0}")]
     Undecided(String),
@@ -91,7 +94,7 @@ impl ServiceError for Error {
             | Self::NoSuchSelection(_) => Kind::NotFound,
             Self::TooFewOutcomes { .. } | Self::WeightsRefused { .. } => Kind::Precondition,
             Self::RequestIdReused(_) => Kind::AlreadyExists,
-            Self::Undecided(_) => Kind::Unavailable,
+            Self::NotLoaded | Self::Undecided(_) => Kind::Unavailable,
             Self::Store(error) => error.kind(),
         }
     }
@@ -106,7 +109,7 @@ impl ServiceError for Error {
             Self::RequestIdReused(_) => ErrorReason::RequestIdReused,
             Self::TooFewOutcomes { .. } => ErrorReason::TooFewOutcomes,
             Self::WeightsRefused { .. } => ErrorReason::WeightsRefused,
-            Self::Undecided(_) => ErrorReason::ServiceUnavailable,
+            Self::NotLoaded | Self::Undecided(_) => ErrorReason::ServiceUnavailable,
             Self::Store(store::Error::Unavailable(_)) => ErrorReason::StoreUnavailable,
             Self::Store(store::Error::Conflict { .. } | store::Error::Failed(_)) => ErrorReason::Internal,
         }
@@ -122,6 +125,7 @@ impl ServiceError for Error {
             | Self::WeightsRefused { .. }
             | Self::NoSuchSelection(_)
             | Self::RequestIdReused(_) => self.to_string(),
+            Self::NotLoaded => "the tools are not read from the registry yet; try again".into(),
             Self::Undecided(_) => {
                 "the permissions service cannot be reached, and no tool is offered without it; try again"
                     .into()
@@ -140,6 +144,7 @@ impl ServiceError for Error {
             }
             Self::ToolNotFound { .. }
             | Self::NotFound { .. }
+            | Self::NotLoaded
             | Self::Undecided(_)
             | Self::Store(_)
             | Self::NoSuchWeights { .. }

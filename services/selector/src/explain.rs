@@ -90,8 +90,14 @@ fn decisive(basis: &Basis, up: &Scores, down: &Scores) -> Option<(&'static str, 
         .map(|(_, told)| told)
 }
 
-/// The signal in which two tools' fit differs most.
+/// The signal in which two tools' fit differs most, or the model's judgement, where that moved them further apart than
+/// our signals had put them.
 fn fit(ahead: &Ranked, behind: &Ranked) -> String {
+    let own = ahead.candidate.fused.semantic - behind.candidate.fused.semantic;
+    let judged = ahead.scores.semantic - behind.scores.semantic - own;
+    if ahead.candidate.contends == behind.candidate.contends && judged > own {
+        return format!("{FIT}, most of all the model's judgement");
+    }
     let (up, down) = (&ahead.candidate.fused.parts, &behind.candidate.fused.parts);
     let widest = (0..NAMES.len())
         .max_by(|left, right| (up[*left] - down[*left]).total_cmp(&(up[*right] - down[*right])));
@@ -117,7 +123,7 @@ fn words(basis: &Basis, tool: &Ranked) -> Option<String> {
     if basis.query.0.is_empty() {
         return None;
     }
-    let matched = basis.index.matched(basis.query, tool.entry());
+    let matched = basis.index.matched(basis.query, tool.entry(), basis.among);
     if matched.is_empty() {
         return Some("no word of the task occurs in its definition".to_owned());
     }

@@ -11,6 +11,8 @@ pub(crate) struct Health {
     pub mode_reason: String,
     pub model_id: String,
     pub tools: usize,
+    /// Whether the tools are still to be read from the registry.
+    pub tools_loading: bool,
     pub vectors: usize,
     pub vectors_pending: usize,
     pub index_bytes: usize,
@@ -31,6 +33,7 @@ pub(crate) async fn health(selector: &Selector, team: &str) -> Health {
         mode_reason: embedding.reason().to_owned(),
         model_id: embedding.model_id().to_owned(),
         tools: index.entries().count(),
+        tools_loading: !selector.indexes.catalog().is_loaded(),
         vectors: vectors.made,
         vectors_pending: vectors.pending,
         index_bytes: index.bytes() + vectors.bytes,

@@ -6,12 +6,15 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
+use ::rpc::Call;
 use catalog::{Catalog, TeamTools};
 use proto::registry::v1::{Tool, ToolDefinition};
 
 use crate::{
+    Error,
     entry::{Entry, weigh},
     words::{Word, words},
 };
@@ -20,6 +23,10 @@ use crate::{
 const SATURATION: f32 = 1.2;
 /// Most words of one task that are looked up.
 const MAX_QUERY_WORDS: usize = 256;
+/// Longest wait for the first copy of the catalog.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The part of the caller's time that may pass in waiting for it: a quarter.
+const SHARE_OF_TIME: u32 = 4;
 
 /// Bytes that an entry of a map or a list takes beside what it holds.
 const BESIDE: usize = 48;
@@ -62,11 +69,15 @@ impl Among {
         self.count -= usize::from(std::mem::replace(&mut self.is_in[slot], false));
     }
 
+    /// How many of these tools have a term.
+    fn having(&self, postings: &[Posting]) -> usize {
+        postings.iter().filter(|posting| self.is_in[posting.slot as usize]).count()
+    }
+
     /// Inverse document frequency of a term among these tools.
     fn rarity(&self, postings: &[Posting]) -> f32 {
-        let having = postings.iter().filter(|posting| self.is_in[posting.slot as usize]).count();
         #[allow(clippy::cast_precision_loss, reason = "a team has far fewer than 2^23 tools")]
-        let (all, having) = (self.count as f32, having as f32);
+        let (all, having) = (self.count as f32, self.having(postings) as f32);
         (1.0 + (all - having + 0.5) / (having + 0.5)).max(1.0).ln()
     }
 }
@@ -165,12 +176,12 @@ impl Index {
         terms.iter().map(|term| *known.entry(*term).or_insert_with(|| weigh(term))).sum()
     }
 
-    /// The words of the task that a tool has, the rarest first.
-    pub(crate) fn matched<'a>(&self, query: &'a Query, entry: &Entry) -> Vec<&'a str> {
+    /// The words of the task that a tool has, the rarest among these tools first.
+    pub(crate) fn matched<'a>(&self, query: &'a Query, entry: &Entry, among: &Among) -> Vec<&'a str> {
         let known = |word: &'a Word| {
             let term = *self.terms.get(&word.stem)?;
             entry.terms.binary_search(&term).ok()?;
-            Some((self.postings[term as usize].len(), word.text.as_str()))
+            Some((among.having(&self.postings[term as usize]), word.text.as_str()))
         };
         let mut found: Vec<_> = query.0.iter().filter_map(known).collect();
         found.sort_by_key(|(tools, _)| *tools);
@@ -190,6 +201,10 @@ impl Index {
                 self.remove(name);
                 self.insert(tool, definition);
             }
+        }
+        let unused = self.postings.iter().filter(|postings| postings.is_empty()).count();
+        if 2 * unused > self.postings.len() {
+            self.forget_unused();
         }
         self.source = Arc::clone(source);
     }
@@ -245,6 +260,26 @@ impl Index {
         }
         self.free.push(slot);
     }
+
+    /// Forgets the words that no tool has any more. The others get new numbers in the same order.
+    fn forget_unused(&mut self) {
+        let mut numbers: Vec<Option<u32>> = Vec::with_capacity(self.postings.len());
+        let mut next = 0;
+        for postings in &self.postings {
+            numbers.push((!postings.is_empty()).then_some(next));
+            next += u32::from(!postings.is_empty());
+        }
+        let number = |term: &u32| numbers[*term as usize];
+        self.postings.retain(|postings| !postings.is_empty());
+        self.postings.shrink_to_fit();
+        let terms = std::mem::take(&mut self.terms).into_iter();
+        self.terms = terms.filter_map(|(stem, term)| Some((stem, number(&term)?))).collect();
+        for entry in self.entries.iter_mut().flatten() {
+            for terms in [&mut entry.terms, &mut entry.name_terms] {
+                *terms = terms.iter().filter_map(number).collect();
+            }
+        }
+    }
 }
 
 /// The indexes of every team that asked, each as new as the catalog when it is given out.
@@ -267,7 +302,17 @@ impl Indexes {
         &self.catalog
     }
 
-    /// The team's index. Words are indexed away from the threads that serve calls.
+    /// The index of the caller's team. Refused while the tools are not read from the registry: a team whose tools are not
+    /// known yet must not be told that it has none.
+    pub(crate) async fn of(&self, call: &Call) -> Result<Arc<Index>, Error> {
+        let patience = PATIENCE.min(call.time_left() / SHARE_OF_TIME);
+        if !self.catalog.wait_until_loaded(patience).await {
+            return Err(Error::NotLoaded);
+        }
+        Ok(self.team(&call.caller.team).await)
+    }
+
+    /// The team's index, of the tools that are known so far. Words are indexed away from the threads that serve calls.
     pub(crate) async fn team(&self, name: &str) -> Arc<Index> {
         let source = self.catalog.team(name);
         let team = {
@@ -391,6 +436,42 @@ mod tests {
         index.update(&Arc::new(tools));
         assert_eq!(best(&index, "chart my data").as_deref(), Some("b"));
         let (_, entry) = index.entries().find(|(_, entry)| entry.name == "b").unwrap();
-        assert_eq!(index.matched(&Query::new("data chart"), entry), ["chart", "data"]);
+        assert_eq!(index.matched(&Query::new("data chart"), entry, &all(&index)), ["chart", "data"]);
+    }
+
+    #[test]
+    fn words_are_named_by_how_rare_they_are_among_the_tools_that_may_be_offered() {
+        let mut index = Index::default();
+        let tools: TeamTools =
+            [tool("a", "data charts"), tool("b", "data"), tool("c", "charts"), tool("d", "charts")].into();
+        index.update(&Arc::new(tools));
+        let named = |names: &[&str]| {
+            let slots: Vec<usize> = names.iter().map(|name| index.find(name).unwrap()).collect();
+            index.matched(&Query::new("chart data"), index.entry(slots[0]).unwrap(), &index.among(&slots))
+                == ["chart", "data"]
+        };
+        assert!(named(&["a", "b"]) && !named(&["a", "b", "c", "d"]));
+    }
+
+    #[test]
+    fn words_that_no_tool_has_any_more_are_forgotten() {
+        let mut index = Index::default();
+        let team = |round: usize| -> Arc<TeamTools> {
+            let said = format!("reads mail, as of fresh{round} made{round} told{round}");
+            Arc::new([tool("alpha", &said), tool("beta", "paints walls")].into())
+        };
+        for round in 0..100 {
+            index.update(&team(round));
+        }
+        let mut fresh = Index::default();
+        fresh.update(&team(99));
+        assert!(index.postings.len() <= 2 * fresh.postings.len(), "{} words", index.postings.len());
+        assert_eq!(index.terms.len(), index.postings.len());
+        for task in ["mail", "fresh99", "paint the wall", "alpha", "fresh1"] {
+            assert_eq!(best(&index, task), best(&fresh, task), "{task}");
+            let named =
+                |index: &Index| index.name_coverage(&Query::new(task), &all(index)).iter().sum::<f32>();
+            assert!((named(&index) - named(&fresh)).abs() < 1e-6, "{task}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     entry::Entry,
     explore::Arm,
     fuse::Fused,
-    index::{Index, Query},
+    index::{Among, Index, Query},
     learn::Standing,
     model::blend,
     policy::Weights,
@@ -74,6 +74,8 @@ impl<'a> Ranked<'a> {
 /// What the ranking rests on.
 pub(crate) struct Basis<'a> {
     pub index: &'a Index,
+    /// The tools that how rare a word is counts among.
+    pub among: &'a Among,
     pub query: &'a Query,
     /// The capabilities that count: those asked for, or those the task implies.
     pub capabilities: &'a [String],

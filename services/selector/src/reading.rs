@@ -42,12 +42,9 @@ impl Reading {
         let mut vectors = None;
         if mode != Mode::Lexical && !task.is_empty() {
             let texts: Vec<&str> = std::iter::once(task).chain(clauses.iter().copied()).collect();
-            let made = embedding.vectors(&texts, PATIENCE.min(time_left / SHARE_OF_TIME)).await;
-            vectors = made.and_then(split);
-            if vectors.is_none() {
-                mode = Mode::Lexical;
-                "the task's vector was not made in time: too many are waited for"
-                    .clone_into(&mut mode_reason);
+            match embedding.vectors(&texts, PATIENCE.min(time_left / SHARE_OF_TIME)).await {
+                Ok(made) => vectors = split(made),
+                Err(why) => (mode, mode_reason) = (Mode::Lexical, why.to_owned()),
             }
         }
         Self { query: Query::new(task), vectors, mode, mode_reason, is_empty: task.is_empty() }

@@ -47,9 +47,10 @@ impl Scene<'_> {
         &self.call.caller.agent
     }
 
-    pub(crate) fn basis(&self) -> Basis<'_> {
+    pub(crate) fn basis<'a>(&'a self, among: &'a Among) -> Basis<'a> {
         Basis {
             index: &self.index,
+            among,
             query: &self.reading.query,
             capabilities: &self.needs.capabilities,
             asked: self.needs.asked,

@@ -2,10 +2,7 @@
 //! but for the question to the permissions service. Permission is asked for before anything is ranked, so that what
 //! a caller may not use moves nothing; of many tools it is asked for those that fit best by a glance.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use ::rpc::Call;
 use chrono::Utc;
@@ -20,7 +17,7 @@ use crate::{
     embedding::Embedding,
     fuse::{Mode, least},
     imply::imply,
-    index::{Index, Indexes},
+    index::{Among, Index, Indexes},
     learn::Learned,
     model::{Aid, Help, Helped, Offered, Requirements},
     patterns::Sequences,
@@ -39,6 +36,9 @@ use crate::{
     words::words,
 };
 
+/// Most capabilities, beside the canonical ones, that the model may name.
+const MAX_COMMON: usize = 50;
+
 /// What a task asks for beside its words.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Needs {
@@ -47,6 +47,19 @@ pub(crate) struct Needs {
     pub asked: bool,
     /// By the model, where it helped.
     pub category: Option<Category>,
+}
+
+impl Needs {
+    /// Forgets of what a task implies what none of these tools has: capabilities that are not canonical must not tell of
+    /// tools that the caller may not call.
+    fn keep_had(&mut self, index: &Index, slots: &[usize]) {
+        let is_had = |capability: &str| {
+            slots.iter().filter_map(|slot| index.entry(*slot)).any(|entry| entry.has(capability))
+        };
+        if !self.asked {
+            self.capabilities.retain(|word| CANONICAL.contains(&word.as_str()) || is_had(word));
+        }
+    }
 }
 
 /// The answer.
@@ -97,19 +110,20 @@ impl Selector {
     pub(crate) async fn select(&self, call: &Call, wanted: &Wanted) -> Result<Selection, Error> {
         wanted.check()?;
         let team = call.caller.team.as_str();
-        let index = self.indexes.team(team).await;
+        let index = self.indexes.of(call).await?;
         wanted.check_capabilities(&index)?;
         let mut aid = self.help.begin(team, wanted.model_help, call.time_left());
         let (reading, needs) = tokio::join!(
             Reading::of(&wanted.task, self.embedding(), call.time_left()),
             needs(wanted, &index, &mut aid),
         );
-        let scene = self.scene(call, wanted, index, reading, needs);
+        let mut scene = self.scene(call, wanted, index, reading, needs);
         let mut admitted = admit(&scene, &self.permissions).await?;
+        scene.needs.keep_had(&scene.index, &admitted.slots);
         let mut contest = contest(&scene, &admitted);
         let missed = self.leave_out_unfit(&scene, &mut contest, &mut admitted);
         if !missed {
-            self.ask_for_fit(&scene, &mut contest.ranked, &mut aid).await;
+            self.ask_for_fit(&scene, &admitted.among, &mut contest.ranked, &mut aid).await;
         }
         let next_tools = self.next_tools(&scene, &contest.ranked, &mut admitted).await;
         let mut selection = Selection { next_tools, ..answer(&scene, &contest, &admitted) };
@@ -167,11 +181,15 @@ impl Selector {
         true
     }
 
-    /// Has the model judge how well the best fit, and orders them again.
-    async fn ask_for_fit(&self, scene: &Scene<'_>, ranked: &mut [Ranked<'_>], aid: &mut Aid) {
+    /// Has the model judge how well the best fit, and orders them again. Not where it explored: how likely the first was
+    /// to come first is told of the draw alone.
+    async fn ask_for_fit(&self, scene: &Scene<'_>, among: &Among, ranked: &mut [Ranked<'_>], aid: &mut Aid) {
+        if scene.wanted.explore {
+            return;
+        }
         let tools: Vec<Offered> = ranked.iter().map(offered).collect();
         if let Some(fits) = aid.fit(&scene.wanted.task, &tools).await {
-            rank_again(&scene.basis(), ranked, &fits);
+            rank_again(&scene.basis(among), ranked, &fits);
         }
     }
 
@@ -250,9 +268,20 @@ async fn read_needs(wanted: &Wanted, index: &Index, aid: &mut Aid) -> Option<Req
     if !aid.is_on() {
         return None;
     }
-    let of_tools = index.entries().flat_map(|(_, entry)| entry.capabilities.iter().map(String::as_str));
-    let known: BTreeSet<&str> = CANONICAL.into_iter().chain(of_tools).collect();
-    aid.requirements(&wanted.task, &known.into_iter().collect::<Vec<_>>()).await
+    aid.requirements(&wanted.task, &known(index)).await
+}
+
+/// The capabilities that the model may name: the canonical ones, and those that most tools have.
+fn known(index: &Index) -> Vec<&str> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, entry) in index.entries() {
+        for word in entry.capabilities.iter().map(String::as_str).filter(|word| !CANONICAL.contains(word)) {
+            *counts.entry(word).or_default() += 1;
+        }
+    }
+    let mut common: Vec<(&str, usize)> = counts.into_iter().collect();
+    common.sort_by_key(|(_, tools)| std::cmp::Reverse(*tools));
+    CANONICAL.into_iter().chain(common.into_iter().take(MAX_COMMON).map(|(word, _)| word)).collect()
 }
 
 fn offered<'a>(ranked: &Ranked<'a>) -> Offered<'a> {

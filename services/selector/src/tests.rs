@@ -3,7 +3,7 @@
 mod crowd;
 mod erasures;
 mod feedback;
-mod house;
+pub(crate) mod house;
 mod learning;
 mod log;
 mod misses;

@@ -15,6 +15,7 @@ pub(crate) use make::Maker;
 
 use crate::{
     embedding::Embedding,
+    entry::Entry,
     index::Index,
     texts::{Digest, Key, Texts},
 };
@@ -42,6 +43,15 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// Of these vectors, by slot; copies them.
+    fn new(dimension: usize, slots: Vec<Option<ToolVectors>>, pending: usize) -> Self {
+        let mut full = Rows::new(dimension, slots.len());
+        for vectors in &slots {
+            full.push(vectors.as_ref().map(|vectors| vectors.full.as_ref()));
+        }
+        Self { slots, full, pending }
+    }
+
     pub(crate) fn of(&self, slot: usize) -> Option<&ToolVectors> {
         self.slots.get(slot)?.as_ref()
     }
@@ -54,6 +64,8 @@ struct Team {
     /// The last table, and the index it belongs to; gone when a vector is added. Weak, so that the index is changed in
     /// place and not copied.
     table: Option<(Weak<Index>, Arc<Table>)>,
+    /// How often vectors were added.
+    additions: u64,
 }
 
 impl Team {
@@ -62,26 +74,36 @@ impl Team {
         Some(ToolVectors { full: Arc::clone(full), short: Arc::clone(short) })
     }
 
-    fn table(&mut self, index: &Arc<Index>, dimension: usize) -> Arc<Table> {
+    /// The table of an index, or what it is to be made of.
+    fn table(&self, index: &Arc<Index>) -> Result<Arc<Table>, Parts> {
         if let Some((of, table)) = &self.table
             && std::ptr::eq(of.as_ptr(), Arc::as_ptr(index))
         {
-            return Arc::clone(table);
+            return Ok(Arc::clone(table));
         }
-        let mut table = Table::default();
+        let mut parts = Parts { additions: self.additions, slots: Vec::new(), pending: 0 };
         for (slot, entry) in index.entries() {
-            table.slots.resize(slot + 1, None);
-            table.slots[slot] = self.of(&entry.key);
-            table.pending += usize::from(table.slots[slot].is_none());
+            parts.slots.resize(slot + 1, None);
+            parts.slots[slot] = self.of(&entry.key);
+            parts.pending += usize::from(parts.slots[slot].is_none());
         }
-        table.full = Rows::new(dimension, table.slots.len());
-        for vectors in &table.slots {
-            table.full.push(vectors.as_ref().map(|vectors| vectors.full.as_ref()));
-        }
-        let table = Arc::new(table);
-        self.table = Some((Arc::downgrade(index), Arc::clone(&table)));
-        table
+        Err(parts)
     }
+
+    /// Keeps a table, unless vectors were added since its parts were taken.
+    fn keep_table(&mut self, index: &Arc<Index>, table: &Arc<Table>, additions: u64) {
+        if self.additions == additions {
+            self.table = Some((Arc::downgrade(index), Arc::clone(table)));
+        }
+    }
+}
+
+/// What a table is made of.
+struct Parts {
+    /// Of the team, when they were taken.
+    additions: u64,
+    slots: Vec<Option<ToolVectors>>,
+    pending: usize,
 }
 
 /// What a team's vectors amount to.
@@ -95,11 +117,11 @@ pub(crate) struct Figures {
     pub bytes: usize,
 }
 
-/// Every team's vectors. Cheap to clone.
+/// Every team's vectors. Cheap to clone. Each team has a lock of its own, and what takes long is done outside it.
 #[derive(Debug, Clone)]
 pub(crate) struct Vectors {
     pub(crate) embedding: Embedding,
-    teams: Arc<Mutex<HashMap<String, Team>>>,
+    teams: Arc<Mutex<HashMap<String, Arc<Mutex<Team>>>>>,
     /// Told when a selection found that some are missing.
     missed: Arc<Notify>,
     missing: Arc<Mutex<HashSet<String>>>,
@@ -113,7 +135,7 @@ impl Vectors {
     /// The vectors that are there for the tools of an index. Asks for those that are not.
     pub(crate) fn table(&self, team: &str, index: &Arc<Index>) -> Arc<Table> {
         let Some(embedder) = self.embedding.embedder() else { return Arc::default() };
-        let table = self.with(team, |team| team.table(index, embedder.dimension()));
+        let table = self.table_of(team, index, embedder.dimension());
         if table.pending > 0 {
             let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
             if missing.insert(team.to_owned()) {
@@ -128,32 +150,37 @@ impl Vectors {
         let Some(embedder) = self.embedding.embedder() else {
             return Figures { made: 0, pending: 0, bytes: 0 };
         };
-        self.with(team, |team| {
-            let table = team.table(index, embedder.dimension());
-            let (pending, rows) = (table.pending, table.slots.len() * embedder.dimension());
-            let made: usize = team.made.values().map(|vector| vector.dimension() + VECTOR_BYTES).sum();
-            let bytes = made + rows;
-            Figures { made: index.entries().count() - pending, pending, bytes }
-        })
+        let table = self.table_of(team, index, embedder.dimension());
+        let (pending, rows) = (table.pending, table.slots.len() * embedder.dimension());
+        let made: usize =
+            self.with(team, |team| team.made.values().map(|vector| vector.dimension() + VECTOR_BYTES).sum());
+        Figures { made: index.entries().count() - pending, pending, bytes: made + rows }
+    }
+
+    /// Made outside the lock: two may make the same at once.
+    fn table_of(&self, team: &str, index: &Arc<Index>, dimension: usize) -> Arc<Table> {
+        let parts = match self.with(team, |team| team.table(index)) {
+            Ok(table) => return table,
+            Err(parts) => parts,
+        };
+        let table = Arc::new(Table::new(dimension, parts.slots, parts.pending));
+        self.with(team, |team| team.keep_table(index, &table, parts.additions));
+        table
     }
 
     /// The texts of an index's tools that have no vector, each once.
     pub(crate) fn missing(&self, team: &str, index: &Index) -> BTreeMap<Digest, String> {
-        let mut missing = BTreeMap::new();
-        self.with(team, |team| {
-            for (_, entry) in index.entries() {
-                if team.of(&entry.key).is_some() {
-                    continue;
-                }
-                let Some(definition) = &entry.tool.definition else { continue };
-                let texts = Texts::of(definition);
-                for (digest, text) in [(entry.key.full, texts.full), (entry.key.short, texts.short)] {
-                    if !team.made.contains_key(&digest) {
-                        missing.insert(digest, text);
-                    }
-                }
-            }
+        let lacking: Vec<&Entry> = self.with(team, |team| {
+            let entries = index.entries().map(|(_, entry)| entry);
+            entries.filter(|entry| team.of(&entry.key).is_none()).collect()
         });
+        let mut missing = BTreeMap::new();
+        for entry in lacking {
+            let Some(definition) = &entry.tool.definition else { continue };
+            let texts = Texts::of(definition);
+            missing.extend([(entry.key.full, texts.full), (entry.key.short, texts.short)]);
+        }
+        self.with(team, |team| missing.retain(|digest, _| !team.made.contains_key(digest)));
         missing
     }
 
@@ -162,6 +189,7 @@ impl Vectors {
         let vectors = vectors.into_iter().map(|(digest, vector)| (digest, Arc::new(vector)));
         self.with(team, |team| {
             team.made.extend(vectors);
+            team.additions += 1;
             team.table = None;
         });
     }
@@ -181,10 +209,45 @@ impl Vectors {
     }
 
     fn with<T>(&self, team: &str, act: impl FnOnce(&mut Team) -> T) -> T {
-        let mut teams = self.teams.lock().unwrap_or_else(PoisonError::into_inner);
-        match teams.get_mut(team) {
-            Some(team) => act(team),
-            None => act(teams.entry(team.to_owned()).or_default()),
-        }
+        let team = {
+            let mut teams = self.teams.lock().unwrap_or_else(PoisonError::into_inner);
+            match teams.get(team) {
+                Some(team) => Arc::clone(team),
+                None => Arc::clone(teams.entry(team.to_owned()).or_default()),
+            }
+        };
+        act(&mut team.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuse::Mode;
+
+    fn vectors() -> Vectors {
+        Vectors::new(Embedding::open(None, Mode::Lexical, 1))
+    }
+
+    #[test]
+    fn a_team_that_is_busy_holds_up_no_other() {
+        let vectors = vectors();
+        let index = Arc::new(Index::default());
+        vectors.with("busy", |_| {
+            assert!(vectors.teams.try_lock().is_ok(), "one lock is everybody's");
+            assert_eq!(vectors.table_of("other", &index, 8).pending, 0);
+        });
+    }
+
+    #[test]
+    fn a_table_that_misses_what_was_added_while_it_was_made_is_not_kept() {
+        let (vectors, index) = (vectors(), Arc::new(Index::default()));
+        let taken = |team: &mut Team| team.table(&index).map_err(|parts| parts.additions);
+        let additions = vectors.with("team", taken).unwrap_err();
+        vectors.put("team", [(Digest::default(), Vector::of(&[1.0]))]);
+        vectors.with("team", |team| team.keep_table(&index, &Arc::default(), additions));
+        let additions = vectors.with("team", taken).expect_err("a late table is not kept");
+        vectors.with("team", |team| team.keep_table(&index, &Arc::default(), additions));
+        assert!(vectors.with("team", taken).is_ok());
     }
 }

@@ -56,6 +56,12 @@ impl Catalog {
         (catalog, feed)
     }
 
+    /// One that nothing feeds: what it is given is all there is.
+    pub fn unfed() -> Self {
+        let (_, loaded) = watch::channel(true);
+        Self { teams: Arc::default(), loaded, ttl: Duration::MAX }
+    }
+
     /// The tools of one team.
     pub fn team(&self, team: &str) -> Arc<TeamTools> {
         let teams = self.teams.read().unwrap_or_else(PoisonError::into_inner);
@@ -82,6 +88,11 @@ impl Catalog {
         if tools.get(&name).is_none_or(|known| known.revision <= tool.revision) {
             tools.insert(name, Arc::new(tool));
         }
+    }
+
+    /// Whether a whole snapshot is here: before that, a tool that is missing may well exist.
+    pub fn is_loaded(&self) -> bool {
+        *self.loaded.borrow()
     }
 
     /// Waits until a whole snapshot is here; `false` when it is not within this time.

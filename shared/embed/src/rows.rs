@@ -20,15 +20,12 @@ impl Rows {
 
     /// Puts one in behind the others. `None`, and one of another dimension, is the vector without direction.
     pub fn push(&mut self, vector: Option<&Vector>) {
-        match vector.filter(|vector| vector.dimension() == self.dimension) {
-            Some(vector) => {
-                self.values.extend_from_slice(vector.values());
-                self.scales.push(vector.scale());
-            }
-            None => {
-                self.values.resize(self.values.len() + self.dimension, 0);
-                self.scales.push(0.0);
-            }
+        if let Some(vector) = vector.filter(|vector| vector.dimension() == self.dimension) {
+            self.values.extend_from_slice(vector.values());
+            self.scales.push(vector.scale());
+        } else {
+            self.values.resize(self.values.len() + self.dimension, 0);
+            self.scales.push(0.0);
         }
     }
 

@@ -117,15 +117,16 @@ fn sum_of_products(a: &[i8], b: &[i8]) -> i32 {
 /// The same of each row of a matrix, whose rows are as long as `b`, behind one another.
 pub(crate) fn sums_of_products(rows: &[i8], b: &[i8], sums: &mut Vec<f32>) {
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx512f")
-        && std::arch::is_x86_feature_detected!("avx512bw")
-        && std::arch::is_x86_feature_detected!("avx512vl")
     {
-        // SAFETY: the processor has what the function is compiled for.
-        return unsafe { sums_of_products_avx512(rows, b, sums) };
-    } else if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2.
-        return unsafe { sums_of_products_avx2(rows, b, sums) };
+        use std::arch::is_x86_feature_detected as has;
+        if has!("avx512f") && has!("avx512bw") && has!("avx512vl") {
+            // SAFETY: the processor has all that the function is compiled for.
+            return unsafe { sums_of_products_avx512(rows, b, sums) };
+        }
+        if has!("avx2") {
+            // SAFETY: the processor has AVX2.
+            return unsafe { sums_of_products_avx2(rows, b, sums) };
+        }
     }
     sums_of_products_plain(rows, b, sums);
 }

@@ -82,8 +82,7 @@ impl Stand {
         let link = rpc::stack(routes, options.clone());
         let outgoing = Outgoing::new("selector", key.clone());
         // Nothing feeds it but `add`.
-        let (catalog, _) =
-            Catalog::new(link.clone(), outgoing.clone(), Duration::from_hours(1), stop.clone());
+        let catalog = Catalog::unfed();
         let parts = selector::Parts {
             database: database.clone(),
             catalog: catalog.clone(),

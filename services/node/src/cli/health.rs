@@ -86,13 +86,18 @@ fn matching(selector: &GetSelectorHealthResponse, view: View) -> String {
         let (mode, configured) = (word::<Mode>(selector.mode), word::<Mode>(selector.configured_mode));
         format!("{mode}, not {configured}: {}", selector.mode_reason)
     };
+    let tools = if selector.tools_loading {
+        "not read from the registry yet".to_owned()
+    } else {
+        selector.tools.to_string()
+    };
     let some = |count: i64, what: &str| if count == 0 { String::new() } else { format!("{count} {what}") };
     let pending = some(selector.vectors_pending.into(), "still to be made");
     let vectors = [selector.vectors.to_string(), pending].into_iter().filter(|part| !part.is_empty());
     let rows = [
         ("selector", mode),
         ("model", selector.model_id.clone()),
-        ("tools", selector.tools.to_string()),
+        ("tools", tools),
         ("vectors", vectors.collect::<Vec<_>>().join(", ")),
         ("memory", format!("{:.1} MB", selector.index_bytes as f64 / 1e6)),
         ("waiting", some(selector.selections_waiting.into(), "selections to be written")),
@@ -141,6 +146,9 @@ mod tests {
             assert!(text.contains(told), "{told} is missing in\n{text}");
         }
         assert!(!text.contains("lost") && !text.contains("waiting"), "{text}");
+        let loading =
+            GetSelectorHealthResponse { tools_loading: true, ..GetSelectorHealthResponse::default() };
+        assert!(matching(&loading, view).contains("not read from the registry yet"));
     }
 
     #[test]

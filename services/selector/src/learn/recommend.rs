@@ -54,7 +54,7 @@ pub(crate) async fn recommend(
     per_category: usize,
 ) -> Result<Vec<Recommendation>, Error> {
     let team = learned.team(&call.caller.team);
-    let index = indexes.team(&call.caller.team).await;
+    let index = indexes.of(call).await?;
     let mut candidates = candidates(&index, &team, category);
     keep_permitted(permissions, call, &mut candidates).await?;
     let mut by_category: HashMap<Category, Vec<Candidate>> = HashMap::new();

@@ -10,7 +10,7 @@ use chrono::Utc;
 use moka::future::Cache;
 use reach::Authorities;
 use reqwest::StatusCode;
-use resilience::{Breaker, BreakerSettings, Permit, State};
+use resilience::{Breaker, BreakerSettings, Permit, ShieldSettings, Shields, State};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::{Instant, timeout_at},
@@ -51,7 +51,10 @@ pub(super) struct Desk {
     /// Words that passed their check, by the digest of team, model and question.
     kept: Cache<String, Arc<str>>,
     budget: Budget,
+    /// Of the server.
     breaker: Breaker,
+    /// Each team's own: what one team asks, and gets no answer to, shuts no other out.
+    teams: Shields<String>,
     /// Until when the server asked to be left alone.
     pause: Mutex<Option<Instant>>,
     under_way: Semaphore,
@@ -74,6 +77,7 @@ impl Desk {
             kept,
             budget: Budget::new(config.daily_calls_per_team),
             breaker: Breaker::new(BREAKER, Instant::now()),
+            teams: Shields::new(Instant::now()),
             pause: Mutex::default(),
             under_way: Semaphore::new(MAX_UNDER_WAY),
         })
@@ -87,7 +91,8 @@ impl Desk {
     /// How it is for a team.
     pub(super) fn state(&self, team: &str) -> &'static str {
         let now = Instant::now();
-        if self.is_paused(now) || self.breaker.state(now) == State::Open {
+        let is_open = [&self.breaker, &self.breaker_of(team, now)].map(|breaker| breaker.state(now));
+        if self.is_paused(now) || is_open.contains(&State::Open) {
             "open"
         } else if self.budget.is_spent(team, Utc::now()) {
             "budget"
@@ -126,53 +131,51 @@ impl Desk {
         if begun >= until {
             return Err(Skip::Timeout);
         }
-        let (permit, _place) = self.admit(team, begun)?;
+        let (leave, _place) = self.admit(team, begun)?;
         let Ok(answered) = timeout_at(until, self.complete(team, prompt)).await else {
             // A caller in a hurry says nothing of the server.
             if until.duration_since(begun) >= self.timeout / 2 {
-                Self::failed(permit, &Fault::Late.to_string());
+                leave.failed(&Fault::Late);
             }
             return Err(Skip::Timeout);
         };
-        match answered {
+        let fault = match answered {
             Ok(words) if is_good(&words) => {
-                permit.succeeded(Instant::now());
-                Ok(words)
+                leave.succeeded();
+                return Ok(words);
             }
-            Ok(_) => {
-                Self::failed(permit, "answered with something else than was asked");
-                Err(Skip::InvalidAnswer)
-            }
-            Err(fault) => {
-                Self::failed(permit, &fault.to_string());
-                Err(self.skip_after(&fault))
-            }
-        }
+            Ok(_) => Fault::Malformed("answered with something else than was asked".to_owned()),
+            Err(fault) => fault,
+        };
+        let skip = self.skip_after(&fault);
+        leave.failed(&fault);
+        Err(skip)
     }
 
     /// Leave to ask, or why not. What is refused costs nothing.
-    fn admit(&self, team: &str, now: Instant) -> Result<(Permit, SemaphorePermit<'_>), Skip> {
+    fn admit(&self, team: &str, now: Instant) -> Result<(Leave, SemaphorePermit<'_>), Skip> {
         if self.is_paused(now) {
             return Err(Skip::Unavailable);
         }
-        let permit = self.breaker.admit(now).map_err(|_| Skip::Unavailable)?;
+        let server = self.breaker.admit(now).map_err(|_| Skip::Unavailable)?;
+        let team_own = self.breaker_of(team, now).admit(now).map_err(|_| Skip::Unavailable)?;
         let place = self.under_way.try_acquire().map_err(|_| Skip::Unavailable)?;
         if !self.budget.take(team, Utc::now()) {
             return Err(Skip::Budget);
         }
-        Ok((permit, place))
+        Ok((Leave { server, team: team_own }, place))
     }
 
     /// Asks, and once more without a schema where the server takes none.
     async fn complete(&self, team: &str, prompt: &Prompt) -> Result<String, Fault> {
-        let is_plain = self.chat.is_plain();
+        let is_plain = self.chat.is_plain(Instant::now());
         let answered = self.chat.complete(prompt, is_plain).await;
         match answered {
             Err(Fault::Status { status, .. })
                 if !is_plain && is_refusal(status) && self.budget.take(team, Utc::now()) =>
             {
                 let words = self.chat.complete(prompt, true).await?;
-                self.chat.make_plain();
+                self.chat.make_plain(Instant::now());
                 Ok(words)
             }
             answered => answered,
@@ -198,11 +201,47 @@ impl Desk {
         self.pause.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| now < until)
     }
 
-    fn failed(permit: Permit, fault: &str) {
+    fn breaker_of(&self, team: &str, now: Instant) -> Breaker {
+        let settings = ShieldSettings { breaker: BREAKER, ..ShieldSettings::default() };
+        self.teams.get(&team.to_owned(), &settings, now).breaker.clone()
+    }
+}
+
+/// Leave of both breakers to ask.
+struct Leave {
+    server: Permit,
+    team: Permit,
+}
+
+impl Leave {
+    fn succeeded(self) {
+        let now = Instant::now();
+        self.server.succeeded(now);
+        self.team.succeeded(now);
+    }
+
+    /// Counts a fault against the server or, where the question may be what it could not answer, against the team alone.
+    fn failed(self, fault: &Fault) {
+        let (permit, whose) =
+            if is_of_question(fault) { (self.team, "team") } else { (self.server, "server") };
+        let fault = fault.to_string();
         tracing::debug!(fault, "the model that may help did not");
         if permit.failed(Instant::now()) == Some(State::Open) {
-            tracing::warn!(fault, "the model that may help failed too often and is left alone for a while");
+            tracing::warn!(
+                fault,
+                whose,
+                "the model that may help failed too often and is left alone for a while"
+            );
         }
+    }
+}
+
+/// Whether a fault may lie in what was asked.
+fn is_of_question(fault: &Fault) -> bool {
+    match fault {
+        Fault::Malformed(_) => true,
+        Fault::Status { status, .. } => is_refusal(*status),
+        Fault::Late | Fault::Unanswered(_) => false,
     }
 }
 

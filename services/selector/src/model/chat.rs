@@ -4,7 +4,7 @@
 
 use std::{
     path::PathBuf,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -13,6 +13,7 @@ use reach::{Authorities, CertificateFault, Guard, Refused};
 use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use url::Url;
 
 use super::{config::Config, key, prompt::Prompt};
@@ -23,6 +24,8 @@ const MAX_ANSWER: usize = 64 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest that a server may ask to be left alone.
 const MAX_PAUSE: Duration = Duration::from_hours(1);
+/// How long a server that refused a schema is asked without one: one odd question must not decide for ever.
+const PLAIN_FOR: Duration = Duration::from_hours(1);
 
 /// Asks one server for one model's words.
 #[derive(Debug)]
@@ -32,8 +35,8 @@ pub(super) struct Chat {
     model: String,
     max_tokens: u32,
     key_file: PathBuf,
-    /// Whether the server takes no `response_format`; learned from its refusal.
-    is_plain: AtomicBool,
+    /// Until when the server is taken to take no `response_format`; learned from its refusal.
+    plain_until: Mutex<Option<Instant>>,
 }
 
 /// Why there are no words; says nothing of what was sent or answered.
@@ -78,18 +81,20 @@ impl Chat {
             model: config.model.clone(),
             max_tokens: config.max_tokens,
             key_file: config.key_file.clone(),
-            is_plain: AtomicBool::new(false),
+            plain_until: Mutex::default(),
         })
     }
 
     /// Whether the server was found to take no schema of the answer.
-    pub(super) fn is_plain(&self) -> bool {
-        self.is_plain.load(Ordering::Relaxed)
+    pub(super) fn is_plain(&self, now: Instant) -> bool {
+        let until = self.plain_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| now < until)
     }
 
-    /// From now on asks without one.
-    pub(super) fn make_plain(&self) {
-        self.is_plain.store(true, Ordering::Relaxed);
+    /// Asks without one for a while.
+    pub(super) fn make_plain(&self, now: Instant) {
+        let until = Some(now + PLAIN_FOR);
+        *self.plain_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 
     /// The model's words on a prompt.
@@ -233,6 +238,17 @@ mod tests {
             );
         }
         assert!(words(b"{\"choices\":[{\"message\":{\"content\":\"\xff\"}}]}").is_err());
+    }
+
+    #[test]
+    fn a_server_that_refused_a_schema_is_asked_with_one_again_an_hour_later() {
+        let config = Config { endpoint: "https://models.example.com/v1".into(), ..Config::off() };
+        let chat = Chat::new(&config, &Authorities::default()).unwrap();
+        let now = Instant::now();
+        assert!(!chat.is_plain(now));
+        chat.make_plain(now);
+        let last = now + Duration::from_secs(3_599);
+        assert!(chat.is_plain(last) && !chat.is_plain(last + Duration::from_secs(1)));
     }
 
     #[test]

@@ -25,5 +25,6 @@ pub(super) async fn get(
         selections_lost: i64::try_from(health.selections_lost).unwrap_or(i64::MAX),
         alarms: count(health.alarms),
         model_state: health.model_state.to_owned(),
+        tools_loading: health.tools_loading,
     })
 }

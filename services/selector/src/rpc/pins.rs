@@ -28,7 +28,7 @@ pub(super) async fn pin(
         create_time: Utc::now(),
     };
     let selector = &service.selector;
-    let index = selector.indexes.team(&call.caller.team).await;
+    let index = selector.indexes.of(&call).await?;
     let pin = selector.pins.pin(&service.database, &call.caller, &index, pin).await?;
     Ok(PinToolResponse { pin: Some(told(pin)) })
 }

@@ -95,11 +95,19 @@ impl House {
         key: TokenKey,
         config: Config,
     ) -> Self {
+        // The scenarios fill the catalog themselves.
+        Self::of(database, (fake, permissions, key), config, Catalog::unfed()).await
+    }
+
+    /// One whose tools come from this catalog.
+    pub(crate) async fn of(
+        database: Database,
+        (fake, permissions, key): (Fake, Link, TokenKey),
+        config: Config,
+        catalog: Catalog,
+    ) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let outgoing = Outgoing::new("selector", key.clone());
-        // The scenarios fill the catalog themselves: its feed is never run.
-        let (catalog, _) =
-            Catalog::new(permissions.clone(), outgoing.clone(), Duration::from_hours(1), stop.clone());
         let parts = Parts {
             database: database.clone(),
             catalog: catalog.clone(),

@@ -1,12 +1,19 @@
 //! Selections through the whole service: what is offered, in which order, and what is left out.
 
-use ::rpc::{ErrorReason, TokenKey, reason_of};
+use std::time::Duration;
+
+use ::rpc::{ErrorReason, Outgoing, TokenKey, reason_of};
+use catalog::Catalog;
 use proto::{
     registry::v1::{ServerState, ToolDefinition, ToolStatus},
-    selector::v1::SelectToolsRequest,
+    selector::v1::{
+        GetSelectorHealthRequest, ListRecommendationsRequest, PinToolRequest, SelectToolsRequest,
+    },
     types::v1::{Category, Sensitivity},
 };
+use tokio_util::sync::CancellationToken;
 use tonic::Code;
+use types::Role;
 
 use super::{
     house::{self, Fake, House, outcome, seed, task, tool},
@@ -115,6 +122,51 @@ async fn without_permissions_nothing_is_offered() {
     let refusal = house.select(task("search")).await.unwrap_err();
     assert_eq!(refusal.code(), Code::Unavailable);
     assert_eq!(reason_of(&refusal), Some(ErrorReason::ServiceUnavailable));
+}
+
+#[tokio::test]
+async fn while_the_tools_are_not_read_nothing_is_said_of_them_and_that_is_told() {
+    let database = testkit::database(&[crate::schema()]).await;
+    let key = TokenKey::new(&"a caller token key of enough bytes".into());
+    let nowhere = ::rpc::remote("registry", "http://127.0.0.1:1").unwrap();
+    let outgoing = Outgoing::new("selector", key.clone());
+    // Its feed is held and never run.
+    let (catalog, _feed) =
+        Catalog::new(nowhere.clone(), outgoing, Duration::from_hours(1), CancellationToken::new());
+    let house = House::of(database, (Fake::default(), nowhere, key), house::config(), catalog).await;
+    let mut client = house.client();
+    let mut selecting = house.by("team", "scout", Role::Agent, task("search"));
+    let mut recommending = house.by("team", "scout", Role::Agent, ListRecommendationsRequest::default());
+    let mut pinning =
+        house.by_operator("team", PinToolRequest { tool_name: "x".into(), ..Default::default() });
+    selecting.set_timeout(Duration::from_secs(1));
+    recommending.set_timeout(Duration::from_secs(1));
+    pinning.set_timeout(Duration::from_secs(1));
+    let refusals = [
+        client.select_tools(selecting).await.unwrap_err(),
+        client.list_recommendations(recommending).await.unwrap_err(),
+        client.pin_tool(pinning).await.unwrap_err(),
+    ];
+    for refusal in refusals {
+        assert_eq!(refusal.code(), Code::Unavailable, "{refusal:?}");
+        assert_eq!(reason_of(&refusal), Some(ErrorReason::ServiceUnavailable));
+        assert!(refusal.message().contains("not read from the registry yet"), "{refusal:?}");
+    }
+    let asked = house.by("team", "scout", Role::Agent, GetSelectorHealthRequest {});
+    assert!(client.get_selector_health(asked).await.unwrap().into_inner().tools_loading);
+}
+
+#[tokio::test]
+async fn a_task_without_words_is_of_no_kind_by_the_names_of_tools() {
+    let house = House::new().await;
+    for name in ["a", "b", "c"] {
+        let category = Category::FileIo.into();
+        house.add(ToolDefinition { category, ..tool(name, "Searches.", &["search"]) });
+    }
+    let asked = SelectToolsRequest { required_capabilities: vec!["search".into()], ..task("") };
+    assert_eq!(house.select(asked.clone()).await.unwrap().task_category(), Category::Unspecified);
+    let told = SelectToolsRequest { task: "search".into(), ..asked };
+    assert_eq!(house.select(told).await.unwrap().task_category(), Category::FileIo);
 }
 
 #[tokio::test]

@@ -159,6 +159,25 @@ async fn a_server_that_keeps_failing_is_left_alone() {
 }
 
 #[tokio::test]
+async fn what_one_team_gets_no_answer_to_shuts_no_other_out() {
+    for steps in
+        [answer("200 OK", &completion("no")), answer("200 OK", "{}"), answer("400 Bad Request", "no")]
+    {
+        let good = answer("200 OK", &completion(r#"{"fits":[{"id":"t1","fit":1}]}"#));
+        let server =
+            Server::start(move |request| if request.contains("odd") { steps.clone() } else { good.clone() });
+        let server = server.await;
+        let help = help(&server);
+        for round in 0..20 {
+            assert_eq!(begin(&help).fit(&format!("odd {round}"), &TOOLS).await, None);
+        }
+        assert_eq!((help.state("crew"), help.state("other")), ("open", "ready"));
+        let fits = help.begin("other", None, PATIENCE).fit(TASK, &TOOLS).await;
+        assert_eq!(fits, Some(vec![Some(1.0), None]));
+    }
+}
+
+#[tokio::test]
 async fn a_caller_in_a_hurry_gets_no_answer_and_shuts_nobody_else_out() {
     let steps = [vec![Step::Pause(Duration::from_millis(150))], answer("200 OK", &completion("x"))].concat();
     let server = Server::start(move |_| steps.clone()).await;

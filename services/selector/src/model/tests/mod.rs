@@ -1,5 +1,6 @@
 //! The model's help against a real server on loopback that does as a test tells it: well, slowly, wrongly, hostilely.
 
+mod chosen;
 mod hostile;
 mod server;
 mod well;

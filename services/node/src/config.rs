@@ -215,6 +215,13 @@ pub struct Security {
     pub environment: String,
 }
 
+impl Security {
+    /// The pepper of API keys.
+    pub(crate) fn pepper(&self) -> anyhow::Result<SecretString> {
+        self.api_key_pepper.clone().context("security.api_key_pepper is not set")
+    }
+}
+
 /// `[server]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

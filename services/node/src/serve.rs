@@ -84,7 +84,7 @@ pub async fn bootstrap(
     specialization: &str,
 ) -> anyhow::Result<SecretString> {
     registry::seed(database, team).await?;
-    let keys = permissions::Keys::new(&wire::pepper(settings)?, &settings.security.environment);
+    let keys = permissions::Keys::new(&settings.security.pepper()?, &settings.security.environment);
     let wanted = permissions::Bootstrap {
         team: team.to_owned(),
         agent: agent.to_owned(),

@@ -143,7 +143,7 @@ async fn prepare(settings: &Settings, data: &Data) -> anyhow::Result<()> {
 
 async fn kept_key_is_valid(settings: &Settings, data: &Data, database: &Database) -> anyhow::Result<bool> {
     let Some(key) = data.key() else { return Ok(false) };
-    let keys = permissions::Keys::new(&wire::pepper(settings)?, &settings.security.environment);
+    let keys = permissions::Keys::new(&settings.security.pepper()?, &settings.security.environment);
     Ok(permissions::key_is_valid(database, &keys, &key).await?)
 }
 

@@ -1,11 +1,7 @@
 //! One process from its roles: each enabled role is linked in process, each other one by its address.
 //! The only place that knows which service calls which.
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
 use catalog::Catalog;
@@ -13,7 +9,6 @@ use executor::SealKey;
 use limit::Limiter;
 use reach::Authorities;
 use rpc::{Later, Link, Outgoing, PageKey, ServerOptions, StackOptions, TokenKey};
-use secrecy::SecretString;
 use store::{Database, Redis, Schema};
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -137,7 +132,7 @@ pub(crate) struct Parts {
     /// Where audit runs.
     pub(crate) checkpoints: Option<audit::Checkpoints>,
     /// Where selector or executor runs.
-    pub(crate) catalog: OnceLock<Catalog>,
+    pub(crate) catalog: std::sync::OnceLock<Catalog>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -173,7 +168,7 @@ impl Parts {
             secured,
             redaction: Arc::new(redact::Redaction::new(&settings.redaction)),
             checkpoints,
-            catalog: OnceLock::new(),
+            catalog: std::sync::OnceLock::new(),
             tasks,
             stop,
         })
@@ -318,7 +313,7 @@ impl Parts {
         let parts = permissions::Parts {
             database: self.database()?,
             pages: self.pages.clone(),
-            api_key_pepper: pepper(settings)?,
+            api_key_pepper: settings.security.pepper()?,
             environment: settings.security.environment.clone(),
             registry,
             audit,
@@ -385,11 +380,6 @@ impl Parts {
         self.tasks.spawn(feed);
         self.catalog.get_or_init(|| catalog).clone()
     }
-}
-
-/// The pepper of API keys.
-pub(crate) fn pepper(settings: &Settings) -> anyhow::Result<SecretString> {
-    settings.security.api_key_pepper.clone().context("security.api_key_pepper is not set")
 }
 
 /// The database, there and with schemas of this program's version.

@@ -56,7 +56,9 @@ mod tests {
         };
         let mut rows = Rows::new(384, 4);
         let all = [Some(vector(1)), None, Some(vector(2)), Some(Vector::of(&[1.0]))];
-        all.iter().for_each(|vector| rows.push(vector.as_ref()));
+        for vector in &all {
+            rows.push(vector.as_ref());
+        }
         let to = vector(3);
         let expected = [vector(1).dot(&to), 0.0, vector(2).dot(&to), 0.0];
         assert_eq!(rows.cosines(&to), expected);

@@ -182,7 +182,7 @@ async fn of_agent(
     told: &mut [Effectiveness],
 ) -> Result<(), Error> {
     let keys: Vec<_> = told.iter().map(|tool| (team.to_owned(), tool.tool.clone())).collect();
-    let read = lately(database.pool()?, &keys, Some(agent)).await?;
+    let read = lately(database, &keys, Some(agent)).await?;
     for (tool, (_, own, _)) in told.iter_mut().zip(read) {
         (tool.trend, tool.p95_ms) = (own.trend, own.p95_ms.unwrap_or_default());
     }

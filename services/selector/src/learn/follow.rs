@@ -99,7 +99,7 @@ impl Trends {
     }
 
     async fn read(&mut self, learned: &Learned, database: &Database, keys: &[ToolKey]) -> Result<(), Error> {
-        let read = lately(database.pool()?, keys, None).await?;
+        let read = lately(database, keys, None).await?;
         let large =
             read.iter().filter(|(.., rows)| *rows > LARGE).map(|(key, ..)| (key.clone(), Instant::now()));
         self.large.extend(large);

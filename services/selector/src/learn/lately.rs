@@ -3,16 +3,15 @@
 
 use std::collections::HashMap;
 
-use ::store::Error;
+use ::store::Database;
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::PgPool;
 
 use super::{
     memory::ToolKey,
     pool::pool_durations,
     trend::{BUCKETS, Direction, Hour, Trend, WINDOW_DAYS, percentile, trend},
 };
-use crate::store;
+use crate::{Error, store};
 
 /// Which percentile of the durations is kept.
 const PERCENTILE: f64 = 0.95;
@@ -38,11 +37,11 @@ impl Lately {
 
 /// Reads what is said of some tools, by all agents or one, each with how many rows of the table it rests on.
 pub(crate) async fn lately(
-    pool: &PgPool,
+    database: &Database,
     keys: &[ToolKey],
     agent: Option<&str>,
 ) -> Result<Vec<(ToolKey, Lately, i64)>, Error> {
-    let now = Utc::now();
+    let (pool, now) = (database.pool()?, Utc::now());
     let since = now - TimeDelta::days(WINDOW_DAYS);
     let mut hours: HashMap<ToolKey, (Vec<Hour>, i64)> = HashMap::new();
     for (key, hour, rows) in store::hours_read(pool, keys, since, agent).await? {

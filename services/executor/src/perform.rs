@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
@@ -21,6 +21,9 @@ use crate::{
     settings,
 };
 
+/// A caller that waits at least so long, or as long as the tool may take, has not cut it short: most tools answer sooner,
+/// and one that hangs must not go unblamed because nobody ever waits for its whole timeout.
+const HURRY: Duration = Duration::from_secs(5);
 /// Most that the calls of one tool count as in one run, in millionths of a US dollar: permissions takes no more.
 pub(crate) const MAX_MICRO_USD: i64 = 1_000_000_000_000;
 
@@ -194,7 +197,7 @@ pub(crate) async fn perform(executor: &Executor, run: &Run) -> Finished {
     };
     // An answer that is there is not dropped any more, however late someone cancels.
     let timeout_ms = i64::try_from(run.timeout.as_millis()).unwrap_or(i64::MAX);
-    let is_hurried = run.timeout < settings::timeout(&run.tool, 0);
+    let is_hurried = run.timeout < settings::timeout(&run.tool, 0).min(HURRY);
     let finished = Finished { is_miss: place.is_miss, timeout_ms, is_hurried, ..log.complete(finished) };
     place.keep(executor, &finished).await;
     finished

@@ -2,7 +2,12 @@
 //! service is asked on the caller's behalf, reserves nothing, and is asked for the tools that fit best first: where
 //! enough of them may be called, the others need no answer.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
+
+use tokio::time::timeout;
 
 use crate::{
     Error,
@@ -17,6 +22,9 @@ use crate::{
 const ROUNDS: [usize; 3] = [256, 2_048, MAX_TOOLS];
 /// Candidates that are enough: more than are shown, or that make the answer more or less sure.
 const ENOUGH: usize = 64;
+/// Longest wait for what may come next, and the part of the caller's time that may pass in it: a quarter.
+const PATIENCE: Duration = Duration::from_millis(200);
+const SHARE_OF_TIME: u32 = 4;
 /// Most candidates.
 const MOST: usize = 256;
 
@@ -39,6 +47,13 @@ impl Admitted {
     /// Whether the caller may call the tool of this slot, as far as it was asked for.
     pub(crate) fn may_call(&self, slot: usize) -> bool {
         self.beside.contains(&slot) || self.slots.contains(&slot)
+    }
+
+    /// How many tools the caller may call, about: of those that were not asked for the same share as of those that were.
+    pub(crate) fn rivals(&self) -> usize {
+        let refused = self.misses.iter().filter(|miss| miss.is_refusal()).count();
+        let asked = (self.slots.len() + refused).max(1);
+        self.slots.len() + self.surplus * self.slots.len() / asked
     }
 
     /// Takes what was answered for a candidate; a pinned one is never one too many.
@@ -109,7 +124,8 @@ pub(crate) async fn admit_next(
         return;
     }
     let asked = slots.iter().filter_map(|slot| scene.index.entry(*slot));
-    if let Ok(refusals) = permissions.permit(scene.call, asked).await {
+    let patience = PATIENCE.min(scene.call.time_left() / SHARE_OF_TIME);
+    if let Ok(Ok(refusals)) = timeout(patience, permissions.permit(scene.call, asked)).await {
         for (slot, refusal) in slots.into_iter().zip(refusals) {
             admitted.take_beside(slot, refusal.as_deref());
         }

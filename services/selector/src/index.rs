@@ -56,11 +56,6 @@ pub(crate) struct Among {
 }
 
 impl Among {
-    /// How many they are.
-    pub(crate) fn len(&self) -> usize {
-        self.count
-    }
-
     pub(crate) fn has(&self, slot: usize) -> bool {
         self.is_in.get(slot).is_some_and(|is_in| *is_in)
     }

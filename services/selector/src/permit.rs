@@ -1,4 +1,4 @@
-//! Asks the permissions service which candidates the caller may call now: one request, on the caller's
+//! Asks the permissions service which of some tools the caller may call now: one request, on the caller's
 //! behalf. No decision means no: a tool is never offered on a guess.
 
 use ::rpc::{Call, Link, Outgoing};

@@ -165,6 +165,10 @@ pub(crate) fn rank_again(basis: &Basis, ranked: &mut [Ranked], fits: &[Option<f6
         let success = tool.scores.success / kept(tool.candidate.entry);
         tool.scores = basis.scores(&tool.candidate, Some(success));
     }
+    let best = ranked.iter().map(|tool| tool.scores.semantic).fold(0.0, f64::max);
+    for tool in ranked.iter_mut() {
+        tool.candidate.contends = contends(tool.scores.semantic, best);
+    }
     ranked.sort_unstable_by(order);
 }
 

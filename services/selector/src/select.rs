@@ -167,8 +167,12 @@ impl Selector {
     /// Where even the best fits less than it must, nothing is suitable: every candidate becomes a miss.
     fn leave_out_unfit(&self, scene: &Scene, contest: &mut Contest, admitted: &mut Admitted) -> bool {
         let mode = scene.reading.mode;
-        let least = least(self.min_semantic_score, admitted.among.len(), mode);
-        let says_something = mode != Mode::Lexical || contest.has_words;
+        // A tool that has no vector yet is matched by words alone.
+        let by = if scene.table.pending > 0 { Mode::Lexical } else { mode };
+        let least = least(self.min_semantic_score, admitted.rivals(), by);
+        let asked = scene.needs.asked || scene.wanted.category.is_some();
+        let says_something =
+            asked || contest.has_words || mode != Mode::Lexical || mode != self.embedding().configured();
         if scene.reading.is_empty || (contest.best_fit >= least && says_something) {
             return contest.ranked.is_empty();
         }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use types::{Caller, Category, Role};
 
 use super::{
-    Alarm, Counts, Learned, TeamLearned, ToolLearned, Trend, View,
+    Alarm, Counts, Learned, ToolLearned, Trend, View,
     lately::lately,
     standing::{Typical, stand},
     statistics::wilson,
@@ -81,7 +81,13 @@ pub(crate) async fn effectiveness(
     }
     let next = pages.next(&page, &mut names, |name| (*name).clone());
     let now = Utc::now();
-    let standing = Standings { team: &team, weights, now };
+    // Nobody is told by comparison of tools that it may not call.
+    let others: Vec<&ToolLearned> = if caller.role < Role::Auditor {
+        names.iter().filter_map(|name| team.get(*name)).map(AsRef::as_ref).collect()
+    } else {
+        team.values().map(AsRef::as_ref).collect()
+    };
+    let standing = Standings { others, weights, now };
     let typical = standing.typical(wanted.category);
     let tell = |name: &String| Some(tell(name, team.get(name)?, wanted, &standing, typical));
     let mut told: Vec<Effectiveness> = names.into_iter().filter_map(tell).collect();
@@ -98,6 +104,9 @@ fn only_own(caller: &Caller, wanted: &Wanted) -> Result<(), Error> {
     Err(Error::invalid("agent_id", "only an auditor may read how another agent's calls went"))
 }
 
+/// Fewest tools that permission is asked for at once.
+const FEWEST: usize = 256;
+
 /// The first of these tools, in their order, that the caller may call: more than a page of so many has, if there are.
 async fn permitted<'a>(
     (indexes, permissions): (&Indexes, &Permissions),
@@ -105,12 +114,12 @@ async fn permitted<'a>(
     names: Vec<&'a String>,
     page_size: i64,
 ) -> Result<Vec<&'a String>, Error> {
-    let index = indexes.team(&call.caller.team).await;
+    let index = indexes.of(call).await?;
     let known = names.into_iter().filter_map(|name| Some((name, index.entry(index.find(name)?)?)));
     let known: Vec<_> = known.collect();
     let enough = usize::try_from(page_size).unwrap_or(0);
     let mut permitted = Vec::new();
-    for some in known.chunks(MAX_TOOLS) {
+    for some in known.chunks(enough.clamp(FEWEST, MAX_TOOLS)) {
         let refusals = permissions.permit(call, some.iter().map(|(_, entry)| *entry)).await?;
         let allowed = some.iter().zip(refusals).filter(|(_, refusal)| refusal.is_none());
         permitted.extend(allowed.map(|((name, _), _)| *name));
@@ -156,16 +165,16 @@ fn tell(
     }
 }
 
-/// What a tool's suitability is held against: all tools of the team.
+/// What a tool's suitability is held against: all tools of the team, or those of the page that the caller may call.
 struct Standings<'a> {
-    team: &'a TeamLearned,
+    others: Vec<&'a ToolLearned>,
     weights: Weights,
     now: DateTime<Utc>,
 }
 
 impl Standings<'_> {
     fn typical(&self, category: Option<Category>) -> Typical {
-        Typical::of(self.team.values().map(AsRef::as_ref), category)
+        Typical::of(self.others.iter().copied(), category)
     }
 
     fn of(&self, tool: &ToolLearned, wanted: &Wanted, typical: Typical) -> f64 {

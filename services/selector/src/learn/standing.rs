@@ -5,7 +5,8 @@
 //! nearly always work, and one that nobody has called yet must not stand behind each of them for that. Without any
 //! history every part is exactly 0.5. One more success, as fast and as dear as those before, lowers no standing
 //! of the tool with anyone: at each level it adds weight and no failure, and what the added weight can take from the
-//! latency and the cost is less than it adds to the success, since success counts more than twice as much as both (with the built-in weights).
+//! latency and the cost is less than it adds to the success, since success counts more than twice as much as both, in the
+//! built-in weights and in those that `policy/fit.rs` makes, and what is slow or dear counts less where nearly all succeed.
 
 use chrono::{DateTime, Utc};
 use types::Category;
@@ -91,7 +92,14 @@ pub(crate) struct Typical {
     micro_usd: f64,
     /// What a tool without history is expected to do: 0.5 to 1.
     success: f64,
+    /// How much of what a tool is slower or dearer than the typical one counts against it, 0 to 1: where nearly all
+    /// succeed, one more success adds little, and must not be outweighed by how long it took.
+    strictness: f64,
 }
+
+/// The highest neutral success beside which slow and dear tools bear the whole of it: one success adds at least
+/// `(1 - success) * s`, where slow and dear take at most `0.5 * s / 2`, `s` being the weight of success.
+const STRICT: f64 = 0.75;
 
 impl Typical {
     pub(crate) fn of<'a>(
@@ -106,8 +114,14 @@ impl Typical {
             succeeded += team.weight * team.success_rate();
             all += team.weight;
         }
-        let success = (succeeded + BACK_OFF * NEUTRAL) / (all + BACK_OFF);
-        Self { ms: median(ms), micro_usd: median(micro_usd), success: success.clamp(NEUTRAL, 1.0) }
+        let success = ((succeeded + BACK_OFF * NEUTRAL) / (all + BACK_OFF)).clamp(NEUTRAL, 1.0);
+        let strictness = ((1.0 - success) / (1.0 - STRICT)).min(1.0);
+        Self { ms: median(ms), micro_usd: median(micro_usd), success, strictness }
+    }
+
+    /// What a part below neutral comes to.
+    fn bear(self, part: f64) -> f64 {
+        if part < NEUTRAL { NEUTRAL - self.strictness * (NEUTRAL - part) } else { part }
     }
 }
 
@@ -146,10 +160,10 @@ fn standing(seen: &Seen, typical: Typical) -> Standing {
     let parts = Parts {
         success: back_off(seen, typical.success, |counts| (counts.weight, counts.success_rate())),
         latency: back_off(seen, NEUTRAL, |counts| {
-            (counts.weight, against(counts.average_ms(), typical.ms, SMALL_MS))
+            (counts.weight, typical.bear(against(counts.average_ms(), typical.ms, SMALL_MS)))
         }),
         cost: back_off(seen, NEUTRAL, |counts| {
-            (counts.weight, against(counts.average_cost(), typical.micro_usd, SMALL_MICRO_USD))
+            (counts.weight, typical.bear(against(counts.average_cost(), typical.micro_usd, SMALL_MICRO_USD)))
         }),
         quality: back_off(seen, NEUTRAL, |counts| {
             (counts.quality_weight, counts.average_quality().unwrap_or(NEUTRAL))

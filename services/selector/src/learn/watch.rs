@@ -1,6 +1,6 @@
 //! Watches each tool for a sudden fall of its success rate, over all agents of a team: raises an alarm, and ends it when
-//! the tool has recovered. Where several agents call, none has more than half of the say: one that calls it wrongly is
-//! no fault of the tool. Pure; alarms tell people, and rank nothing.
+//! the tool has recovered. An agent that fails with it while as many others succeed is not heard: that it calls the tool
+//! wrongly is no fault of the tool. Pure; alarms tell people, and rank nothing.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -19,9 +19,13 @@ const SETTLED: i64 = 10;
 const ALARM_DAYS: i64 = 30;
 /// How near to the usual rate the recent one must come to end an alarm.
 const RECOVERED: f64 = 0.1;
-/// Of so many outcomes that counted, one agent has half at most, while another has called within so long.
-const HEARD: usize = 12;
-const HEARD_FOR: TimeDelta = TimeDelta::hours(1);
+/// What an outcome leaves of those before it in how an agent does: four failures in a row are failing.
+const FORGET_VOICE: f64 = 0.8;
+/// Below this an agent fails.
+const FAILS: f64 = 0.5;
+/// Most agents whose last outcomes are remembered, and how long they say something.
+const VOICES: usize = 12;
+const VOICE_HOURS: i64 = 1;
 
 /// What is known of a tool's outcomes, in their order.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -40,9 +44,18 @@ pub(crate) struct Watch {
     pub recent: f64,
     pub since: i64,
     pub since_successes: i64,
-    /// The agents and times of the last outcomes that counted, oldest first.
+    /// The agents that called it last.
     #[serde(default)]
-    pub heard: Vec<(String, DateTime<Utc>)>,
+    pub voices: Vec<Voice>,
+}
+
+/// How one agent has done with it lately.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Voice {
+    agent: String,
+    time: DateTime<Utc>,
+    /// Its faded success rate.
+    recent: f64,
 }
 
 /// What an outcome changed.
@@ -65,9 +78,9 @@ impl Watch {
         if self.since == 0 { self.usual() } else { self.since_successes as f64 / self.since as f64 }
     }
 
-    /// Takes the next outcome, if its agent may be heard once more.
+    /// Takes the next outcome, if its agent is heard.
     pub(crate) fn step(&mut self, agent: &str, succeeded: bool, time: DateTime<Utc>) -> Option<Change> {
-        if !self.hears(agent, time) {
+        if !self.hears(agent, succeeded, time) {
             return None;
         }
         self.outcomes += 1;
@@ -94,17 +107,20 @@ impl Watch {
         None
     }
 
-    fn hears(&mut self, agent: &str, time: DateTime<Utc>) -> bool {
-        let own = self.heard.iter().filter(|(name, _)| name == agent).count();
-        let lately = |at: &DateTime<Utc>| time - *at < HEARD_FOR;
-        if own >= HEARD / 2 && self.heard.iter().any(|(name, at)| name != agent && lately(at)) {
-            return false;
+    /// Whether an agent's outcome says something of the tool: not where it fails, and no fewer others than fail with it
+    /// have succeeded lately.
+    fn hears(&mut self, agent: &str, succeeded: bool, time: DateTime<Utc>) -> bool {
+        let own = self.voices.iter().position(|voice| voice.agent == agent);
+        let before = own.map_or(1.0, |place| self.voices.remove(place).recent);
+        let recent = FORGET_VOICE * before + (1.0 - FORGET_VOICE) * f64::from(u8::from(succeeded));
+        if self.voices.len() >= VOICES {
+            self.voices.remove(0);
         }
-        if self.heard.len() >= HEARD {
-            self.heard.remove(0);
-        }
-        self.heard.push((agent.to_owned(), time));
-        true
+        self.voices.push(Voice { agent: agent.to_owned(), time, recent });
+        let lately = |voice: &&Voice| time - voice.time < TimeDelta::hours(VOICE_HOURS);
+        let (failing, succeeding): (Vec<&Voice>, Vec<&Voice>) =
+            self.voices.iter().filter(lately).partition(|voice| voice.recent < FAILS);
+        recent >= FAILS || failing.len() > succeeding.len()
     }
 
     fn recover(&mut self, seen: f64, start: DateTime<Utc>, time: DateTime<Utc>) -> Option<Change> {
@@ -116,7 +132,7 @@ impl Watch {
             return None;
         }
         if is_usual {
-            *self = Self { heard: std::mem::take(&mut self.heard), ..Self::default() };
+            *self = Self { voices: std::mem::take(&mut self.voices), ..Self::default() };
         }
         (self.alarm_time, self.fall_time, self.since, self.since_successes) = (None, None, 0, 0);
         Some(Change::Ended(start))
@@ -170,6 +186,11 @@ mod tests {
         for _ in 0..50 {
             assert_eq!((call("a", true), call("b", true)), (None, None));
         }
+        assert_eq!(watch.outcomes, 100, "of two that call by turns both are always heard");
+        let mut call = |agent: &str, succeeded: bool| {
+            second += 1;
+            watch.step(agent, succeeded, at(second))
+        };
         for _ in 0..20 {
             assert!((0..50).all(|_| call("a", false).is_none()));
             assert_eq!(call("b", true), None);
@@ -178,8 +199,8 @@ mod tests {
             (0..20).filter_map(|second| watch.step("a", false, at(9_000 + second))).collect();
         assert!(matches!(hours_later[..], [Change::Raised(_)]), "{hours_later:?} {watch:?}");
         let mut watch = Watch::default();
-        assert!((0..50).all(|second| watch.step("a", true, at(second)).is_none()));
         let agents = ["a", "a", "b"];
+        assert!((0..150).all(|second| watch.step(agents[second % 3], true, at(100)).is_none()));
         let both: Vec<_> = (0..40).filter_map(|n| watch.step(agents[n % 3], false, at(100))).collect();
         assert!(matches!(both[..], [Change::Raised(_)]), "the tool fails for both: {both:?}");
     }

@@ -74,9 +74,18 @@ async fn a_task_that_fits_nothing_is_told_so() {
     let strict = crate::Config { min_semantic_score: 0.6, ..config() };
     let house = House::configured(testkit::database(&[crate::schema()]).await, strict).await;
     house.add(tool("painter", "Paints pictures of animals.", &[]));
-    let answer = house.select(task("reconcile quarterly invoices")).await.unwrap();
-    assert!(answer.primary.is_none() && answer.next_tools.is_empty(), "{answer:?}");
-    assert_eq!((reasons(&answer), answer.candidate_count), (vec![("painter", "fit")], 1));
+    for (words, why) in
+        [("reconcile quarterly invoices", "has no word of the task"), ("feed the animals", "fits by 0.")]
+    {
+        let answer = house.select(task(words)).await.unwrap();
+        assert!(answer.primary.is_none() && answer.next_tools.is_empty(), "{answer:?}");
+        assert_eq!((reasons(&answer), answer.candidate_count), (vec![("painter", "fit")], 1));
+        assert!(answer.nearest_misses[0].explanation.starts_with(why), "{:?}", answer.nearest_misses);
+    }
+    let lenient = House::configured(house.database.clone(), config()).await;
+    lenient.add(tool("painter", "Paints pictures of animals.", &[]));
+    assert!(lenient.select(task("feed the animals")).await.unwrap().primary.is_some());
+    assert!(lenient.select(task("reconcile quarterly invoices")).await.unwrap().primary.is_none());
     // Without words there is nothing to fit.
     let by_category =
         SelectToolsRequest { category: Category::Custom.into(), ..SelectToolsRequest::default() };

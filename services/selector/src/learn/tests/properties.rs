@@ -41,10 +41,31 @@ fn without_history_every_tool_stands_at_exactly_one_half() {
     assert!((standing.suitability(&WEIGHTS) - 0.5).abs() < f64::EPSILON);
     let mut team = Team::default();
     team.record(&[Ran { tool: "x", ..some_call(&mut Random::new(1), 0.0) }.as_slow_as_ever()]);
-    // Whatever is known of others, what is not known stays where it is.
+    // What others fail at is not held against it.
     let unknown = team.standings("a", Category::Custom, &["x", "unknown"])[1].clone();
     assert!((unknown.suitability(&WEIGHTS) - 0.5).abs() < f64::EPSILON);
     assert_eq!((unknown.figures, unknown.quality), (None, None));
+}
+
+#[test]
+fn among_tools_that_always_work_a_slow_one_gains_by_each_success_and_none_stands_far_below() {
+    let call = |tool, duration_ms| Ran {
+        agent: "a",
+        tool,
+        category: Category::Custom,
+        succeeded: true,
+        duration_ms,
+    };
+    let mut team = Team::default();
+    (0..30).for_each(|_| team.record(&[call("y", 50.0), call("z", 60.0)]));
+    let mut before = 0.0;
+    for successes in 0..30 {
+        let all = team.suitability("newcomer", &["x", "y", "z", "unknown"]);
+        assert!(all[0] >= before - 1e-9, "{before} fell to {} by success {successes}", all[0]);
+        assert!(all[1] - all[3] < 0.15, "{all:?}");
+        before = all[0];
+        team.record(&[call("x", 3_000.0)]);
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod policies;
 mod replicas;
 mod safety;
 mod select;
+mod told;
 
 use proto::selector::v1::RankedTool;
 
